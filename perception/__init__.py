@@ -1,0 +1,1 @@
+"""The rooms a frame passes through, from the camera to the log."""

@@ -1,0 +1,1 @@
+"""One file per runtime; each imports its heavy library only when it is opened."""

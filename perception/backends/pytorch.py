@@ -1,0 +1,75 @@
+"""PyTorch weights through ultralytics: it loads the module, we call its forward. torchvision is never needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perception.backends.session import Floats
+from perception.errors import BackendError
+
+
+def why_not_importable() -> str:
+    """Why PyTorch weights cannot be read here, or "" where they can. Imports nothing."""
+    missing = [name for name in ("torch", "ultralytics") if importlib.util.find_spec(name) is None]
+    return f"{' and '.join(missing)} not installed" if missing else ""
+
+
+class PyTorchSession:
+    """A detector in a .pt file of ultralytics, on `device` ("cpu" or "cuda:0").
+
+    Raises BackendError where the file cannot be loaded or the device is not there.
+    """
+
+    name = "pytorch"
+    precision = "fp32"
+    batch = None
+    dtype = np.float32
+
+    def __init__(self, path: Path, imgsz: int, threads: int, device: str) -> None:
+        """imgsz: side of the square input in pixels. threads: on the CPU; 0 leaves PyTorch's own choice."""
+        os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # nothing is ever installed behind the user's back
+        os.environ.setdefault("YOLO_VERBOSE", "false")
+        import torch
+
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise BackendError(f"torch {torch.__version__} has no CUDA here", "Install NVIDIA's build of torch last.")
+        if threads and device == "cpu":
+            torch.set_num_threads(threads)
+        self._torch: Any = torch
+        self.version = torch.__version__
+        self._device = device
+        self._model = _load(path, device)
+        self.input_hw = (imgsz, imgsz)
+        self.class_names = {int(number): str(name) for number, name in self._model.names.items()}
+
+    def run(self, tensor: Floats) -> Floats:
+        """See Session."""
+        torch = self._torch
+        with torch.inference_mode():
+            output = self._model(torch.from_numpy(tensor).to(self._device))
+            if isinstance(output, (list, tuple)):  # the head gives its training outputs as well
+                output = output[0]
+            raw: Floats = output.cpu().numpy()
+            return raw
+
+    def close(self) -> None:
+        """Frees the module."""
+        self._model = None
+
+
+def _load(path: Path, device: str) -> Any:
+    from ultralytics.nn.tasks import load_checkpoint
+
+    try:
+        model, _ = load_checkpoint(str(path), device=device, fuse=True)
+    except Exception as error:  # unpickling runs the file's own code, which can raise anything
+        reason = " ".join(str(error).split())[:300]
+        raise BackendError(f"{path} cannot be loaded by ultralytics: {reason}") from None
+    if getattr(model, "task", "detect") != "detect":
+        raise BackendError(f"{path} is a model for {model.task!r}, not for detection")
+    return model.eval()

@@ -1,0 +1,56 @@
+"""Pipeline texts for GStreamer, as pure functions, and a capture that runs one through OpenCV."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from perception.camera.uri import SourceUri
+from perception.errors import SourceError
+
+# One buffer at most waits, and an old one gives way: the newest frame wins inside the pipeline, too.
+SINK = "appsink drop=true max-buffers=1 sync=false"
+# The hardware converter gives BGRx; only the last step, which drops the fourth byte, runs on the CPU.
+TO_BGR = "nvvidconv{flip} ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR"
+
+
+def csi_pipeline(uri: SourceUri) -> str:
+    """nvarguscamerasrc to BGR for csi://SENSOR?width&height&fps&flip. Defaults: 1280x720 at 30 frames a second."""
+    width, height = uri.options.get("width", 1280), uri.options.get("height", 720)
+    caps = f"video/x-raw(memory:NVMM),format=NV12,width={width},height={height},framerate={_fraction(uri)}"
+    flip = f" flip-method={uri.options['flip']}" if uri.options.get("flip") else ""
+    return f"nvarguscamerasrc sensor-id={int(uri.target)} ! {caps} ! {TO_BGR.format(flip=flip)} ! {SINK}"
+
+
+def _fraction(uri: SourceUri) -> str:
+    rate = uri.options.get("fps", 30.0)
+    return f"{int(rate)}/1" if rate == int(rate) else f"{round(rate * 1000)}/1000"
+
+
+def rtsp_pipeline(uri: SourceUri, timeout_s: float) -> str:
+    """RTSP over TCP, decoded in hardware, to BGR. timeout_s: seconds of silence after which the pipeline fails.
+
+    rtspsrc picks the stream's own depayloader, and decodebin prefers nvv4l2decoder on a Jetson.
+    """
+    source = f"rtspsrc location={_quoted(uri.target)} latency=100 protocols=tcp tcp-timeout={int(timeout_s * 1e6)}"
+    return f"{source} ! decodebin ! {TO_BGR.format(flip='')} ! {SINK}"
+
+
+def user_pipeline(uri: SourceUri) -> str:
+    """The pipeline of a gst: source, which must end in an appsink. SourceError where it does not."""
+    last = uri.target.rpartition("!")[2].strip()
+    if not re.match(r"appsink(\s|$)", last):
+        raise SourceError(
+            f"The pipeline {uri.label!r} does not end in an appsink", f"End it with: ! videoconvert ! {SINK}"
+        )
+    # OpenCV reads BGR or grey. A user who gave no format gets the conversion that makes any camera work.
+    return uri.target
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def is_jetson(root: Path = Path("/")) -> bool:
+    """Whether this machine is a Jetson: L4T leaves its release file."""
+    return (root / "etc/nv_tegra_release").exists()

@@ -1,0 +1,91 @@
+"""A folder of images as a source: natural order of names, unreadable files named and passed over."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from loguru import logger
+
+from perception.camera.capture import Picture
+from perception.camera.uri import IMAGE_SUFFIXES, SourceUri
+from perception.errors import EndOfStream, SourceError
+from perception.frame import Image
+
+
+class ImageFolder:
+    """Delivers each image of a folder, or one image file, once; with ?loop=1 again and again."""
+
+    def __init__(self, uri: SourceUri) -> None:
+        self._loop = bool(uri.options.get("loop"))
+        self._paths = _list_images(Path(uri.target))
+        self._next = 0
+        self._unreadable = 0
+        self._good = 0
+
+    @property
+    def summary(self) -> str:
+        """How many images there are."""
+        return f"{len(self._paths)} images"
+
+    def read(self) -> Picture:
+        """The next image that can be read. SourceError where the folder held not a single one."""
+        while True:
+            if self._next == len(self._paths):
+                self._end_of_round()
+            path = self._paths[self._next]
+            self._next += 1
+            image = read_image(path)
+            if image is not None:
+                self._good += 1
+                return Picture(image, time.monotonic())
+            self._unreadable += 1
+            logger.warning(f"{path} is not an image that can be read: passed over")
+
+    def _end_of_round(self) -> None:
+        if not self._good:
+            raise SourceError(f"None of {len(self._paths)} files is an image that can be read: {self._paths[0].parent}")
+        if not self._loop:
+            if self._unreadable:
+                logger.warning(f"{self._unreadable} of {len(self._paths)} images could not be read")
+            raise EndOfStream
+        self._next = self._good = 0
+
+    def close(self) -> None:
+        """Nothing stays open between two images."""
+
+
+def read_image(path: Path) -> Image | None:
+    """The image in a file as (H, W, 3) uint8 BGR, or None where the file holds none."""
+    try:
+        data = np.fromfile(path, np.uint8)  # not imread, which cannot open every name that the system allows
+    except OSError:
+        return None
+    if not data.size:
+        return None
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]
+    except cv2.error:
+        return None
+
+
+def _list_images(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    try:
+        found = [entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+    except FileNotFoundError:
+        raise SourceError(f"The folder {path} does not exist", "Give the folder that holds the images.") from None
+    except OSError as error:
+        raise SourceError(f"The folder {path} cannot be read: {error.strerror}") from None
+    if not found:
+        raise SourceError(f"The folder {path} holds no images", f"Looked for {' '.join(sorted(IMAGE_SUFFIXES))}.")
+    return sorted(found, key=lambda entry: _natural(entry.name))
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sorts frame9 before frame10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.findall(r"\d+|\D+", name.lower())]

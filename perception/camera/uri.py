@@ -1,0 +1,180 @@
+"""Source URIs: what a user types, taken apart and checked; and the same without credentials, for every log."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from perception.errors import SourceError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+FORMS = (
+    "csi://0",
+    "v4l2:///dev/video0",
+    "rtsp://host/path",
+    "gst:PIPELINE ! appsink",
+    "file:///clip.mp4",
+    "images:///folder",
+    "a path",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUri:
+    """One source. scheme: csi, v4l2, rtsp, gst, file or images. target: sensor number, device, URL, pipeline or path.
+
+    options: typed, only those that were given. label: the URI without credentials, safe in a log.
+    """
+
+    scheme: str
+    target: str
+    label: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def camera(self) -> bool:
+        """Whether it never ends, so that its end is a loss and it is reopened."""
+        return self.scheme in ("csi", "v4l2", "rtsp", "gst")
+
+    @property
+    def live(self) -> bool:
+        """Whether pictures come at their own pace, so that the newest wins and older ones are dropped."""
+        return self.camera or bool(self.options.get("realtime"))
+
+
+def _boolean(text: str) -> bool:
+    values = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    return values[text.lower()]
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1000:
+        raise ValueError(text)
+    return number
+
+
+def _flip(text: str) -> int:
+    if text not in "01234567" or len(text) != 1:
+        raise ValueError(text)
+    return int(text)
+
+
+def _fourcc(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]{4}", text):
+        raise ValueError(text)
+    return text.upper()
+
+
+_Kind = tuple[Callable[[str], Any], str]
+_SIZE: dict[str, _Kind] = {
+    "width": (_count, "a whole number of pixels"),
+    "height": (_count, "a whole number of pixels"),
+    "fps": (_rate, "frames a second, above 0"),
+}
+_YES: _Kind = (_boolean, "0 or 1")
+_OPTIONS: Mapping[str, Mapping[str, _Kind]] = MappingProxyType(
+    {
+        "csi": {**_SIZE, "flip": (_flip, "nvvidconv's flip-method, 0 to 7")},
+        "v4l2": {**_SIZE, "format": (_fourcc, "a FOURCC of four letters, such as MJPG or YUYV")},
+        "file": {"realtime": _YES, "loop": _YES},
+        "images": {"loop": _YES},
+    }
+)
+
+
+def parse(text: str) -> SourceUri:
+    """Takes a URI, a path or a camera number apart.
+
+    Raises SourceError, with what is allowed, for a scheme or an option that does not exist.
+    """
+    text = text.strip()
+    if text.isdecimal():
+        text = f"v4l2:///dev/video{int(text)}"
+    if text.startswith("gst:"):
+        return SourceUri("gst", text[4:].strip().removeprefix("//").strip(), redact(text))
+    if re.match(r"rtsps?://", text, re.IGNORECASE):
+        return _rtsp(text)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return _path(text)
+    scheme = scheme.lower()
+    if scheme not in _OPTIONS:
+        raise SourceError(f"{redact(text)!r} is no source: unknown scheme {scheme}://", f"Allowed: {', '.join(FORMS)}.")
+    place, _, query = rest.partition("?")
+    label = redact(text)
+    return SourceUri(scheme, _target(scheme, unquote(place), label), label, _options(scheme, query, label))
+
+
+def _target(scheme: str, place: str, label: str) -> str:
+    if scheme == "csi" and not re.fullmatch(r"\d+", place or "0"):
+        raise SourceError(f"{label!r} names no sensor", "Write csi://0 for the first one.")
+    if scheme == "v4l2" and place.isdecimal():
+        return f"/dev/video{place}"
+    if not place and scheme != "csi":
+        raise SourceError(f"{label!r} has no path", f"Write it as one of: {', '.join(FORMS)}.")
+    return place or "0"
+
+
+def _rtsp(text: str) -> SourceUri:
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname
+        _ = parts.port  # raises for a port that is no number
+    except ValueError:
+        host = None
+    if not host:
+        raise SourceError(f"{redact(text)!r} names no host", "Write rtsp://USER:PASSWORD@HOST:PORT/PATH.")
+    return SourceUri("rtsp", text, redact(text))
+
+
+def _path(text: str) -> SourceUri:
+    """A plain path; a query counts only where no file has that very name."""
+    place, query = text, ""
+    if "?" in text and not Path(text).exists():
+        place, _, query = text.partition("?")
+    scheme = "file"
+    if Path(place).is_dir() or Path(place).suffix.lower() in IMAGE_SUFFIXES:
+        scheme = "images"
+    if not place:
+        raise SourceError("The source is empty", f"Write one of: {', '.join(FORMS)}.")
+    return SourceUri(scheme, place, text, _options(scheme, query, text))
+
+
+def _options(scheme: str, query: str, label: str) -> dict[str, Any]:
+    known = _OPTIONS[scheme]
+    options: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"{scheme}:// has {', '.join(known)}."
+            raise SourceError(f"{label!r}: unknown option {name}", hint[0].upper() + hint[1:])
+        convert, allowed = known[name]
+        try:
+            options[name] = convert(value)
+        except (ValueError, KeyError):
+            raise SourceError(f"{label!r}: {name} is {value!r}", f"Allowed is {allowed}.") from None
+    return options
+
+
+def redact(text: str) -> str:
+    """The text without the credentials of any URL in it, nor the values of password-like words."""
+    text = re.sub(r"(?<=://)\S*@", "***@", text)  # up to the last @: people put every sign into a password
+    if text.lower().startswith("rtsp"):
+        # Cameras take credentials in the query, too, under names of their own.
+        text = re.sub(r"\?.*", "?***", text)
+    return re.sub(r"(?i)\b([\w-]*(?:pass(?:word|wd)?|pw|token|secret|user-id))=(\"[^\"]*\"|\S+)", r"\1=***", text)

@@ -1,0 +1,80 @@
+"""`pilot.py check`: settings, model, backend and source tried without running, a verdict a line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol
+
+from perception.camera import open_source
+from perception.camera.stream import wait_until_open
+from perception.config import ROOT, Settings
+from perception.errors import PilotError
+from perception.frame import BackendInfo
+from perception.model_files import find_model
+from perception.reporting.sinks import Sinks
+from perception.stop import StopFlag
+
+
+class Service(Protocol):
+    """What is asked of an open DetectorService here."""
+
+    @property
+    def info(self) -> BackendInfo: ...
+
+    def __enter__(self) -> Service: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def verdicts(settings: Settings, stop: StopFlag, open_service: Callable[[Settings], Service]) -> int:
+    """Prints the verdicts on stdout; the exit code is the one a run would end with."""
+    codes = [
+        _try("settings", lambda: _check_outputs(settings, stop)),
+        _try("model", lambda: _check_model(settings)),
+        _try("backend", lambda: _check_backend(settings, open_service)),
+        _try("source", lambda: _check_source(settings, stop)),
+    ]
+    return next((code for code in codes if code), 0)
+
+
+def _try(name: str, attempt: Callable[[], str]) -> int:
+    try:
+        found, verdict, code = attempt(), "ok", 0
+    except PilotError as fault:
+        found, verdict, code = str(fault), "problem", fault.exit_code
+    print(f"{name:<9}{verdict:<9}{found}", flush=True)
+    return code
+
+
+def _check_outputs(settings: Settings, stop: StopFlag) -> str:
+    settings = settings.model_copy(update={"log": settings.log.model_copy(update={"records": False})})
+    with Sinks(settings, stop):
+        pass
+    folder = settings.log_dir
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(nearest, os.W_OK):
+        return f"valid; but {folder} cannot be written: a run would lose its logs and records"
+    return f"valid; logs go to {folder}"
+
+
+def _check_model(settings: Settings) -> str:
+    files = find_model(settings.model.weights, ROOT, settings.engine_dir)
+    return ", ".join(str(path) for path in (files.engine, *files.weights) if path)
+
+
+def _check_backend(settings: Settings, open_service: Callable[[Settings], Service]) -> str:
+    with open_service(settings) as service:
+        info = service.info
+        return f"{info.name} {info.precision}, input {info.input_hw[1]}x{info.input_hw[0]}"
+
+
+def _check_source(settings: Settings, stop: StopFlag) -> str:
+    with open_source(settings.source) as source:
+        if settings.source.wait and source.uri.camera and not source.is_open(settings.source.open_timeout_s):
+            return f"{source.uri.label} is not there yet: a run would wait for it"
+        wait_until_open(source, settings.source, stop)
+        return source.uri.label

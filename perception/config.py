@@ -1,0 +1,147 @@
+"""The settings: typed, validated, every fault listed at once. Precedence: defaults, file, flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from perception.config_faults import describe_faults
+from perception.errors import SettingsError
+from perception.yaml_file import read_mapping
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder of pilot.py: config/, engines/, logs/ and models/ lie there."""
+
+COCO_VEHICLES = ("bicycle", "car", "motorcycle", "bus", "truck")
+
+# YAML has no path and no tuple: both come as plain text and lists.
+PathValue = Annotated[Path, Field(strict=False)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class SourceSettings(_Section):
+    """Where pictures come from. Times in seconds."""
+
+    uri: str = Field("csi://0?width=1280&height=720&fps=30", min_length=1)
+    wait: bool = False
+    open_timeout_s: float = Field(10.0, ge=0.5, le=300)
+    stall_s: float = Field(5.0, ge=0.5, le=300)
+    repeat_s: float = Field(1.0, ge=0, le=300)
+
+
+class ModelSettings(_Section):
+    """Which weights, and what counts as a detection."""
+
+    weights: str = Field("yolo11n.pt", min_length=1)
+    imgsz: int = Field(640, ge=32, le=4096, multiple_of=32)
+    conf: float = Field(0.25, ge=0, lt=1)
+    iou: float = Field(0.7, ge=0, le=1)
+    names: Names = ()
+
+
+class EngineSettings(_Section):
+    """Where built engines lie (None: engines/ beside pilot.py), and whether one is a must."""
+
+    dir: PathValue | None = None
+    require: bool = False
+
+
+class CpuSettings(_Section):
+    """How much of the processor inference may take."""
+
+    threads: int = Field(0, ge=0, le=256)
+
+
+class LogSettings(_Section):
+    """Text log, records and summaries. dir None: logs/ beside pilot.py."""
+
+    dir: PathValue | None = None
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    file: bool = True
+    records: bool = True
+    max_mib: int = Field(256, ge=1, le=1_048_576)
+    summary_s: float = Field(10.0, ge=0.1, le=86_400)
+    warmup_frames: int = Field(5, ge=0, le=10_000)
+
+
+class RecordSettings(_Section):
+    """Annotated video."""
+
+    path: PathValue | None = None
+
+
+class RunSettings(_Section):
+    """When a run ends by itself, and whether a window shows it."""
+
+    max_frames: int | None = Field(None, ge=1)
+    duration_s: float | None = Field(None, gt=0)
+    show: bool = False
+
+
+class Settings(_Section):
+    """Everything that can be set; config/pilot.yaml explains each key."""
+
+    source: SourceSettings = SourceSettings()
+    model: ModelSettings = ModelSettings()
+    classes: Names = COCO_VEHICLES
+    int8: bool = True
+    fp16: bool = True
+    allow_cpu: bool = False
+    engine: EngineSettings = EngineSettings()
+    cpu: CpuSettings = CpuSettings()
+    log: LogSettings = LogSettings()
+    record: RecordSettings = RecordSettings()
+    run: RunSettings = RunSettings()
+
+    @property
+    def engine_dir(self) -> Path:
+        """The folder of built engines."""
+        return self.engine.dir or ROOT / "engines"
+
+    @property
+    def log_dir(self) -> Path:
+        """The folder of logs and records."""
+        return self.log.dir or ROOT / "logs"
+
+    @property
+    def classes_asked_for(self) -> bool:
+        """Whether `classes` names other vehicles than the default ones."""
+        return self.classes != COCO_VEHICLES
+
+
+def load(path: Path | None, flags: Mapping[str, tuple[str, Any]] | None = None) -> Settings:
+    """The settings of the YAML file at `path` (None: the defaults alone) under those of the flags.
+
+    flags: dotted key -> (the flag as typed, value), e.g. {"model.conf": ("--conf", 0.4)}; a None value is left out.
+    Raises SettingsError that lists every fault of file and flags, a line each.
+    """
+    values = read_mapping(path) if path else {}
+    origins = {}
+    for key, (flag, value) in (flags or {}).items():
+        if value is not None:
+            _put(values, key.split("."), value)
+            origins[key] = flag
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        lines = describe_faults(error, Settings, str(path) if path else "settings", origins)
+    raise SettingsError("\n".join(lines))
+
+
+def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Sets values[a][b] = value; a section that the file gave as something else is left for the validation to name."""
+    section: Any = values
+    for key in keys[:-1]:
+        if section.get(key) is None:
+            section[key] = {}
+        section = section[key]
+        if not isinstance(section, dict):
+            return
+    section[keys[-1]] = value

@@ -1,0 +1,117 @@
+"""Turns what pydantic says of wrong settings into one line a fault: file, key, value and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+MAX_LINES = 10
+"""An error is at most twelve lines of output."""
+
+_KINDS = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a section of keys",
+}
+_LIMITS = (
+    ("minimum", "from {}"),
+    ("exclusiveMinimum", "above {}"),
+    ("maximum", "up to {}"),
+    ("exclusiveMaximum", "below {}"),
+    ("multipleOf", ", a multiple of {}"),
+    ("minLength", ", not empty"),
+)
+
+
+def describe_faults(
+    error: ValidationError, model: type[BaseModel], where: str, origins: Mapping[str, str]
+) -> list[str]:
+    """One line a fault, in the order of the keys.
+
+    where: the file. origins: dotted key -> the flag that set it, for faults that the command line brought.
+    """
+    schema = model.model_json_schema()
+    known = dict(_leaves(schema, schema))
+    lines: dict[str, str] = {}
+    for fault in error.errors(include_url=False):
+        # A fault inside a list is told of the list; the members of a union come as further parts and are dropped.
+        key = _known_prefix([str(part) for part in fault["loc"]], known, fault["type"])
+        lines.setdefault(key, _line(key, fault, known, origins.get(key, f"{where}: {key}")))
+    texts = list(lines.values())
+    if len(texts) > MAX_LINES:
+        texts[MAX_LINES - 1 :] = [f"... and {len(texts) - MAX_LINES + 1} more faults"]
+    return texts
+
+
+def _line(key: str, fault: Any, known: Mapping[str, str], subject: str) -> str:
+    if fault["type"] == "extra_forbidden":
+        return f"{subject} is not a setting{_nearest(key, known)}"
+    allowed = known.get(key, "")
+    if isinstance(fault["input"], dict) and key in known and not known[key].startswith("a section"):
+        return f"{subject} is a section here; allowed is {allowed}"
+    return f"{subject} is {_shown(fault['input'])}; allowed is {allowed}"
+
+
+def _shown(value: Any) -> str:
+    text = "empty" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _known_prefix(parts: list[str], known: Mapping[str, str], kind: str) -> str:
+    if kind == "extra_forbidden":
+        return ".".join(parts)
+    for end in range(len(parts), 0, -1):
+        if ".".join(parts[:end]) in known:
+            return ".".join(parts[:end])
+    return ".".join(parts)
+
+
+def _nearest(key: str, known: Mapping[str, str]) -> str:
+    """The right key for a misspelt one: a sibling first, else the same last name in another section."""
+    section, _, name = key.rpartition(".")
+    siblings = {full.rpartition(".")[2]: full for full in known if full.rpartition(".")[0] == section}
+    close = difflib.get_close_matches(name, siblings, n=1)
+    if close:
+        return f"; did you mean {siblings[close[0]]}?"
+    others = {full.rpartition(".")[2]: full for full in known}
+    close = difflib.get_close_matches(name, others, n=1, cutoff=0.75)
+    if close:
+        return f"; did you mean {others[close[0]]}?"
+    return f"; {section or 'the top level'} has {', '.join(siblings)}"
+
+
+def _leaves(node: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every dotted key with what is allowed there, in words."""
+    for name, field in node.get("properties", {}).items():
+        resolved = _resolve(field, schema)
+        yield f"{prefix}{name}", _allowed(resolved, schema)
+        yield from _leaves(resolved, schema, f"{prefix}{name}.")
+
+
+def _resolve(field: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "$ref" in field:
+        target: Mapping[str, Any] = schema["$defs"][field["$ref"].rpartition("/")[2]]
+        return target
+    return field
+
+
+def _allowed(field: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_allowed(_resolve(option, schema), schema) for option in field["anyOf"])
+    if "enum" in field:
+        return "one of " + ", ".join(map(str, field["enum"]))
+    if field.get("type") == "null":
+        return "nothing (null)"
+    if field.get("format") == "path":
+        return "a path"
+    words = _KINDS.get(field.get("type", ""), "another value")
+    if field.get("type") == "array":
+        words = "a list of names"
+    limits = [text.format(field[name]) for name, text in _LIMITS if name in field]
+    return " ".join([words, *limits]).replace(" ,", ",")

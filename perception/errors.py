@@ -1,0 +1,54 @@
+"""What can go wrong, each with its sentence, its cure and its exit code."""
+
+from __future__ import annotations
+
+
+class PilotError(Exception):
+    """A fault that a person can mend: `what` happened (with the value), and the `cure`.
+
+    `str()` gives both sentences. A PilotError reaches the user as text; any other exception is a bug and keeps its
+    traceback.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, cure: str = "") -> None:
+        super().__init__(what, cure)
+        self.what = what
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.cure}" if self.cure else self.what
+
+
+class SettingsError(PilotError):
+    """A settings file, a flag or a combination of them that cannot be used. `what` may hold several lines."""
+
+    exit_code = 2
+
+    def __str__(self) -> str:
+        if "\n" in self.what:
+            return f"{self.what}\n{self.cure}" if self.cure else self.what
+        return super().__str__()
+
+
+class SourceError(PilotError):
+    """A source that cannot be opened, or one that is lost and cannot come back."""
+
+    exit_code = 3
+
+
+class BackendError(PilotError):
+    """No allowed backend can serve: weights missing, unreadable, or every step of the selection passed over."""
+
+    exit_code = 4
+
+
+class GpuError(PilotError):
+    """A fault of the GPU itself. The process ends and is started again: a CUDA context is not repaired in place."""
+
+    exit_code = 5
+
+
+class EndOfStream(Exception):
+    """A finite source has delivered its last frame. Not a fault."""

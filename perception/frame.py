@@ -1,0 +1,150 @@
+"""The nouns that the rooms hand to one another: frozen, validated at the border, numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+Boxes = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float32]
+ClassIds = npt.NDArray[np.int64]
+
+
+def _check_arrays(noun: str, xyxy: npt.NDArray[Any], confidence: npt.NDArray[Any], class_id: npt.NDArray[Any]) -> None:
+    count = len(xyxy)
+    if xyxy.ndim != 2 or xyxy.shape[1] != 4:
+        raise ValueError(f"{noun}.xyxy must have shape (n, 4), got {xyxy.shape}")
+    if confidence.shape != (count,):
+        raise ValueError(f"{noun}.confidence must have shape ({count},), got {confidence.shape}")
+    if class_id.shape != (count,):
+        raise ValueError(f"{noun}.class_id must have shape ({count},), got {class_id.shape}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Vehicles found in one frame.
+
+    xyxy: (n, 4) float32, pixels of the frame, left top right bottom. confidence: (n,) float32, 0 to 1.
+    class_id: (n,) int64, an id of the model that found them. Raises ValueError where the shapes disagree.
+    """
+
+    xyxy: Boxes
+    confidence: Scores
+    class_id: ClassIds
+
+    def __post_init__(self) -> None:
+        _check_arrays("Detections", self.xyxy, self.confidence, self.class_id)
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No vehicle at all."""
+        return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Boxes of vehicle classes that passed the threshold, before NMS.
+
+    Same shapes and units as Detections, not yet clipped to the frame. `final` says that the model suppressed its own
+    overlaps (an end-to-end head), so NMS must leave them alone. Raises ValueError where the shapes disagree.
+    """
+
+    xyxy: Boxes
+    confidence: Scores
+    class_id: ClassIds
+    final: bool = False
+
+    def __post_init__(self) -> None:
+        _check_arrays("Candidates", self.xyxy, self.confidence, self.class_id)
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture on its way through the pilot.
+
+    image: (H, W, 3) uint8 BGR. frame_id counts captured frames from 0, so a gap is a drop. captured_at: monotonic
+    seconds. source: where it came from, without credentials. truth: what is really there, known to the demo only.
+    """
+
+    image: Image
+    frame_id: int
+    captured_at: float
+    source: str
+    truth: Detections | None = None
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(f"Frame.image must be (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}")
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Milliseconds by stage; None where a backend cannot tell a stage apart."""
+
+    preprocess_ms: float | None = None
+    infer_ms: float | None = None
+    postprocess_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What serves: name ("tensorrt", "onnxruntime", "pytorch"), precision, input size in pixels, batch, class names."""
+
+    name: str
+    precision: str
+    input_hw: tuple[int, int]
+    batch: int
+    class_names: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What `detect` says of one frame.
+
+    total_ms: from a frame in host memory to vehicles in Python. age_ms: from capture to that same moment.
+    """
+
+    detections: Detections
+    stages: StageTimes
+    total_ms: float
+    age_ms: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """A frame with its result, ready for the sinks. dropped: frames lost since the report before this one."""
+
+    frame: Frame
+    result: Result
+    dropped: int
+    backend: BackendInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What happened over `frames` measured frames (those of the warm-up left out).
+
+    Times in milliseconds, None where no frame was measured; fps None where fewer than two frames came.
+    dropped_share: of all captured frames, 0 to 1.
+    """
+
+    frames: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    age_p95_ms: float | None
+    fps: float | None
+    dropped: int
+    dropped_share: float

@@ -1,0 +1,1 @@
+"""What leaves the pilot: log lines, records, pictures."""

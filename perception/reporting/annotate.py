@@ -1,0 +1,36 @@
+"""Draws what was found onto a copy of the picture."""
+
+from __future__ import annotations
+
+import cv2
+
+from perception.frame import Image, Report
+
+# Colour-blind safe (Okabe and Ito), BGR, one for each vehicle class by its place among the class names.
+COLOURS = ((0, 159, 230), (233, 180, 86), (167, 121, 204), (0, 94, 213), (115, 158, 0))
+
+
+def annotate(report: Report) -> Image:
+    """A copy of the frame with a box and a label for each vehicle."""
+    image: Image = report.frame.image.copy()
+    thickness = max(round(image.shape[0] / 360), 1)
+    found = report.result.detections
+    for box, confidence, class_id in zip(found.xyxy.tolist(), found.confidence.tolist(), found.class_id.tolist()):
+        colour = COLOURS[class_id % len(COLOURS)]
+        left, top, right, bottom = (round(value) for value in box)
+        cv2.rectangle(image, (left, top), (right, bottom), colour, thickness, cv2.LINE_AA)
+        _label(image, f"{report.backend.class_names[class_id]} {confidence:.2f}", (left, top), colour)
+    status = f"{len(found)} vehicles in {report.result.total_ms:.1f}ms"
+    _label(image, status, (0, image.shape[0]), (40, 40, 40))
+    return image
+
+
+def _label(image: Image, text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    """White text on `colour`, its lower left corner at `corner`, moved into the picture where it would leave it."""
+    scale = max(image.shape[0] / 1440, 0.35)
+    (width, height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    left = max(min(corner[0], image.shape[1] - width - 4), 0)
+    bottom = max(corner[1], height + baseline + 4)
+    cv2.rectangle(image, (left, bottom - height - baseline - 4), (left + width + 4, bottom), colour, cv2.FILLED)
+    origin = (left + 2, bottom - baseline - 2)
+    cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)

@@ -1,0 +1,41 @@
+"""The two lines people read and grep: one a frame, and the summary."""
+
+from __future__ import annotations
+
+from perception.frame import Report, Summary
+
+
+def frame_line(report: Report) -> str:
+    """`Vehicle detection: 3 vehicles in 12.4ms | ...`. The text up to `ms` is a contract; it is always `vehicles`."""
+    result, frame = report.result, report.frame
+    stages = (
+        ("pre", result.stages.preprocess_ms),
+        ("infer", result.stages.infer_ms),
+        ("post", result.stages.postprocess_ms),
+    )
+    known = " ".join(f"{name} {ms:.1f}" for name, ms in stages if ms is not None)
+    parts = [
+        f"Vehicle detection: {len(result.detections)} vehicles in {result.total_ms:.1f}ms",
+        *([known] if known else []),
+        f"age {result.age_ms:.1f}ms",
+        f"frame {frame.frame_id} dropped {report.dropped}",
+        f"{report.backend.name} {report.backend.precision}",
+    ]
+    return " | ".join(parts)
+
+
+def summary_line(summary: Summary) -> str:
+    """`Latency over 298 frames: p50 12.1 p95 13.4 p99 15.0 max 17.2 ms | 29.8 fps | age p95 41.0 ms | ...`."""
+    parts = [f"Latency over {summary.frames} frames: {_percentiles(summary)}"]
+    if summary.fps is not None:
+        parts.append(f"{summary.fps:.1f} fps")
+    if summary.age_p95_ms is not None:
+        parts.append(f"age p95 {summary.age_p95_ms:.1f} ms")
+    parts.append(f"dropped {summary.dropped} ({summary.dropped_share:.1%})")
+    return " | ".join(parts)
+
+
+def _percentiles(summary: Summary) -> str:
+    if summary.p50_ms is None:
+        return "none came after the warm-up"
+    return f"p50 {summary.p50_ms:.1f} p95 {summary.p95_ms:.1f} p99 {summary.p99_ms:.1f} max {summary.max_ms:.1f} ms"

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Detects vehicles in a camera or a clip, and logs each frame with its latency: python3 pilot.py --help."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+if sys.version_info < (3, 10):  # noqa: UP036 - JetPack 5 has Python 3.8, where this file must parse and say so
+    sys.stderr.write("pilot.py needs Python 3.10 or newer (JetPack 6 or 7); this is {}.{}\n".format(*sys.version_info))
+    sys.exit(2)
+
+try:
+    from detector_service import open_service
+    from perception import cli
+    from perception.camera import open_source
+    from perception.camera.stream import frames
+    from perception.check import verdicts
+    from perception.config import Settings
+    from perception.meter import Meter
+    from perception.reporting.sinks import Sinks
+    from perception.stop import StopFlag
+except ModuleNotFoundError as missing:
+    sys.stderr.write(
+        f"{sys.executable} lacks the package {missing.name!r}: see Install in README.md, or run `make demo`.\n"
+    )
+    sys.exit(2)
+
+
+def run(settings: Settings, stop: StopFlag) -> int:
+    """Detects until the source ends or a stop is asked for. The exit code."""
+    with Sinks(settings, stop) as sinks, open_service(settings) as service, open_source(settings.source) as source:
+        meter = Meter(service.info, time.monotonic, settings.log.warmup_frames, settings.log.summary_s)
+        sinks.at_end(meter.run)
+        for frame in frames(source, settings.source, settings.run, stop):
+            result = service.detect(frame)
+            report = meter.measure(frame, result)
+            sinks.write(report, meter.window())
+    return 0
+
+
+def check(settings: Settings, stop: StopFlag) -> int:
+    """Tries everything without running; the exit code is the one a run would end with."""
+    return verdicts(settings, stop, open_service)
+
+
+if __name__ == "__main__":
+    cli.start(run, check)
