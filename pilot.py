@@ -10,6 +10,12 @@ if sys.version_info < (3, 10):  # noqa: UP036 - JetPack 5 has Python 3.8, where 
     sys.stderr.write("pilot.py needs Python 3.10 or newer (JetPack 6 or 7); this is {}.{}\n".format(*sys.version_info))
     sys.exit(2)
 
+from perception.stop import StopFlag
+
+if __name__ == "__main__":
+    stop_flag = StopFlag()
+    stop_flag.listen()  # before the heavy imports: a Ctrl-C during them is a wish to end, too
+
 try:
     from detector_service import open_service
     from perception import cli
@@ -18,8 +24,8 @@ try:
     from perception.check import verdicts
     from perception.config import Settings
     from perception.meter import Meter
+    from perception.reporting.logs import TextLog
     from perception.reporting.sinks import Sinks
-    from perception.stop import StopFlag
 except ModuleNotFoundError as missing:
     sys.stderr.write(
         f"{sys.executable} lacks the package {missing.name!r}: see Install in README.md, or run `make demo`.\n"
@@ -27,9 +33,9 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 
-def run(settings: Settings, stop: StopFlag) -> int:
+def run(settings: Settings, stop: StopFlag, log: TextLog) -> int:
     """Detects until the source ends or a stop is asked for. The exit code."""
-    with Sinks(settings, stop) as sinks, open_service(settings) as service, open_source(settings.source) as source:
+    with Sinks(settings, stop, log) as sinks, open_service(settings) as service, open_source(settings.source) as source:
         meter = Meter(service.info, time.monotonic, settings.log.warmup_frames, settings.log.summary_s)
         sinks.at_end(meter.run)
         for frame in frames(source, settings.source, settings.run, stop):
@@ -39,10 +45,10 @@ def run(settings: Settings, stop: StopFlag) -> int:
     return 0
 
 
-def check(settings: Settings, stop: StopFlag) -> int:
+def check(settings: Settings, stop: StopFlag, log: TextLog) -> int:
     """Tries everything without running; the exit code is the one a run would end with."""
-    return verdicts(settings, stop, open_service)
+    return verdicts(settings, stop, log, open_service)
 
 
 if __name__ == "__main__":
-    cli.start(run, check)
+    cli.start(run, check, stop_flag)

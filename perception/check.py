@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from perception.config import ROOT, Settings
 from perception.errors import PilotError
 from perception.frame import BackendInfo
 from perception.model_files import find_model
+from perception.reporting.logs import TextLog
 from perception.reporting.sinks import Sinks
 from perception.stop import StopFlag
 
@@ -30,10 +32,10 @@ class Service(Protocol):
     ) -> None: ...
 
 
-def verdicts(settings: Settings, stop: StopFlag, open_service: Callable[[Settings], Service]) -> int:
+def verdicts(settings: Settings, stop: StopFlag, log: TextLog, open_service: Callable[[Settings], Service]) -> int:
     """Prints the verdicts on stdout; the exit code is the one a run would end with."""
     codes = [
-        _try("settings", lambda: _check_outputs(settings, stop)),
+        _try("settings", lambda: _check_outputs(settings, stop, log)),
         _try("model", lambda: _check_model(settings)),
         _try("backend", lambda: _check_backend(settings, open_service)),
         _try("source", lambda: _check_source(settings, stop)),
@@ -46,17 +48,18 @@ def _try(name: str, attempt: Callable[[], str]) -> int:
         found, verdict, code = attempt(), "ok", 0
     except PilotError as fault:
         found, verdict, code = str(fault), "problem", fault.exit_code
-    print(f"{name:<9}{verdict:<9}{found}", flush=True)
+    with suppress(OSError):  # a reader that went away (`| head -1`) does not change the verdict
+        print(f"{name:<9}{verdict:<9}{found}", flush=True)
     return code
 
 
-def _check_outputs(settings: Settings, stop: StopFlag) -> str:
+def _check_outputs(settings: Settings, stop: StopFlag, log: TextLog) -> str:
     settings = settings.model_copy(update={"log": settings.log.model_copy(update={"records": False})})
-    with Sinks(settings, stop):
+    with Sinks(settings, stop, log):
         pass
     folder = settings.log_dir
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(nearest, os.W_OK):
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         return f"valid; but {folder} cannot be written: a run would lose its logs and records"
     return f"valid; logs go to {folder}"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from perception.config_faults import describe_faults
 from perception.errors import SettingsError
@@ -20,6 +20,12 @@ COCO_VEHICLES = ("bicycle", "car", "motorcycle", "bus", "truck")
 # YAML has no path and no tuple: both come as plain text and lists.
 PathValue = Annotated[Path, Field(strict=False)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
+SomeNames = Annotated[Names, Field(min_length=1)]
+
+
+def _camera_number(value: Any) -> Any:
+    """YAML reads a bare 0, the short form of the first USB camera, as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class _Section(BaseModel):
@@ -29,7 +35,7 @@ class _Section(BaseModel):
 class SourceSettings(_Section):
     """Where pictures come from. Times in seconds."""
 
-    uri: str = Field("csi://0?width=1280&height=720&fps=30", min_length=1)
+    uri: Annotated[str, BeforeValidator(_camera_number)] = Field("csi://0?width=1280&height=720&fps=30", min_length=1)
     wait: bool = False
     open_timeout_s: float = Field(10.0, ge=0.5, le=300)
     stall_s: float = Field(5.0, ge=0.5, le=300)
@@ -72,9 +78,10 @@ class LogSettings(_Section):
 
 
 class RecordSettings(_Section):
-    """Annotated video."""
+    """Annotated video, and the truth of a synthetic drive."""
 
     path: PathValue | None = None
+    truth: PathValue | None = None
 
 
 class RunSettings(_Section):
@@ -90,7 +97,7 @@ class Settings(_Section):
 
     source: SourceSettings = SourceSettings()
     model: ModelSettings = ModelSettings()
-    classes: Names = COCO_VEHICLES
+    classes: SomeNames = COCO_VEHICLES
     int8: bool = True
     fp16: bool = True
     allow_cpu: bool = False
@@ -122,7 +129,7 @@ def load(path: Path | None, flags: Mapping[str, tuple[str, Any]] | None = None) 
     flags: dotted key -> (the flag as typed, value), e.g. {"model.conf": ("--conf", 0.4)}; a None value is left out.
     Raises SettingsError that lists every fault of file and flags, a line each.
     """
-    values = read_mapping(path) if path else {}
+    values = _without_empty_sections(read_mapping(path)) if path else {}
     origins = {}
     for key, (flag, value) in (flags or {}).items():
         if value is not None:
@@ -133,6 +140,16 @@ def load(path: Path | None, flags: Mapping[str, tuple[str, Any]] | None = None) 
     except ValidationError as error:
         lines = describe_faults(error, Settings, str(path) if path else "settings", origins)
     raise SettingsError("\n".join(lines))
+
+
+def _without_empty_sections(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A section whose keys are all commented out is null to YAML, and means its defaults."""
+    default = Settings()
+    return {
+        key: value
+        for key, value in values.items()
+        if value is not None or not isinstance(getattr(default, key, None), _Section)
+    }
 
 
 def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:

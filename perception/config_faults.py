@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ _LIMITS = (
     ("exclusiveMaximum", "below {}"),
     ("multipleOf", ", a multiple of {}"),
     ("minLength", ", not empty"),
+    ("minItems", ", not empty"),
 )
 
 
@@ -41,8 +43,9 @@ def describe_faults(
     lines: dict[str, str] = {}
     for fault in error.errors(include_url=False):
         # A fault inside a list is told of the list; the members of a union come as further parts and are dropped.
-        key = _known_prefix([str(part) for part in fault["loc"]], known, fault["type"])
-        lines.setdefault(key, _line(key, fault, known, origins.get(key, f"{where}: {key}")))
+        parts = [str(part) for part in fault["loc"]]
+        key = _known_prefix(parts, known, fault["type"])
+        lines.setdefault(key, _line(key, fault, known, origins.get(key, f"{where}: {_name(key) if parts else ''}")))
     texts = list(lines.values())
     if len(texts) > MAX_LINES:
         texts[MAX_LINES - 1 :] = [f"... and {len(texts) - MAX_LINES + 1} more faults"]
@@ -50,17 +53,34 @@ def describe_faults(
 
 
 def _line(key: str, fault: Any, known: Mapping[str, str], subject: str) -> str:
+    if not fault["loc"]:
+        return f"{subject}the name of a key is not text in UTF-8"
     if fault["type"] == "extra_forbidden":
-        return f"{subject} is not a setting{_nearest(key, known)}"
-    allowed = known.get(key, "")
+        return f"{subject} is not a setting{_nearest(key, known, fault['loc'])}"
+    allowed = "text in UTF-8" if fault["type"] == "string_unicode" else known.get(key, "")
     if isinstance(fault["input"], dict) and key in known and not known[key].startswith("a section"):
         return f"{subject} is a section here; allowed is {allowed}"
-    return f"{subject} is {_shown(fault['input'])}; allowed is {allowed}"
+    verb = "holds" if isinstance(fault["loc"][-1], int) else "is"  # a number: the place in a list
+    return f"{subject} {verb} {_shown(fault['input'])}; allowed is {allowed}"
 
 
 def _shown(value: Any) -> str:
-    text = "empty" if value is None else repr(value)
+    """The value on one short line; aliases can make a list endless, and Python refuses to print huge numbers."""
+    if value is None:
+        return "empty"
+    try:
+        return _short(reprlib.repr(value) if isinstance(value, (list, dict)) else repr(value))
+    except ValueError:
+        return "a number of more than 4000 digits"
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _name(key: str) -> str:
+    """The key as written, or quoted where it is empty or would break the line."""
+    return _short(key if key.isprintable() and key else repr(key))
 
 
 def _known_prefix(parts: list[str], known: Mapping[str, str], kind: str) -> str:
@@ -72,8 +92,11 @@ def _known_prefix(parts: list[str], known: Mapping[str, str], kind: str) -> str:
     return ".".join(parts)
 
 
-def _nearest(key: str, known: Mapping[str, str]) -> str:
+def _nearest(key: str, known: Mapping[str, str], parts: tuple[str, ...]) -> str:
     """The right key for a misspelt one: a sibling first, else the same last name in another section."""
+    if key in known and len(parts) == 1:  # right, but written with its dot
+        section, _, name = key.rpartition(".")
+        return f"; write {name} in the section {section}"
     section, _, name = key.rpartition(".")
     siblings = {full.rpartition(".")[2]: full for full in known if full.rpartition(".")[0] == section}
     close = difflib.get_close_matches(name, siblings, n=1)

@@ -15,12 +15,18 @@ Scores = npt.NDArray[np.float32]
 ClassIds = npt.NDArray[np.int64]
 
 
-def _check_arrays(noun: str, xyxy: npt.NDArray[Any], confidence: npt.NDArray[Any], class_id: npt.NDArray[Any]) -> None:
+def _check_arrays(
+    noun: str,
+    xyxy: npt.NDArray[Any],
+    confidence: npt.NDArray[Any],
+    class_id: npt.NDArray[Any],
+    second: str = "confidence",
+) -> None:
     count = len(xyxy)
     if xyxy.ndim != 2 or xyxy.shape[1] != 4:
         raise ValueError(f"{noun}.xyxy must have shape (n, 4), got {xyxy.shape}")
     if confidence.shape != (count,):
-        raise ValueError(f"{noun}.confidence must have shape ({count},), got {confidence.shape}")
+        raise ValueError(f"{noun}.{second} must have shape ({count},), got {confidence.shape}")
     if class_id.shape != (count,):
         raise ValueError(f"{noun}.class_id must have shape ({count},), got {class_id.shape}")
 
@@ -70,18 +76,40 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What is really in a frame of the synthetic drive, nearest last.
+
+    xyxy: (n, 4) float32, tight boxes of whole silhouettes, cut at the frame, in pixels (a pixel i spans i to i+1).
+    class_id: (n,) int64, places in config.COCO_VEHICLES. occluded: (n,) bool, too little of it shows, or it is too
+    small, to ask a detector for it. Raises ValueError where the shapes disagree.
+    """
+
+    xyxy: Boxes
+    class_id: ClassIds
+    occluded: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        _check_arrays("Truth", self.xyxy, self.occluded, self.class_id, "occluded")
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture on its way through the pilot.
 
     image: (H, W, 3) uint8 BGR. frame_id counts captured frames from 0, so a gap is a drop. captured_at: monotonic
-    seconds. source: where it came from, without credentials. truth: what is really there, known to the demo only.
+    seconds. source: where it came from, without credentials. truth: what is really there, known to the demo only. fps:
+    the nominal rate of the source, 0 where unknown.
     """
 
     image: Image
     frame_id: int
     captured_at: float
     source: str
-    truth: Detections | None = None
+    truth: Truth | None = None
+    fps: float = 0.0
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:

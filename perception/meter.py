@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from perception.frame import BackendInfo, Frame, Report, Result, Summary
+
+# Times are put into the histograms this many at once: one by one would cost more than the rest of a frame's report.
+BATCH = 1024
 
 
 class Histogram:
@@ -19,17 +21,22 @@ class Histogram:
 
     _RATIO = math.log(1.001)
     _SHORTEST_MS, _LONGEST_MS = 1e-3, 1e6
+    _BUCKETS = int(math.log(_LONGEST_MS / _SHORTEST_MS) / _RATIO) + 1
 
     def __init__(self) -> None:
-        self._counts = np.zeros(self._bucket(self._LONGEST_MS) + 1, np.int64)
+        self._counts = np.zeros(self._BUCKETS, np.int64)
         self.count = 0
         self.max_ms = 0.0
 
-    def add(self, value_ms: float) -> None:
-        """Counts one duration."""
-        self._counts[self._bucket(value_ms)] += 1
-        self.count += 1
-        self.max_ms = max(self.max_ms, value_ms)
+    def add(self, values_ms: Sequence[float]) -> None:
+        """Counts durations."""
+        if not values_ms:
+            return
+        clipped = np.clip(values_ms, self._SHORTEST_MS, self._LONGEST_MS)
+        buckets = (np.log(clipped / self._SHORTEST_MS) / self._RATIO).astype(np.int64)
+        self._counts += np.bincount(np.minimum(buckets, self._BUCKETS - 1), minlength=self._BUCKETS)
+        self.count += len(values_ms)
+        self.max_ms = max(self.max_ms, *values_ms)
 
     def percentile(self, percent: float) -> float:
         """The duration that `percent` of all are not above, in milliseconds. ValueError where there is none."""
@@ -40,36 +47,31 @@ class Histogram:
         middle = self._SHORTEST_MS * math.exp((bucket + 0.5) * self._RATIO)
         return min(middle, self.max_ms)
 
-    def _bucket(self, value_ms: float) -> int:
-        value_ms = min(max(value_ms, self._SHORTEST_MS), self._LONGEST_MS)
-        return int(math.log(value_ms / self._SHORTEST_MS) / self._RATIO)
 
-
-@dataclass
 class _Span:
-    """A stretch of the run. `since`: when the frame before its first one was reported."""
+    """A stretch of the run. `since`: when the frame before its first one was reported, None for the start of all."""
 
-    since: float | None = None
-    until: float = 0.0
-    frames: int = 0
-    dropped: int = 0
-    total: Histogram = field(default_factory=Histogram)
-    age: Histogram = field(default_factory=Histogram)
+    def __init__(self, since: float | None = None) -> None:
+        self.since = since
+        self.until = 0.0
+        self.processed = 0
+        self.intervals = 0
+        self.dropped = 0
+        self.total = Histogram()
+        self.age = Histogram()
 
-    def add(self, now: float, result: Result, dropped: int, measured: bool) -> None:
-        if self.since is None:
-            self.since = now  # the first frame of all opens the stretch: its own interval is not known
-        else:
-            self.frames += 1
-        self.until = now
+    def add(self, now: float, dropped: int) -> None:
+        self.processed += 1
         self.dropped += dropped
-        if measured:
-            self.total.add(result.total_ms)
-            self.age.add(result.age_ms)
+        if self.since is None:
+            self.since = now  # the interval before the first frame of all is not known
+        else:
+            self.intervals += 1
+        self.until = now
 
-    def summary(self, processed: int) -> Summary:
+    def summary(self) -> Summary:
         total, some = self.total, bool(self.total.count)
-        elapsed = self.until - (self.since or self.until)
+        elapsed = self.until - (self.since or 0.0)
         return Summary(
             frames=total.count,
             p50_ms=total.percentile(50) if some else None,
@@ -77,9 +79,9 @@ class _Span:
             p99_ms=total.percentile(99) if some else None,
             max_ms=total.max_ms if some else None,
             age_p95_ms=self.age.percentile(95) if some else None,
-            fps=self.frames / elapsed if elapsed > 0 else None,
+            fps=self.intervals / elapsed if self.intervals and elapsed > 0 else None,
             dropped=self.dropped,
-            dropped_share=self.dropped / max(processed + self.dropped, 1),
+            dropped_share=self.dropped / max(self.processed + self.dropped, 1),
         )
 
 
@@ -94,24 +96,29 @@ class Meter:
     ) -> None:
         self._backend = backend
         self._clock = clock
-        self._warmup_frames = warmup_frames
+        self._warmup_left = warmup_frames
         self._window_s = window_s
-        self._processed = 0
-        self._processed_before_window = 0
-        self._last_id: int | None = None
+        self._last_id = -1  # ids count from 0: what was captured before the first frame came is dropped, too
+        self._totals_ms: list[float] = []
+        self._ages_ms: list[float] = []
         self._run = _Span()
         self._window = _Span()
         self._window_ends = clock() + window_s
 
     def measure(self, frame: Frame, result: Result) -> Report:
         """Counts one frame; the gap in frame ids since the one before is what was dropped."""
-        dropped = 0 if self._last_id is None else frame.frame_id - self._last_id - 1
+        dropped = frame.frame_id - self._last_id - 1
         self._last_id = frame.frame_id
         now = self._clock()
-        self._processed += 1
-        measured = self._processed > self._warmup_frames
-        self._run.add(now, result, dropped, measured)
-        self._window.add(now, result, dropped, measured)
+        self._run.add(now, dropped)
+        self._window.add(now, dropped)
+        if self._warmup_left:
+            self._warmup_left -= 1
+        else:
+            self._totals_ms.append(result.total_ms)
+            self._ages_ms.append(result.age_ms)
+            if len(self._totals_ms) == BATCH:
+                self._settle()
         return Report(frame, result, dropped, self._backend)
 
     def window(self) -> Summary | None:
@@ -119,12 +126,20 @@ class Meter:
         now = self._clock()
         if now < self._window_ends:
             return None
-        summary = self._window.summary(self._processed - self._processed_before_window)
-        self._processed_before_window = self._processed
-        self._window = _Span(since=self._window.until if self._processed else None)
+        self._settle()
+        summary = self._window.summary()
+        self._window = _Span(since=self._window.until if self._window.processed else self._window.since)
         self._window_ends = now + self._window_s
         return summary
 
     def run(self) -> Summary | None:
         """The summary of the whole run so far, None before its first frame."""
-        return self._run.summary(self._processed) if self._processed else None
+        self._settle()
+        return self._run.summary() if self._run.processed else None
+
+    def _settle(self) -> None:
+        for span in (self._run, self._window):
+            span.total.add(self._totals_ms)
+            span.age.add(self._ages_ms)
+        self._totals_ms.clear()
+        self._ages_ms.clear()

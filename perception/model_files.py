@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+
+from loguru import logger
 
 from perception.errors import BackendError
 
@@ -56,13 +58,34 @@ def find_model(name: str, root: Path, engine_dir: Path) -> ModelFiles:
     files = ModelFiles(path.stem, named, found[".pt"], found[".onnx"], engine)
     if not files.engine and not files.weights:
         raise BackendError(f"{name} was not found (looked at {', '.join(map(str, places))})", _how_to_get(path))
+    return _without_broken(files)
+
+
+def _without_broken(files: ModelFiles) -> ModelFiles:
+    """The same, less weights that nobody named and that are not what their name says: a warning tells of them.
+
+    Raises BackendError where the named ones are broken, or nothing else is left.
+    """
     for weights in files.weights:
-        check_kind(weights)
+        try:
+            check_kind(weights)
+        except BackendError as fault:
+            others = [path for path in (files.engine, *files.weights) if path and path != weights]
+            if weights == files.named or not others:
+                raise
+            logger.warning(f"{fault.what}: passed over")
+            files = replace(files, pt=None) if weights == files.pt else replace(files, onnx=None)
     return files
 
 
 def _first_file(candidates: Iterable[Path]) -> Path | None:
-    return next((path for path in candidates if path.is_file()), None)
+    for path in candidates:
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:  # a folder that this user may not look into: the file may well be there
+            raise BackendError(f"{path} cannot be looked at: {error.strerror}", "Check the path.") from None
+    return None
 
 
 def _how_to_get(path: Path) -> str:

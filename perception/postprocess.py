@@ -16,6 +16,9 @@ from perception.frame import Boxes, Candidates, Detections, Scores
 MAX_DETECTIONS = 300
 """ultralytics' max_det."""
 
+FARTHEST_PX = 1e6
+"""A box that reaches beyond this was not found in any picture; the areas of nearer ones do not overflow."""
+
 Floats = npt.NDArray[np.floating]
 
 
@@ -54,20 +57,21 @@ def _decode_raw(output: Floats, conf: float, class_ids: Sequence[int]) -> Candid
     keep = np.isin(best, ids)
     columns, best = columns[:, keep], best[keep]
     centre, half = columns[:2].T, columns[2:4].T / 2
-    xyxy = np.concatenate([centre - half, centre + half], axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):  # broken numbers make broken boxes, which are left out below
+        xyxy = np.concatenate([centre - half, centre + half], axis=1)
     confidence = columns[4 + best, np.arange(len(best))]
-    return _finite(xyxy, confidence, best)
+    return _sound(xyxy, confidence, best)
 
 
 def _decode_end_to_end(output: Floats, conf: float, class_ids: Sequence[int]) -> Candidates:
-    rows = output[(output[:, 4] > conf) & np.isin(output[:, 5].astype(np.int64), class_ids)][:MAX_DETECTIONS]
+    rows = output[(output[:, 4] > conf) & np.isin(output[:, 5], class_ids)][:MAX_DETECTIONS]
     rows = rows.astype(np.float32, copy=False)
-    return _finite(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), final=True)
+    return _sound(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), final=True)
 
 
-def _finite(xyxy: Boxes, confidence: Scores, class_id: npt.NDArray[np.int64], final: bool = False) -> Candidates:
-    """Leaves out what holds a NaN or an infinity: a broken number must not reach a log as a vehicle."""
-    sound = np.isfinite(xyxy).all(axis=1) & np.isfinite(confidence)
+def _sound(xyxy: Boxes, confidence: Scores, class_id: npt.NDArray[np.int64], final: bool = False) -> Candidates:
+    """Leaves out what holds a NaN, an infinity or a box beyond all bounds: no broken number may become a vehicle."""
+    sound = (np.abs(xyxy) < FARTHEST_PX).all(axis=1) & np.isfinite(confidence)
     return Candidates(xyxy[sound], confidence[sound], class_id[sound].astype(np.int64, copy=False), final)
 
 

@@ -18,15 +18,17 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key_node.tag != "tag:yaml.org,2002:str":  # 1, on, <<, [a]: YAML takes each for something else
+                written = repr(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "given here"
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is not a name", key_node.start_mark
+                    None, None, f"the key {written} is not a name", key_node.start_mark
                 )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is set twice", key_node.start_mark)
-            seen.add(key)
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key_node.value} is set twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -41,14 +43,24 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise SettingsError(f"{where}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path}: {' '.join(str(error).split())[:200]}") from None
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise SettingsError(f"{where}: {_one_line(said)}") from None
+    except RecursionError:
+        raise SettingsError(f"{path} is nested too deeply") from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML lets the built-in errors through where a value does not fit the tag written before it (`!!bool x`).
+        raise SettingsError(f"{path} holds a value that YAML cannot read: {_one_line(str(error))}") from None
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise SettingsError(f"{path} holds {type(value).__name__}, not settings", "Write `key: value` lines.")
+        found = "a list" if isinstance(value, list) else "one single value"
+        raise SettingsError(f"{path} holds {found}, not settings", "Write `key: value` lines.")
     return value
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _read_text(path: Path) -> str:

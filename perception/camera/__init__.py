@@ -18,7 +18,14 @@ _OPENERS: Mapping[str, Callable[[SourceUri, SourceSettings], Capture]] = {
     "v4l2": opencv.open_v4l2,
     "file": lambda uri, settings: opencv.VideoFile(uri),
     "images": lambda uri, settings: ImageFolder(uri),
+    "demo": lambda uri, settings: _open_demo(uri),
 }
+
+
+def _open_demo(uri: SourceUri) -> Capture:
+    from perception.camera.demo import DemoDrive  # two dozen modules that only a demo needs
+
+    return DemoDrive(uri)
 
 
 def open_source(settings: SourceSettings) -> Reader:

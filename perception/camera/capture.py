@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from perception.frame import Detections, Image
+from perception.frame import Image, Truth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -14,7 +14,7 @@ class Picture:
 
     image: Image
     captured_at: float
-    truth: Detections | None = None
+    truth: Truth | None = None
 
 
 class Capture(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from perception.camera.uri import SourceUri
 from perception.errors import SourceError
@@ -32,8 +33,14 @@ def rtsp_pipeline(uri: SourceUri, timeout_s: float) -> str:
 
     rtspsrc picks the stream's own depayloader, and decodebin prefers nvv4l2decoder on a Jetson.
     """
-    source = f"rtspsrc location={_quoted(uri.target)} latency=100 protocols=tcp tcp-timeout={int(timeout_s * 1e6)}"
+    source = f"rtspsrc location={_quoted(_with_one_at(uri.target))} latency=100 protocols=tcp tcp-timeout={int(timeout_s * 1e6)}"
     return f"{source} ! decodebin ! {TO_BGR.format(flip='')} ! {SINK}"
+
+
+def _with_one_at(url: str) -> str:
+    """The URL with each @ of its password as %40: GStreamer ends the credentials at the first one, FFmpeg the last."""
+    credentials, at, _ = urlsplit(url).netloc.rpartition("@")
+    return url.replace(credentials, credentials.replace("@", "%40"), 1) if at else url
 
 
 def user_pipeline(uri: SourceUri) -> str:
@@ -43,7 +50,6 @@ def user_pipeline(uri: SourceUri) -> str:
         raise SourceError(
             f"The pipeline {uri.label!r} does not end in an appsink", f"End it with: ! videoconvert ! {SINK}"
         )
-    # OpenCV reads BGR or grey. A user who gave no format gets the conversion that makes any camera work.
     return uri.target
 
 

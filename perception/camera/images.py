@@ -73,9 +73,9 @@ def read_image(path: Path) -> Image | None:
 
 
 def _list_images(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
     try:
+        if path.is_file():
+            return [path]
         found = [entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
     except FileNotFoundError:
         raise SourceError(f"The folder {path} does not exist", "Give the folder that holds the images.") from None

@@ -78,7 +78,11 @@ class RepeatWatch:
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
         self._last: Image | None = None
-        self._new_at = 0.0
+        self._new_at: float | None = None
+
+    def reopened(self) -> None:
+        """The source has the whole limit again to bring something new; what it showed before stays old."""
+        self._new_at = None
 
     def is_new(self, picture: Picture) -> bool:
         """Whether the picture differs from the last one. SourceError once it has not for longer than the limit."""
@@ -86,6 +90,8 @@ class RepeatWatch:
         if not self._limit_s or last is None or not _equal(last, picture.image):
             self._new_at = picture.captured_at
             return True
+        if self._new_at is None:
+            self._new_at = picture.captured_at
         if picture.captured_at - self._new_at > self._limit_s:
             raise SourceError(f"it repeats one picture for {self._limit_s:g} s")
         return False
@@ -103,9 +109,11 @@ class Reader:
         self.uri = uri
         self.captured = 0  # pictures so far, written by the reader's thread alone
         self._open_capture = open_capture
-        self._settings = settings
         self._mailbox: Mailbox[Frame] = Mailbox(newest_wins=uri.live)
-        self._live = threading.Event()
+        self._watch = RepeatWatch(settings.repeat_s if uri.camera else 0)
+        self._outage = Outage(uri, waits=settings.wait)
+        self._live = False
+        self._settled = threading.Event()  # it is open, or will never be
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
@@ -118,9 +126,9 @@ class Reader:
 
     def is_open(self, timeout_s: float) -> bool:
         """Whether the source is open, waited for up to timeout_s. SourceError where it could not be opened at all."""
-        if not self._live.wait(timeout_s) and not self._thread.is_alive():
+        if self._settled.wait(timeout_s) and not self._live:
             self._mailbox.take(0)
-        return self._live.is_set()
+        return self._live
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame; None where none came within timeout_s, also while a lost camera is being reopened.
@@ -143,33 +151,38 @@ class Reader:
             self._mailbox.end(end)
         except Exception as fault:  # the main thread raises it: a fault in a thread must not pass in silence
             self._mailbox.end(fault)
+        finally:
+            self._settled.set()
 
     def _run_until_closed(self) -> None:
-        outage = Outage(self.uri, waits=self._settings.wait)
         while not self._closing.is_set():
             try:
                 capture = self._open_capture()
             except SourceError as fault:
-                self._closing.wait(outage.failed(fault))
+                self._closing.wait(self._outage.failed(fault))
                 continue
+            pause_s = 0.0
             try:
-                outage.over(capture.summary)
-                self._live.set()
+                self._outage.over(capture.summary)
+                self._live = True
+                self._settled.set()
                 self._deliver(capture)
             except SourceError as fault:
                 if not self.uri.camera:
                     raise
-                self._closing.wait(outage.lost(fault))
+                pause_s = self._outage.lost(fault)
             finally:
-                capture.close()
+                capture.close()  # before the pause: what is lost is not held
+            self._closing.wait(pause_s)
 
     def _deliver(self, capture: Capture) -> None:
-        watch = RepeatWatch(self._settings.repeat_s if self.uri.camera else 0)
+        self._watch.reopened()
         while not self._closing.is_set():
             self._mailbox.wait_for_room()
             picture = capture.read()
-            if picture is None or not watch.is_new(picture):
+            if picture is None or not self._watch.is_new(picture):
                 continue
+            self._outage.delivered()
             frame = Frame(picture.image, self.captured, picture.captured_at, self.uri.label, picture.truth)
             self.captured += 1
             self._mailbox.put(frame)
@@ -211,6 +224,9 @@ class Outage:
         after = f" after {away_s:.1f} s" if self._was_live or self._failures else ""
         logger.info(f"Source live{after}: {self._uri.label} ({summary})")
         self._was_live = True
+
+    def delivered(self) -> None:
+        """A new picture came. Only this ends the back-off: a broken camera may open again and again, and give none."""
         self._failures = 0
 
     def _next_delay(self) -> float:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 from loguru import logger
 
 from perception.camera import gstreamer
 from perception.camera.capture import Picture
+from perception.camera.pace import Pace
 from perception.camera.uri import SourceUri
 from perception.config import SourceSettings
 from perception.errors import EndOfStream, SourceError
@@ -50,18 +53,24 @@ class VideoFile:
         self._capture = self._reopen()
         self._promised = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self._period_s = 1 / rate if uri.options.get("realtime") and 0 < rate <= 1000 else 0.0
-        self._due = time.monotonic()
+        self._pace = Pace(rate if uri.options.get("realtime") and 0 < rate <= 1000 else 0)
         self._delivered = 0
         self.summary = f"{_summary(self._capture)}, {self._promised or 'an unknown number of'} frames"
 
     def _reopen(self) -> cv2.VideoCapture:
         path = Path(self._uri.target)
-        if not path.exists():
-            raise SourceError(f"The file {path} does not exist", "Give the path of a video, or images:///FOLDER.")
+        try:
+            path.stat()
+        except FileNotFoundError:
+            raise SourceError(
+                f"The file {path} does not exist", "Give the path of a video, or images:///FOLDER."
+            ) from None
+        except OSError as error:
+            raise SourceError(f"The file {path} cannot be used: {error.strerror}") from None
         if not os.access(path, os.R_OK):
             raise SourceError(f"The file {path} cannot be read by this user", f"Allow it: chmod a+r {path}")
-        capture = _open(str(path), cv2.CAP_FFMPEG) or _open(str(path), cv2.CAP_GSTREAMER)
+        name = str(path.absolute())  # FFmpeg takes what stands before a colon in a bare name for a protocol
+        capture = _open(name, cv2.CAP_FFMPEG) or _open(name, cv2.CAP_GSTREAMER)
         if capture is None:
             raise SourceError(
                 f"{path} is not a video that can be read: it is empty, cut off, or of another kind",
@@ -78,9 +87,7 @@ class VideoFile:
         if not found:
             raise SourceError(f"{self._uri.label} holds no frame that can be decoded", "Check the file with ffprobe.")
         self._delivered += 1
-        if self._period_s:
-            self._due = max(self._due + self._period_s, time.monotonic() - self._period_s)
-            time.sleep(max(self._due - time.monotonic(), 0))
+        self._pace.wait()
         return Picture(image, time.monotonic())  # type: ignore[arg-type]
 
     def _end_of_round(self) -> None:
@@ -113,10 +120,13 @@ class Camera:
         if self._capture.grab():
             captured_at = time.monotonic()
             found, image = self._capture.retrieve()
-            if found and image is not None and image.ndim == 3:
-                return Picture(image, captured_at)  # type: ignore[arg-type]
-            if found:
-                raise SourceError(f"{self._uri.label} gives no colour pictures", "End it with: video/x-raw,format=BGR")
+            if found and image is not None:
+                if image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
+                    return Picture(image, captured_at)  # type: ignore[arg-type]
+                raise SourceError(
+                    f"{self._uri.label} gives {image.dtype} pictures of shape {image.shape}, not BGR of 8 bits: "
+                    "put `videoconvert ! video/x-raw,format=BGR` before its appsink"
+                )
         raise SourceError(f"{self._uri.label} gives no more pictures")
 
     def close(self) -> None:
@@ -183,15 +193,8 @@ def open_rtsp(uri: SourceUri, settings: SourceSettings) -> Camera:
     """An RTSP stream: decoded in hardware on a Jetson, by FFmpeg elsewhere."""
     if gstreamer.is_jetson() and has_gstreamer():
         return open_pipeline(uri, gstreamer.rtsp_pipeline(uri, settings.stall_s), settings)
-    parameters: list[int] = []
     # One decoder thread: frame threads would hold back as many pictures as there are threads, unseen by any stamp.
-    for name, value in (
-        ("CAP_PROP_OPEN_TIMEOUT_MSEC", round(settings.open_timeout_s * 1000)),
-        ("CAP_PROP_READ_TIMEOUT_MSEC", round(settings.stall_s * 1000)),
-        ("CAP_PROP_N_THREADS", 1),
-    ):
-        if hasattr(cv2, name):  # OpenCV 4.5 to 4.6 lack some, and refuse what they do not know
-            parameters += [getattr(cv2, name), value]
+    parameters = _known({**_timeouts(settings), "CAP_PROP_N_THREADS": 1})
     capture = _open(uri.target, cv2.CAP_FFMPEG, parameters)
     if capture is None:
         raise SourceError(
@@ -201,6 +204,27 @@ def open_rtsp(uri: SourceUri, settings: SourceSettings) -> Camera:
     return Camera(capture, uri)
 
 
+def _timeouts(settings: SourceSettings) -> dict[str, int]:
+    return {
+        "CAP_PROP_OPEN_TIMEOUT_MSEC": round(settings.open_timeout_s * 1000),
+        "CAP_PROP_READ_TIMEOUT_MSEC": round(settings.stall_s * 1000),
+    }
+
+
+def _known(parameters: dict[str, int]) -> list[int]:
+    """Names and values in a row, as VideoCapture takes them, less those that this OpenCV lacks and would refuse."""
+    return [part for name, value in parameters.items() if hasattr(cv2, name) for part in (getattr(cv2, name), value)]
+
+
+@functools.cache
+def _pipelines_take_timeouts() -> bool:
+    """Whether GStreamer's side knows the time limits: OpenCV 4.6 has their names, and refuses to open with them."""
+    trial = _open("videotestsrc num-buffers=1 ! appsink", cv2.CAP_GSTREAMER, _known(_timeouts(SourceSettings())))
+    if trial is not None:
+        trial.release()
+    return trial is not None
+
+
 def open_pipeline(uri: SourceUri, pipeline: str, settings: SourceSettings) -> Camera:
     """A GStreamer pipeline that ends in an appsink."""
     if not has_gstreamer():
@@ -208,7 +232,7 @@ def open_pipeline(uri: SourceUri, pipeline: str, settings: SourceSettings) -> Ca
             f"{uri.label} needs GStreamer, and the OpenCV {cv2.__version__} at {cv2.__file__} has none",
             "On a Jetson use JetPack's own: a venv with --system-site-packages, and no opencv from pip in it.",
         )
-    capture = _open(pipeline, cv2.CAP_GSTREAMER)
+    capture = _open(pipeline, cv2.CAP_GSTREAMER, _known(_timeouts(settings)) if _pipelines_take_timeouts() else ())
     if capture is None:
         raise SourceError(f"{uri.label} did not start", "Try its pipeline with gst-launch-1.0 -v, less the appsink.")
     return Camera(capture, uri)

@@ -22,13 +22,14 @@ FORMS = (
     "gst:PIPELINE ! appsink",
     "file:///clip.mp4",
     "images:///folder",
+    "demo://drive",
     "a path",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class SourceUri:
-    """One source. scheme: csi, v4l2, rtsp, gst, file or images. target: sensor number, device, URL, pipeline or path.
+    """One source. scheme: csi, v4l2, rtsp, gst, file, images or demo. target: sensor number, device, URL, pipeline or path.
 
     options: typed, only those that were given. label: the URI without credentials, safe in a log.
     """
@@ -93,6 +94,17 @@ _OPTIONS: Mapping[str, Mapping[str, _Kind]] = MappingProxyType(
         "v4l2": {**_SIZE, "format": (_fourcc, "a FOURCC of four letters, such as MJPG or YUYV")},
         "file": {"realtime": _YES, "loop": _YES},
         "images": {"loop": _YES},
+        "demo": {
+            **_SIZE,
+            "seed": (int, "a whole number"),
+            "vehicles": (int, "a whole number"),
+            "duration": (float, "a number of seconds"),
+            "light": (str, "day, dusk or night"),
+            "rain": (float, "a number from 0 to 1"),
+            "stamp": _YES,
+            "realtime": _YES,
+            "loop": _YES,
+        },
     }
 )
 
@@ -103,11 +115,13 @@ def parse(text: str) -> SourceUri:
     Raises SourceError, with what is allowed, for a scheme or an option that does not exist.
     """
     text = text.strip()
-    if text.isdecimal():
+    if "\0" in unquote(text):
+        raise SourceError("The source holds a NUL character, which no name can", f"Write one of: {', '.join(FORMS)}.")
+    if text.isdecimal() and len(text) < 10:
         text = f"v4l2:///dev/video{int(text)}"
     if text.startswith("gst:"):
         return SourceUri("gst", text[4:].strip().removeprefix("//").strip(), redact(text))
-    if re.match(r"rtsps?://", text, re.IGNORECASE):
+    if re.match(r"rtsps?:", text, re.IGNORECASE):  # slashes forgotten: no path, which would show the password
         return _rtsp(text)
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -121,7 +135,7 @@ def parse(text: str) -> SourceUri:
 
 
 def _target(scheme: str, place: str, label: str) -> str:
-    if scheme == "csi" and not re.fullmatch(r"\d+", place or "0"):
+    if scheme == "csi" and not re.fullmatch(r"\d{1,3}", place or "0"):
         raise SourceError(f"{label!r} names no sensor", "Write csi://0 for the first one.")
     if scheme == "v4l2" and place.isdecimal():
         return f"/dev/video{place}"
@@ -138,20 +152,25 @@ def _rtsp(text: str) -> SourceUri:
     except ValueError:
         host = None
     if not host:
-        raise SourceError(f"{redact(text)!r} names no host", "Write rtsp://USER:PASSWORD@HOST:PORT/PATH.")
+        raise SourceError(
+            f"{redact(text)!r} names no host, or a port that is none",
+            "Write rtsp://USER:PASSWORD@HOST:PORT/PATH, with %40 for @, %2F for /, %3F for ?, %23 for # in a password.",
+        )
     return SourceUri("rtsp", text, redact(text))
 
 
 def _path(text: str) -> SourceUri:
     """A plain path; a query counts only where no file has that very name."""
     place, query = text, ""
-    if "?" in text and not Path(text).exists():
-        place, _, query = text.partition("?")
-    scheme = "file"
-    if Path(place).is_dir() or Path(place).suffix.lower() in IMAGE_SUFFIXES:
-        scheme = "images"
+    try:
+        if "?" in text and not Path(text).exists():
+            place, _, query = text.partition("?")
+        images = Path(place).is_dir() or Path(place).suffix.lower() in IMAGE_SUFFIXES
+    except OSError as error:  # a name that is too long, a folder that this user may not search
+        raise SourceError(f"The path {text} cannot be used: {error.strerror}") from None
     if not place:
         raise SourceError("The source is empty", f"Write one of: {', '.join(FORMS)}.")
+    scheme = "images" if images else "file"
     return SourceUri(scheme, place, text, _options(scheme, query, text))
 
 
@@ -161,8 +180,8 @@ def _options(scheme: str, query: str, label: str) -> dict[str, Any]:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"{scheme}:// has {', '.join(known)}."
-            raise SourceError(f"{label!r}: unknown option {name}", hint[0].upper() + hint[1:])
+            hint = f"Did you mean {close[0]}?" if close else f"{scheme}:// has {', '.join(known)}."
+            raise SourceError(f"{label!r}: unknown option {name}", hint)
         convert, allowed = known[name]
         try:
             options[name] = convert(value)
@@ -171,10 +190,25 @@ def _options(scheme: str, query: str, label: str) -> dict[str, Any]:
     return options
 
 
+# A run without blanks, quoted or escaped ones excepted: a property of a pipeline with its value.
+_WORD = re.compile(r"""(?s)(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\\.|\S)+""")
+_SECRET = re.compile(
+    r"""(?is)\b([\w-]*(?:pass(?:word|wd|phrase)?|pwd|pw|token|secret|user-id))\s*=\s*"""
+    r"""("(?:\\.|[^"\\])*(?:"|$)|'(?:\\.|[^'\\])*(?:'|$)|(?:\\.|[^\s&])+)"""
+)
+
+
 def redact(text: str) -> str:
     """The text without the credentials of any URL in it, nor the values of password-like words."""
-    text = re.sub(r"(?<=://)\S*@", "***@", text)  # up to the last @: people put every sign into a password
-    if text.lower().startswith("rtsp"):
-        # Cameras take credentials in the query, too, under names of their own.
-        text = re.sub(r"\?.*", "?***", text)
-    return re.sub(r"(?i)\b([\w-]*(?:pass(?:word|wd)?|pw|token|secret|user-id))=(\"[^\"]*\"|\S+)", r"\1=***", text)
+    if text.lower().startswith("gst:"):
+        text = _WORD.sub(lambda word: _redact_url(word[0]) if "://" in word[0] else word[0], text)
+    elif text.partition("://")[0].lower() not in _OPTIONS:  # in the path of a file, an @ is an @
+        text = _redact_url(text)
+    return _SECRET.sub(r"\1=***", text)
+
+
+def _redact_url(text: str) -> str:
+    start, colon, rest = text.partition("://" if "://" in text else ":")
+    rest = re.sub(r"(?s)^.*@", "***@", rest)  # up to the last @: people put every sign into a password
+    # Cameras take credentials in the query, too, under names of their own. A closing quote stays.
+    return start + colon + re.sub(r"""(?s)\?.*?(?=["']?\Z)""", "?***", rest, count=1)

@@ -6,8 +6,8 @@ import cv2
 
 from perception.frame import Image, Report
 
-# Colour-blind safe (Okabe and Ito), BGR, one for each vehicle class by its place among the class names.
-COLOURS = ((0, 159, 230), (233, 180, 86), (167, 121, 204), (0, 94, 213), (115, 158, 0))
+# Colour-blind safe (Okabe and Ito), BGR, by class id: seven, so that the vehicle ids of COCO all differ.
+COLOURS = ((0, 159, 230), (233, 180, 86), (167, 121, 204), (0, 94, 213), (115, 158, 0), (178, 114, 0), (66, 228, 240))
 
 
 def annotate(report: Report) -> Image:

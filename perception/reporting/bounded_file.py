@@ -6,6 +6,7 @@ import io
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 RETRY_S = 10.0
@@ -100,4 +101,5 @@ class BoundedFile:
         """Closes the file; `write` would open it again."""
         if self._file is not None:
             file, self._file = self._file, None
-            file.close()
+            with suppress(OSError):  # what a broken disk says here it has said before
+                file.close()

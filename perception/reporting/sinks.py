@@ -9,9 +9,12 @@ from typing import Protocol
 from loguru import logger
 
 from perception.config import Settings
+from perception.errors import SettingsError
 from perception.frame import Report, Summary
 from perception.reporting.lines import frame_line, summary_line
+from perception.reporting.logs import TextLog
 from perception.reporting.records import RecordSink
+from perception.reporting.truth import TruthSink
 from perception.stop import StopFlag
 
 # The records are the larger part: a record is about three times as long as its line.
@@ -29,26 +32,32 @@ class Sink(Protocol):
 class LineSink:
     """Logs the line of each frame."""
 
+    def __init__(self, log: TextLog) -> None:
+        self._log = log
+
     def write(self, report: Report) -> None:
         """Logs one line."""
-        logger.info(frame_line(report))
+        self._log.info(frame_line(report))
 
     def close(self) -> None:
-        """Nothing to close: the program owns loguru's sinks."""
+        """Nothing to close: the program owns the log."""
 
 
 class Sinks:
     """All sinks of a run. A context manager that closes each, also after a fault."""
 
-    def __init__(self, settings: Settings, stop: StopFlag) -> None:
+    def __init__(self, settings: Settings, stop: StopFlag, log: TextLog) -> None:
         """Raises SettingsError for a video or a window that cannot be had."""
         self._stack = ExitStack()
         self._stop = stop
         self._window = None
-        self._sinks: list[Sink] = [LineSink()]
+        self._sinks: list[Sink] = [LineSink(log)]
         if settings.log.records:
             limit = round(text_and_record_bytes(settings)[1])
             self._sinks.append(RecordSink(settings.log_dir / "frames.jsonl", limit))
+        demo = settings.source.uri.strip().lower().startswith("demo:")
+        if settings.record.truth and not demo:
+            raise SettingsError("--truth needs a source that knows the truth", "Use it with --source demo://drive.")
         if settings.record.path or settings.run.show:
             from perception.reporting.video import VideoSink, WindowSink
 
@@ -57,6 +66,8 @@ class Sinks:
             if settings.run.show:
                 self._window = WindowSink()
                 self._sinks.append(self._window)
+        if demo:
+            self._sinks.insert(0, TruthSink(settings.record.truth))  # closed last, so that its line is the last
         for sink in self._sinks:
             self._stack.callback(sink.close)
 

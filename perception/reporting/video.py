@@ -3,62 +3,83 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 from loguru import logger
 
 from perception.errors import SettingsError
 from perception.frame import Report
-from perception.quiet import quiet_opencv
 from perception.reporting.annotate import annotate
+from perception.reporting.encoder import Encoder, open_encoder
 
-# H.264 where this OpenCV can write it, since browsers play it; else MPEG-4 Part 2, which players on a desk do.
-CODECS = ("avc1", "mp4v")
+FALLBACK_FPS = 25.0
+"""At which a video plays whose source does not tell its rate."""
+
+# An .mp4 whose index could not be written at its end plays nowhere, so a recording ends while there is room for it.
+RESERVE_BYTES = 32 * 2**20
 
 
 class VideoSink:
-    """Writes each annotated frame to an .mp4. The first frame gives the size; others are scaled to it."""
+    """Writes each annotated frame to an .mp4. The first frame gives the size and the rate; others are scaled to it.
 
-    def __init__(self, path: Path, fps: float = 25.0) -> None:
-        """fps: at which the file plays. Raises SettingsError for a path that cannot be written."""
+    Where the disk is about to be full, the video ends with a warning, and the run goes on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises SettingsError for a path that cannot be written."""
         if path.suffix.lower() != ".mp4":
             raise SettingsError(f"--record {path}: the name must end in .mp4")
         if not path.parent.is_dir():
             raise SettingsError(f"--record {path}: the folder {path.parent} does not exist", "Create it first.")
-        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        try:
+            writable = not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+        except OSError:  # a name too long, a loop of links
+            writable = False
+        if not writable:
             raise SettingsError(f"--record {path} cannot be written by this user")
         self._path = path
-        self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
+        self._encoder: Encoder | None = None
         self._size = (0, 0)
+        self._ended = False
 
     def write(self, report: Report) -> None:
         """Appends one frame."""
+        if self._ended:
+            return
+        if not self._has_room():
+            self._end(f"The disk of {self._path} is full")
+            return
         image = annotate(report)
-        if self._writer is None:
+        if self._encoder is None:
             self._size = (image.shape[1], image.shape[0])
-            self._writer = self._open()
+            self._encoder = open_encoder(self._path, report.frame.fps or FALLBACK_FPS, self._size)
         if (image.shape[1], image.shape[0]) != self._size:
-            image = cv2.resize(image, self._size)  # type: ignore[assignment]
-        self._writer.write(image)
+            image = np.asarray(cv2.resize(image, self._size), np.uint8)
+        try:
+            self._encoder.write(image)
+        except OSError as error:
+            self._end(f"{self._path} cannot be written any more ({error.strerror})")
 
-    def _open(self) -> cv2.VideoWriter:
-        for codec in CODECS:
-            code = cv2.VideoWriter_fourcc(*codec)  # type: ignore[attr-defined]
-            with quiet_opencv():
-                writer = cv2.VideoWriter(str(self._path), code, self._fps, self._size)
-            if writer.isOpened():
-                browser = "" if codec == "avc1" else ": browsers do not play it, VLC and mpv do"
-                logger.info(f"Recording to {self._path} ({codec}{browser})")
-                return writer
-        raise SettingsError(f"--record {self._path}: this OpenCV cannot write an .mp4", "Leave --record out.")
+    def _end(self, reason: str) -> None:
+        logger.warning(f"{reason}: the video ends here, the run goes on")
+        self._ended = True
+        self.close()
+
+    def _has_room(self) -> bool:
+        try:
+            return shutil.disk_usage(self._path.parent).free >= RESERVE_BYTES
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Finishes the file."""
-        if self._writer is not None:
-            self._writer.release()
+        if self._encoder is not None:
+            encoder, self._encoder = self._encoder, None
+            encoder.close()
 
 
 class WindowSink:

@@ -1,0 +1,1 @@
+"""Off the corridor: what measures and builds. Only scripts come in here."""

@@ -1,0 +1,50 @@
+"""ultralytics' predict, for comparison. As a program: predict.py WEIGHTS CLIP [FRAMES] prints a JSON line a frame."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+# What our own input is: the full square, not the rectangle that predict would choose for a .pt by default.
+OPTIONS = {"rect": False, "imgsz": 640, "verbose": False}
+
+
+def load(weights: str) -> Any:
+    """A YOLO of ultralytics that predicts beside a CPU build of torch, too. ImportError where it is not installed."""
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+    from ultralytics import YOLO
+
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError):
+        _stand_in_for_torchvision()
+    return YOLO(weights, task="detect")
+
+
+def _stand_in_for_torchvision() -> None:
+    """Beside a CPU build of torch torchvision does not import; predict wants only its NMS, and ultralytics has one."""
+    from ultralytics.utils.nms import TorchNMS
+
+    torchvision, ops = ModuleType("torchvision"), ModuleType("torchvision.ops")
+    torchvision.__dict__.update(ops=ops, __version__="0.0")
+    ops.__dict__.update(nms=TorchNMS.nms)
+    sys.modules.update({"torchvision": torchvision, "torchvision.ops": ops})
+
+
+def main() -> None:
+    """Prints {xyxy, conf, cls} of each frame of a clip."""
+    weights, clip, *count = sys.argv[1:]
+    for number, result in enumerate(load(weights).predict(clip, stream=True, **OPTIONS), start=1):
+        boxes = result.boxes
+        found = {"xyxy": boxes.xyxy.tolist(), "conf": boxes.conf.tolist(), "cls": boxes.cls.tolist()}
+        print(json.dumps(found), flush=True)
+        if count and number == int(count[0]):
+            break
+
+
+if __name__ == "__main__":
+    main()

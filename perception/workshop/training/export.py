@@ -1,0 +1,79 @@
+"""From a training checkpoint to the files that ship: weights as .pt and .onnx, and what they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from perception.workshop.benchmark.predict import load
+from perception.workshop.training.train import ARCHITECTURE
+
+OPSET = 17
+# All that a reader of the file may want to know of the training; paths and machines are none of it.
+_KEPT_ARGUMENTS = (
+    "task", "mode", "epochs", "time", "batch", "imgsz", "optimizer", "lr0", "lrf", "momentum", "weight_decay",
+    "cos_lr", "warmup_epochs", "close_mosaic", "mosaic", "mixup", "scale", "translate", "fliplr", "hsv_h", "hsv_s",
+    "hsv_v", "seed", "amp", "pretrained",
+)  # fmt: skip
+
+
+def export(checkpoint: Path, folder: Path, stem: str, about: Mapping[str, Any]) -> None:
+    """Writes <stem>.pt (fp16), <stem>.onnx (fp32, opset 17, 1x3x640x640) and <stem>.json to `folder`.
+
+    about: what the JSON tells besides the settings that lie in the checkpoint and the digests of both files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{stem}.pt"
+    settings = strip(checkpoint, weights)
+    onnx_from_weights(weights, folder / f"{stem}.onnx")
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(f"{stem}.*t"))}
+    files |= {f"{stem}.onnx": hashlib.sha256((folder / f"{stem}.onnx").read_bytes()).hexdigest()}
+    note = {"schema": 1, "architecture": ARCHITECTURE, "sha256": files, "settings": settings, **about}
+    (folder / f"{stem}.json").write_text(json.dumps(note, indent=2) + "\n")
+
+
+def strip(checkpoint: Path, target: Path) -> dict[str, Any]:
+    """Writes the averaged weights of a checkpoint in half precision, and gives the settings they were trained with.
+
+    What tells of the machine (paths, dates, the repository) stays behind.
+    """
+    import torch
+
+    content = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    model = (content.get("ema") or content["model"]).half()
+    settings = {key: content["train_args"].get(key) for key in _KEPT_ARGUMENTS}
+    model.args = dict(settings)
+    model.yaml = {**model.yaml, "yaml_file": ARCHITECTURE}
+    for name in ("criterion", "pt_path"):
+        if hasattr(model, name):
+            setattr(model, name, None)
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    kept = {key: content[key] for key in ("version", "license", "docs")}
+    torch.save({"epoch": -1, "model": model, "train_args": settings, **kept}, target)
+    return settings
+
+
+def onnx_from_weights(weights: Path, target: Path) -> None:
+    """Exports a .pt through ultralytics, whose metadata carries the class names."""
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        # The exporter writes beside the weights, and a name without a path is all that it then knows.
+        copy = shutil.copyfile(weights, Path(folder) / weights.name)
+        made = load(str(copy)).export(format="onnx", opset=OPSET, imgsz=640, dynamic=False, simplify=False)
+        model = onnx.load(made)
+    model.ir_version = min(model.ir_version, 8)
+    for entry in model.metadata_props:
+        if entry.key == "description":
+            entry.value = "YOLO11n architecture, trained from random weights for five classes of vehicles"
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    onnx.checker.check_model(model)
+    onnx.save(model, target)

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Measures the pilot on this machine: what a frame, a start and the loop cost, and whether age or memory grow."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Annotated, Optional
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import typer
+from loguru import logger
+
+from detector_service import DetectorService, open_service
+from perception.adapter import SessionBackend
+from perception.backends.onnxruntime import OnnxRuntimeSession
+from perception.classes import vehicle_ids
+from perception.config import COCO_VEHICLES, LogSettings, ModelSettings, RunSettings, Settings, SourceSettings
+from perception.errors import PilotError
+from perception.reporting.logs import start_logging
+from perception.workshop.benchmark import frame_cost, loop_cost, start_cost, steady
+from perception.workshop.benchmark.figures import percentiles, save, show
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+Clip = Annotated[Path, typer.Option(help="video of the road")]
+Onnx = Annotated[Path, typer.Option(help="detector in ONNX")]
+Weights = Annotated[Optional[Path], typer.Option(help="the same detector as .pt, for ultralytics' predict")]
+Json = Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")]
+
+
+@app.command()
+def frame(
+    clip: Clip, onnx: Onnx, weights: Weights = None, rounds: int = 200, threads: int = 0, json: Json = None
+) -> None:
+    """A frame through ours, the bare session and ultralytics' predict, in turn."""
+    images = frame_cost.read_clip(clip, 64)
+    session = OnnxRuntimeSession(onnx, 640, threads)
+    backend = SessionBackend(session, lambda names: vehicle_ids(names, COCO_VEHICLES, asked_for=False))
+    with DetectorService(backend, ModelSettings().conf, ModelSettings().iou) as service:
+        times = frame_cost.measure(service, session, weights, images, rounds)
+    rows = {name: percentiles(values) for name, values in times.items()}
+    verdicts = [f"ours - bare session.run: {rows['ours - bare']['p50']:.2f} ms median"]
+    if "ultralytics predict" in rows:
+        ratio = rows["ultralytics predict"]["p50"] / rows["ours"]["p50"]
+        verdicts.append(f"ultralytics predict / ours: {ratio:.2f}")
+    height, width = images[0].shape[:2]
+    show(f"{onnx.name}, {width}x{height}, {rounds} frames, milliseconds", rows, verdicts)
+    save(json, {"frame": rows})
+
+
+@app.command()
+def start(clip: Clip, onnx: Onnx, weights: Weights = None, rounds: int = 5, json: Json = None) -> None:
+    """From the start of a process to its first vehicle line, and its peak of memory."""
+    commands = {"ours": start_cost.pilot_command(ROOT, onnx, clip)}
+    if weights:
+        commands["ultralytics predict"] = start_cost.predict_command(weights, clip)
+    rows: dict[str, dict[str, float]] = {}
+    for name, command in commands.items():
+        taken = [start_cost.measure(command) for _ in range(rounds)]
+        seconds, memory = sorted(first for first, _ in taken), max(peak for _, peak in taken)
+        rows[name] = {"median s": seconds[rounds // 2], "max s": seconds[-1], "peak MiB": round(memory, 1)}
+    show(f"Start to first vehicle line, {rounds} starts", rows, [])
+    save(json, {"start": rows})
+
+
+@app.command()
+def loop(clip: Clip, onnx: Onnx, rounds: int = 300, json: Json = None) -> None:
+    """The loop's own cost outside detect."""
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "stderr", "w") as stderr, redirect_stderr(stderr):
+        settings = Settings(
+            source=SourceSettings(uri=f"{clip}?loop=1"),
+            model=ModelSettings(weights=str(onnx)),
+            allow_cpu=True,
+            log=LogSettings(dir=Path(folder)),
+            run=RunSettings(max_frames=rounds + loop_cost.WARMUP),
+        )
+        log = start_logging("INFO", Path(folder) / "pilot.log", 2**30)
+        with open_service(settings) as service:
+            costs = loop_cost.measure(service, service.info, settings, log)
+        logger.remove()
+    rows = {name: percentiles(values) for name, values in costs.items()}
+    show(f"{rounds} frames, two text sinks and records, milliseconds", rows, [])
+    save(json, {"loop": rows})
+
+
+@app.command()
+def memory(clip: Clip, onnx: Onnx, count: int = 10_000, json: Json = None) -> None:
+    """Resident memory over many frames of a looping clip, against what it was after the first 1,000."""
+    settings = Settings(model=ModelSettings(weights=str(onnx)), allow_cpu=True)
+    with open_service(settings) as service:
+        by_frame = steady.memory_by_frame(service, f"{clip}?loop=1", count, 1000)
+    rows = {f"after {number}": {"MiB": round(mib, 1)} for number, mib in by_frame.items()}
+    growth = by_frame[max(by_frame)] / by_frame[1000] - 1
+    show(f"{count} frames", rows, [f"growth since frame 1,000: {growth:.2%}"])
+    save(json, {"memory": rows, "growth": growth})
+
+
+@app.command()
+def age(source: str, fps: float = 5.0, duration: float = 60.0, json: Json = None) -> None:
+    """The age of frames that a slow consumer takes from a live source, and what became of every frame."""
+    seen = steady.slow_consumer(source, fps, duration)
+    half = len(seen.ages_ms) // 2
+    rows = {"first half": percentiles(seen.ages_ms[:half]), "second half": percentiles(seen.ages_ms[half:])}
+    counts = f"processed {seen.processed} + dropped {seen.dropped} = captured {seen.captured}"
+    verdict = "holds" if seen.processed + seen.dropped == seen.captured else "DOES NOT HOLD"
+    show(
+        f"Age when taken at {fps:g} fps for {duration:g} s, milliseconds",
+        rows,
+        [f"source period {seen.period_ms:.1f} ms", f"{counts}: {verdict}"],
+    )
+    save(json, {"age": rows, "processed": seen.processed, "dropped": seen.dropped, "captured": seen.captured})
+
+
+if __name__ == "__main__":
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING", format="{message}")
+    try:
+        app()
+    except PilotError as fault:
+        sys.stderr.write(f"{fault}\n")
+        sys.exit(fault.exit_code)

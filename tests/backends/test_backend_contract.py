@@ -1,0 +1,169 @@
+"""What every Backend promises, tried on each one that this machine can run, and on the fake."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector_service import Backend, DetectorService
+from perception.adapter import SessionBackend
+from perception.backends.onnxruntime import OnnxRuntimeSession
+from perception.backends.pytorch import PyTorchSession
+from perception.classes import vehicle_ids
+from perception.config import COCO_VEHICLES
+from perception.errors import BackendError
+from perception.frame import Frame
+from tests import tiny_model
+from tests.fakes import FakeBackend, make_candidates, make_image
+
+Open = Callable[[], Backend]
+
+
+def pick(names: object) -> tuple[int, ...]:
+    return vehicle_ids(names, COCO_VEHICLES, asked_for=False)  # type: ignore[arg-type]
+
+
+def onnx_backend(path: Path, imgsz: int = 64) -> SessionBackend:
+    return SessionBackend(OnnxRuntimeSession(path, imgsz, 1), pick)
+
+
+@pytest.fixture(
+    params=["fake", "onnx raw", "onnx end2end", "onnx batch", "onnx dynamic", "onnx fp16", "onnx real", "pt real"]
+)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    kind = request.param
+    path = tmp_path / "tiny.onnx"
+    if kind == "fake":
+        return lambda: FakeBackend(make_candidates((1, 2, 30, 40, 0.9, 2), (1, 2, 30, 40, 0.2, 2)))
+    if kind == "onnx raw":
+        tiny_model.build(path)
+    elif kind == "onnx end2end":
+        tiny_model.build(path, head="end2end")
+    elif kind == "onnx batch":
+        tiny_model.build(path, batch=4)
+    elif kind == "onnx dynamic":
+        tiny_model.build(path, batch=None, input_hw=None)
+    elif kind == "onnx fp16":
+        tiny_model.build(path, dtype=np.float16)
+    elif kind == "onnx real":
+        real = request.getfixturevalue("data") / "weights" / "yolov8n.onnx"
+        return lambda: onnx_backend(real)
+    else:
+        if importlib.util.find_spec("ultralytics") is None:
+            pytest.skip("ultralytics is not installed: pip install -r requirements-torch.txt")
+        weights = request.getfixturevalue("data") / "weights" / "yolov8n.pt"
+        return lambda: SessionBackend(PyTorchSession(weights, 320, 1, "cpu"), pick)
+    return lambda: onnx_backend(path)
+
+
+@pytest.fixture
+def backend(opener: Open) -> Iterator[Backend]:
+    with opener() as backend:
+        yield backend
+
+
+def pictures() -> list[np.ndarray]:
+    noise = np.random.default_rng(1).integers(0, 256, (90, 160, 3), np.uint8)
+    return [make_image(114, 48, 64), noise, make_image(7, 1, 1), make_image(0, 200, 30), make_image(255)]
+
+
+def test_the_info_is_complete(backend: Backend) -> None:
+    info = backend.info
+    assert info.name
+    assert info.precision in ("fp32", "fp16", "int8")
+    assert min(info.input_hw) >= 32
+    assert info.batch >= 1
+    assert info.class_names[2] == "car"
+
+
+def test_each_image_gets_its_answer_in_order(backend: Backend) -> None:
+    answers = backend.infer(pictures(), 0.25)
+    assert len(answers) == len(pictures())
+    for candidates, stages in answers:
+        assert candidates.xyxy.dtype == np.float32
+        assert (candidates.confidence > 0.25).all()
+        assert set(candidates.class_id.tolist()) <= set(pick(backend.info.class_names))
+        times = (stages.preprocess_ms, stages.infer_ms, stages.postprocess_ms)
+        assert all(time is None or time >= 0 for time in times)
+
+
+def test_a_picture_alone_and_among_others_gets_the_same_answer(backend: Backend) -> None:
+    images = pictures()
+    together = [candidates for candidates, _ in backend.infer(images, 0.25)]
+    alone = [backend.infer([image], 0.25)[0][0] for image in images]
+    for one, other in zip(together, alone):
+        np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-2)
+        np.testing.assert_allclose(one.confidence, other.confidence, atol=1e-4)
+
+
+def test_a_higher_threshold_never_adds_candidates(backend: Backend) -> None:
+    for image in pictures():
+        low, high = (backend.infer([image], conf)[0][0] for conf in (0.01, 0.5))
+        assert len(high) <= len(low)
+
+
+def test_the_answer_does_not_change_under_the_callers_hands(backend: Backend) -> None:
+    candidates, _ = backend.infer([pictures()[0]], 0.25)[0]
+    before = candidates.xyxy.copy()
+    backend.infer([pictures()[1]], 0.25)
+    np.testing.assert_array_equal(candidates.xyxy, before)
+
+
+@pytest.mark.parametrize("head", ["raw", "end2end"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_the_tiny_models_vehicles_come_out_in_image_pixels(tmp_path: Path, head: str, dtype: type) -> None:
+    path = tiny_model.build(tmp_path / "tiny.onnx", head=head, dtype=dtype)  # type: ignore[arg-type]
+    with DetectorService(onnx_backend(path), 0.25, 0.7) as service:
+        # Twice as wide as high: the picture fills columns 0 to 64 and rows 16 to 48 of the input, at half its scale.
+        found = service.detect(Frame(make_image(0, 64, 128), 0, 0.0, "test")).detections
+    cars = found.class_id == 2
+    assert cars.sum() == (1 if head == "raw" else 2), "a raw head needs NMS, an end-to-end one has done it"
+    np.testing.assert_allclose(found.xyxy[cars][0], [16, 0, 48, 32], atol=0.1)
+    np.testing.assert_allclose(found.xyxy[found.class_id == 5][0], [64, 0, 120, 48], atol=0.1)
+    assert 0 not in found.class_id, "a person is no vehicle"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [(None, "does not name its classes"), ({0: "cat", 1: "dog"}, "no vehicle class")]
+)
+def test_a_model_without_vehicles_is_refused(tmp_path: Path, names: dict[int, str] | None, said: str) -> None:
+    boxes: tuple[tiny_model.Box, ...] = () if names else tiny_model.BOXES
+    path = tiny_model.build(tmp_path / "tiny.onnx", names=names, boxes=boxes)
+    with pytest.raises(BackendError, match=said):
+        onnx_backend(path)
+
+
+def test_names_from_the_settings_serve_a_model_that_has_none(tmp_path: Path) -> None:
+    path = tiny_model.build(tmp_path / "tiny.onnx", names=None)
+    session = OnnxRuntimeSession(path, 64, 1)
+    backend = SessionBackend(session, pick, [tiny_model.NAMES[number] for number in range(len(tiny_model.NAMES))])
+    assert len(backend.infer([make_image()], 0.25)[0][0]) == 3
+
+
+def test_an_output_of_no_known_layout_is_refused(tmp_path: Path) -> None:
+    path = tiny_model.build(tmp_path / "tiny.onnx", names=None)
+    with pytest.raises(BackendError, match=r"gives \(batch, 7, n\) or, end to end, \(batch, k, 6\)"):
+        SessionBackend(OnnxRuntimeSession(path, 64, 1), pick, ["car", "bus", "truck"])
+
+
+def test_a_file_that_only_looks_like_onnx_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"\x08\x09" + bytes(100))
+    with pytest.raises(BackendError, match="cannot be loaded by ONNX Runtime"):
+        OnnxRuntimeSession(path, 64, 1)
+
+
+def test_a_zip_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
+    if importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("ultralytics is not installed: pip install -r requirements-torch.txt")
+    import zipfile
+
+    path = tmp_path / "broken.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("note.txt", "no weights here")
+    with pytest.raises(BackendError, match="cannot be loaded by ultralytics"):
+        PyTorchSession(path, 64, 1, "cpu")

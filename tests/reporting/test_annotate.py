@@ -1,0 +1,60 @@
+"""Drawing on a copy of the picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from perception.frame import BackendInfo, Detections, Frame, Report
+from perception.reporting.annotate import COLOURS, annotate
+from tests.fakes import make_image, make_report
+
+
+def report_of(height: int, width: int, *rows: tuple[float, float, float, float, int]) -> Report:
+    table = np.array(rows, np.float32).reshape(-1, 5)
+    found = Detections(table[:, :4], np.full(len(rows), 0.9, np.float32), table[:, 4].astype(np.int64))
+    report = make_report()
+    return replace(
+        report,
+        frame=Frame(make_image(0, height, width), 0, 0.0, "x"),
+        result=replace(report.result, detections=found),
+        backend=BackendInfo("fake", "fp32", (64, 64), 1, {number: f"class {number}" for number in range(8)}),
+    )
+
+
+def test_the_frame_itself_stays_as_it_was() -> None:
+    report = report_of(240, 320, (50, 60, 150, 160, 2))
+    drawn = annotate(report)
+    assert not report.frame.image.any()
+    assert drawn.any()
+    assert drawn.shape == report.frame.image.shape
+    assert drawn.dtype == np.uint8
+
+
+def test_a_box_is_drawn_where_it_was_found_in_the_colour_of_its_class() -> None:
+    drawn = annotate(report_of(240, 320, (50, 60, 150, 160, 2)))
+    colour = np.array(COLOURS[2])
+    for y, x in ((110, 50), (110, 150), (160, 100)):
+        assert np.abs(drawn[y, x].astype(int) - colour).max() < 40, (y, x)
+    assert not drawn[110, 100].any()
+
+
+def test_the_vehicle_classes_of_coco_all_differ_in_colour() -> None:
+    assert len({COLOURS[class_id % len(COLOURS)] for class_id in (1, 2, 3, 5, 7)}) == 5
+    assert len({COLOURS[class_id % len(COLOURS)] for class_id in range(5)}) == 5
+
+
+def test_the_number_of_vehicles_and_the_time_stand_at_the_lower_edge() -> None:
+    drawn = annotate(report_of(240, 320))
+    assert drawn[225:, :200].any()
+    assert not drawn[:200].any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 500), (500, 2), (7, 9), (1080, 1920)])
+def test_every_size_of_picture_can_be_drawn_on(size: tuple[int, int]) -> None:
+    height, width = size
+    drawn = annotate(report_of(height, width, (0, 0, width, height, 2), (width, height, width, height, 7)))
+    assert drawn.shape == (height, width, 3)
+    assert drawn.any()
