@@ -22,7 +22,7 @@ from perception.classes import vehicle_ids
 from perception.config import COCO_VEHICLES, LogSettings, ModelSettings, RunSettings, Settings, SourceSettings
 from perception.errors import PilotError
 from perception.reporting.logs import start_logging
-from perception.workshop.benchmark import frame_cost, loop_cost, start_cost, steady
+from perception.workshop.benchmark import drive_cost, frame_cost, loop_cost, start_cost, steady
 from perception.workshop.benchmark.figures import percentiles, save, show
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
@@ -97,6 +97,17 @@ def memory(clip: Clip, onnx: Onnx, count: int = 10_000, json: Json = None) -> No
     growth = by_frame[max(by_frame)] / by_frame[1000] - 1
     show(f"{count} frames", rows, [f"growth since frame 1,000: {growth:.2%}"])
     save(json, {"memory": rows, "growth": growth})
+
+
+@app.command()
+def drive(rounds: int = 100, json: Json = None) -> None:
+    """Rendering a 720p frame of the synthetic drive on one core, over six seeds."""
+    rows = {}
+    for light, rain in (("day", 0.0), ("dusk", 0.0), ("night", 0.0), ("day", 0.7), ("night", 0.7)):
+        name = light + (f", rain {rain}" if rain else "")
+        rows[name] = percentiles(drive_cost.measure(light, rain, rounds))
+    show("1280x720, 6 vehicles, one thread, milliseconds", rows, [])
+    save(json, {"drive": rows})
 
 
 @app.command()

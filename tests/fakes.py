@@ -30,6 +30,7 @@ class FakeCapture:
     """
 
     summary = "fake"
+    fps = 0.0
 
     def __init__(
         self, items: Iterable[Image | Picture | BaseException | None], before: Callable[[], object] = lambda: None

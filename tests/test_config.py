@@ -143,7 +143,7 @@ def test_the_default_classes_do_not_count_as_asked_for() -> None:
         ("cpu: {threads: 1.5}", "cpu.threads is 1.5; allowed is a whole number from 0 up to 256"),
         ("int8: 1", "int8 is 1; allowed is true or false"),
         ("int8:", "int8 is empty; allowed is true or false"),
-        ("source: {uri: 0}", "source.uri is 0; allowed is text, not empty"),
+        ("source: {uri: 0.5}", "source.uri is 0.5; allowed is text, not empty"),
         ("source: {uri: ''}", "source.uri is ''; allowed is text, not empty"),
         ("source: {uri: {}}", "source.uri is a section here; allowed is text, not empty"),
         ("log: {level: loud}", "log.level is 'loud'; allowed is one of DEBUG, INFO, WARNING, ERROR"),
@@ -315,3 +315,9 @@ def test_any_text_gives_settings_or_a_settings_error(path: Path, text: str) -> N
 def test_any_lines_like_settings_give_settings_or_a_settings_error(path: Path, lines: list[str]) -> None:
     found = outcome(path, "\n".join(lines))
     assert isinstance(found, Settings) or 1 <= len(str(found).splitlines()) <= 12
+
+
+def test_a_bare_camera_number_is_a_source(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("source: {uri: 0}")
+    assert load(path).source.uri == "0"

@@ -22,11 +22,14 @@ class Capture(Protocol):
 
     `read` blocks until the next picture. It gives None where there is nothing yet, raises EndOfStream after the last
     picture of a finite source, and SourceError when the source is lost: three outcomes, never confused.
-    `summary` is one phrase on what was opened (size, rate), for the log.
+    `summary` is one phrase on what was opened (size, rate), for the log. `fps` is the nominal rate, 0 where unknown.
     """
 
     @property
     def summary(self) -> str: ...
+
+    @property
+    def fps(self) -> float: ...
 
     def read(self) -> Picture | None: ...
 

@@ -33,6 +33,11 @@ class DemoDrive:
         made = self._drive.settings
         return f"{made.width}x{made.height} at {made.fps:g} fps, {self._drive.frame_count} frames, seed {made.seed}"
 
+    @property
+    def fps(self) -> float:
+        """Frames a second of the drive's own time."""
+        return self._drive.settings.fps
+
     def read(self) -> Picture:
         """The next frame. EndOfStream after the last one."""
         if self._next == self._drive.frame_count:

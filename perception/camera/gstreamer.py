@@ -33,7 +33,8 @@ def rtsp_pipeline(uri: SourceUri, timeout_s: float) -> str:
 
     rtspsrc picks the stream's own depayloader, and decodebin prefers nvv4l2decoder on a Jetson.
     """
-    source = f"rtspsrc location={_quoted(_with_one_at(uri.target))} latency=100 protocols=tcp tcp-timeout={int(timeout_s * 1e6)}"
+    location = _quoted(_with_one_at(uri.target))
+    source = f"rtspsrc location={location} latency=100 protocols=tcp tcp-timeout={int(timeout_s * 1e6)}"
     return f"{source} ! decodebin ! {TO_BGR.format(flip='')} ! {SINK}"
 
 

@@ -19,11 +19,13 @@ from perception.frame import Image
 class ImageFolder:
     """Delivers each image of a folder, or one image file, once; with ?loop=1 again and again."""
 
+    fps = 0.0  # images have no rate
+
     def __init__(self, uri: SourceUri) -> None:
         self._loop = bool(uri.options.get("loop"))
         self._paths = _list_images(Path(uri.target))
         self._next = 0
-        self._unreadable = 0
+        self._unreadable: set[Path] = set()  # each is named once, also in a loop
         self._good = 0
 
     @property
@@ -42,15 +44,16 @@ class ImageFolder:
             if image is not None:
                 self._good += 1
                 return Picture(image, time.monotonic())
-            self._unreadable += 1
-            logger.warning(f"{path} is not an image that can be read: passed over")
+            if path not in self._unreadable:
+                self._unreadable.add(path)
+                logger.warning(f"{path} is not an image that can be read: passed over")
 
     def _end_of_round(self) -> None:
         if not self._good:
             raise SourceError(f"None of {len(self._paths)} files is an image that can be read: {self._paths[0].parent}")
         if not self._loop:
             if self._unreadable:
-                logger.warning(f"{self._unreadable} of {len(self._paths)} images could not be read")
+                logger.warning(f"{len(self._unreadable)} of {len(self._paths)} images could not be read")
             raise EndOfStream
         self._next = self._good = 0
 

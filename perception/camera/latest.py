@@ -183,7 +183,7 @@ class Reader:
             if picture is None or not self._watch.is_new(picture):
                 continue
             self._outage.delivered()
-            frame = Frame(picture.image, self.captured, picture.captured_at, self.uri.label, picture.truth)
+            frame = Frame(picture.image, self.captured, picture.captured_at, self.uri.label, picture.truth, capture.fps)
             self.captured += 1
             self._mailbox.put(frame)
 

@@ -39,10 +39,16 @@ def _open(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.VideoCap
     return capture
 
 
+def _rate(capture: cv2.VideoCapture) -> float:
+    """The nominal pictures a second, 0 where it is unknown: drivers and files say all kinds of things then."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0 < rate <= 1000 else 0.0
+
+
 def _summary(capture: cv2.VideoCapture) -> str:
     width, height = (int(capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    return f"{width}x{height}" + (f" at {rate:g} fps" if 0 < rate <= 1000 else "")
+    rate = _rate(capture)
+    return f"{width}x{height}" + (f" at {rate:g} fps" if rate else "")
 
 
 class VideoFile:
@@ -52,8 +58,8 @@ class VideoFile:
         self._uri = uri
         self._capture = self._reopen()
         self._promised = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self._pace = Pace(rate if uri.options.get("realtime") and 0 < rate <= 1000 else 0)
+        self.fps = _rate(self._capture)
+        self._pace = Pace(self.fps if uri.options.get("realtime") else 0)
         self._delivered = 0
         self.summary = f"{_summary(self._capture)}, {self._promised or 'an unknown number of'} frames"
 
@@ -108,12 +114,13 @@ class VideoFile:
 
 
 class Camera:
-    """A live source that OpenCV reads. A picture is stamped when it is grabbed, before it is decoded."""
+    """A live source that OpenCV reads. A picture is stamped as soon as it is grabbed, before it is converted."""
 
     def __init__(self, capture: cv2.VideoCapture, uri: SourceUri) -> None:
         self._capture = capture
         self._uri = uri
         self.summary = _summary(capture)
+        self.fps = _rate(capture)
 
     def read(self) -> Picture:
         """The next picture of the camera. SourceError when it gives no more."""

@@ -29,9 +29,10 @@ FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class SourceUri:
-    """One source. scheme: csi, v4l2, rtsp, gst, file, images or demo. target: sensor number, device, URL, pipeline or path.
+    """One source. scheme: csi, v4l2, rtsp, gst, file, images or demo.
 
-    options: typed, only those that were given. label: the URI without credentials, safe in a log.
+    target: sensor number, device, URL, pipeline, path or scene. options: typed, only those that were given.
+    label: the URI without credentials, safe in a log.
     """
 
     scheme: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,13 @@ from perception.frame import Frame, Image, Report
 from perception.reporting.video import RESERVE_BYTES, VideoSink, WindowSink
 from tests.fakes import make_image, make_report
 from tests.small_disk import small_disk
+
+
+@pytest.fixture(autouse=True, params=["ffmpeg", "OpenCV"])
+def encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here holds for each encoder; without ffmpeg OpenCV's is tried twice."""
+    if request.param == "OpenCV":
+        monkeypatch.setattr(shutil, "which", lambda name: None)
 
 
 def report(value: int, height: int = 48, width: int = 64) -> Report:
@@ -48,7 +57,40 @@ def test_it_says_where_browsers_do_not_play_it(tmp_path: Path, logged: list[str]
     sink = VideoSink(tmp_path / "out.mp4")
     sink.write(report(20))
     sink.close()
-    assert ("(avc1)" in logged[0]) != ("browsers do not play it" in logged[0])
+    assert ("(H.264)" in logged[0]) != ("browsers do not play it" in logged[0])
+
+
+def test_the_video_plays_at_the_rate_of_its_source(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "out.mp4")
+    for _ in range(5):
+        sink.write(replace(make_report(), frame=Frame(make_image(20), 0, 0.0, "x", fps=10.0)))
+    sink.close()
+    assert cv2.VideoCapture(str(tmp_path / "out.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+
+
+def test_ctrl_c_at_the_terminal_leaves_the_encoder_alone(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "out.mp4")
+    sink.write(report(20))
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert all(os.getpgid(int(child)) != os.getpgrp() for child in children)
+    sink.write(report(20))
+    sink.close()
+    assert len(pictures(tmp_path / "out.mp4")) == 2
+
+
+def test_an_encoder_that_dies_ends_the_video_and_not_the_run(tmp_path: Path, logged: list[str]) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\necho ' V..... libx264 '\n")
+    program.chmod(0o755)
+    sink = VideoSink(tmp_path / "out.mp4")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "which", lambda name: str(program))
+        for _ in range(50):
+            sink.write(report(20, 480, 640))
+    sink.close()
+    assert [line for line in logged if "WARNING" in line] == [
+        f"WARNING {tmp_path}/out.mp4 cannot be written any more (Broken pipe): the video ends here, the run goes on"
+    ]
 
 
 def test_frames_of_another_size_are_scaled_to_the_first(tmp_path: Path) -> None:
@@ -115,10 +157,10 @@ def test_a_disk_that_fills_up_ends_the_video_while_it_can_still_be_played(tmp_pa
         path = disk.path / "out.mp4"
         sink = VideoSink(path)
         noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
-        for shift in range(60):
+        for shift in range(200):  # an encoder looks ahead: it writes the first ones late
             sink.write(replace(make_report(), frame=Frame(np.roll(noise, shift * 7, axis=1), shift, 0.0, "x")))
         sink.close()
-        assert 1 < len(pictures(path)) < 60
+        assert 1 < len(pictures(path)) < 200
         assert logged[1:] == [f"WARNING The disk of {path} is full: the video ends here, the run goes on"]
 
 

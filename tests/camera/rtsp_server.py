@@ -1,0 +1,86 @@
+"""A small RTSP server on loopback: a moving ball, H.264 or MJPEG. Run by the system's Python, which has gi.
+
+Prints its URL, without credentials, in one line once it listens, and serves until it is ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+
+PICTURE = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},height={height},"
+# Sliced threads make two slices of a picture, of which the receiver loses one.
+CODECS = {
+    "h264": "x264enc tune=zerolatency sliced-threads=false speed-preset=ultrafast key-int-max={fps}"
+    " ! rtph264pay config-interval=-1",
+    "jpeg": "jpegenc ! rtpjpegpay",
+}
+SOUND = "audiotestsrc is-live=true wave=silence ! alawenc ! rtppcmapay"
+
+
+def launch_text(options: argparse.Namespace) -> str:
+    """The media of the stream; with --sound it comes first, as some cameras have it."""
+    if options.clip:
+        decode = f"filesrc location={options.clip} ! decodebin ! videoconvert ! video/x-raw,format=I420"
+        return f"( {decode} ! {CODECS['h264'].format(fps=options.fps)} name=pay0 pt=96 )"
+    encoder = CODECS[options.codec].format(fps=options.fps)
+    size = PICTURE.format(width=options.width, height=options.height)
+    payloads = [f"{size}framerate={options.fps}/1 ! {encoder}"]
+    if options.sound:
+        payloads.insert(0, SOUND)
+    return "( " + " ".join(f"{text} name=pay{n} pt={96 + n}" for n, text in enumerate(payloads)) + " )"
+
+
+def lock(server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory, user: str, password: str) -> None:
+    """Lets in this user alone."""
+    auth = GstRtspServer.RTSPAuth()
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "user")
+    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    for what in ("media.factory.access", "media.factory.construct"):
+        permissions.add_permission_for_role("user", what, True)
+    factory.set_permissions(permissions)
+
+
+def main() -> None:
+    """Serves until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", default="0", help="0: a free one")
+    parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--width", type=int, default=320)
+    parser.add_argument("--height", type=int, default=240)
+    parser.add_argument("--codec", choices=sorted(CODECS), default="h264")
+    parser.add_argument("--user", help="USER:PASSWORD that alone may look")
+    parser.add_argument("--sound", action="store_true", help="a silent sound track ahead of the picture")
+    parser.add_argument("--clip", help="a video to serve once, instead of the ball")
+    options = parser.parse_args()
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(options.port)
+    # By default it drops packets of a picture that is larger than its backlog, and sends the rest.
+    server.connect("client-connected", lambda _, client: client.set_property("drop-backlog", False))
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_launch(launch_text(options))
+    factory.set_shared(True)
+    if options.user:
+        lock(server, factory, *options.user.split(":", 1))
+    server.get_mount_points().add_factory("/road", factory)
+    if not server.attach(None):
+        parser.exit(1, f"port {options.port} is taken\n")
+    print(f"rtsp://127.0.0.1:{server.get_bound_port()}/road", flush=True)
+    loop = GLib.MainLoop()
+    GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGTERM, loop.quit)
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Starts and ends the RTSP server of rtsp_server.py, which needs the system's Python."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+PROBE = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+
+
+class RtspServer:
+    """One running server. url: without credentials."""
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
+        self._process = self._start()
+        self.url = self._first_line()
+
+    def _start(self, *more: str) -> subprocess.Popen[str]:
+        command = [SYSTEM_PYTHON, str(Path(__file__).with_name("rtsp_server.py")), *self._options, *more]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def _first_line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        assert line.startswith("rtsp://"), "the RTSP server did not start"
+        return line
+
+    def with_user(self, user: str) -> str:
+        """The URL with USER:PASSWORD in it."""
+        return self.url.replace("://", f"://{user}@")
+
+    def stall(self) -> None:
+        """It keeps its connections and says nothing more."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def kill(self) -> None:
+        """It is gone at once; its address refuses."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def restart(self) -> None:
+        """It is there again, under the same address."""
+        self._process = self._start("--port", str(urlsplit(self.url).port))
+        assert self._first_line() == self.url
+
+
+StartRtsp = Callable[..., RtspServer]
+
+
+@pytest.fixture
+def rtsp() -> Iterator[StartRtsp]:
+    """Starts an RTSP server with the options of rtsp_server.py; it is ended after the test."""
+    probe = subprocess.run([SYSTEM_PYTHON, "-c", PROBE], capture_output=True)
+    if probe.returncode:
+        pytest.skip("no RTSP server: apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly")
+    started: list[RtspServer] = []
+
+    def start(*options: str) -> RtspServer:
+        started.append(RtspServer(*options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()

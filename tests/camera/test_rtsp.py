@@ -1,0 +1,144 @@
+"""RTSP against a real server on loopback: pictures, credentials, loss and return, a slow consumer."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+
+from perception.camera import latest, open_source
+from perception.camera.latest import Reader
+from perception.config import SourceSettings
+from perception.errors import SourceError
+from perception.frame import Frame
+from tests.camera.clips import drain, opened
+from tests.camera.readers import wait_for
+from tests.camera.servers import StartRtsp
+from tests.camera.slow_consumer import consume_slowly
+
+PASSWORD = "p@ss:w0rd"
+
+
+def fault_of(uri: str, **settings: float) -> SourceError:
+    """What an attempt to open ends with."""
+    reader = open_source(SourceSettings.model_validate({"uri": uri, **settings}))
+    try:
+        with pytest.raises(SourceError) as caught:
+            reader.is_open(20)
+        return caught.value
+    finally:
+        assert reader.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("codec", ["h264", "jpeg"])
+def test_frames_of_a_stream_arrive(rtsp: StartRtsp, logged: list[str], codec: str) -> None:
+    url = rtsp("--codec", codec).url
+    with opened(url) as reader:
+        frames = drain(reader, limit=5)
+    assert [frame.image.shape for frame in frames] == [(240, 320, 3)] * 5
+    assert len({frame.image.tobytes() for frame in frames}) == 5, "the ball moves"
+    assert f"INFO Source live: {url} (320x240 at 25 fps)" in logged
+
+
+def test_a_stream_with_a_sound_track_ahead_of_the_picture_gives_pictures(rtsp: StartRtsp) -> None:
+    with opened(rtsp("--sound").url) as reader:
+        assert drain(reader, limit=2)[0].image.shape == (240, 320, 3)
+
+
+def test_credentials_let_in_and_no_text_shows_them(
+    rtsp: StartRtsp, logged: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = rtsp("--user", f"admin:{PASSWORD}")
+    shown = []
+    for password in (PASSWORD, quote(PASSWORD, safe="")):
+        with opened(server.with_user(f"admin:{password}")) as reader:
+            shown.append(drain(reader, limit=1)[0].source)
+    wrong = fault_of(server.with_user("admin:wr0ng"))
+    none = fault_of(server.url)
+    assert "wrong credentials" in wrong.what
+    assert "wrong credentials" in none.what
+    assert shown == [server.url.replace("://", "://***@")] * 2
+    printed = "".join(capfd.readouterr())
+    for text in (*shown, *logged, str(wrong), str(none), repr(wrong), printed):
+        for secret in (PASSWORD, quote(PASSWORD, safe=""), "w0rd", "wr0ng", "admin"):
+            assert secret not in text
+
+
+def test_a_server_that_is_not_there_is_an_error_within_the_time_to_open() -> None:
+    started = time.monotonic()
+    fault = fault_of(f"rtsp://127.0.0.1:{free_port()}/road", open_timeout_s=2)
+    assert "did not open: no answer" in fault.what
+    assert fault.exit_code == 3
+    assert time.monotonic() - started < 4
+
+
+def test_a_server_that_never_answers_is_an_error_within_the_time_to_open() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        fault = fault_of(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/road", open_timeout_s=1)
+        assert "did not open: no answer" in fault.what
+        assert time.monotonic() - started < 4
+
+
+def test_a_stream_that_does_not_exist_is_an_error(rtsp: StartRtsp) -> None:
+    assert "no such stream" in fault_of(rtsp().url.replace("/road", "/elsewhere")).what
+
+
+def frames_flow(reader: Reader, after: int) -> Callable[[], bool]:
+    def flow() -> bool:
+        frame: Frame | None = reader.read(0.1)
+        return frame is not None and frame.frame_id > after
+
+    return flow
+
+
+def test_a_server_that_is_killed_is_lost_and_its_frames_go_on_when_it_is_back(
+    rtsp: StartRtsp, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latest, "BACKOFF_S", (0.1, 0.2))
+    server = rtsp()
+    with opened(server.url, stall_s=2.0, open_timeout_s=3.0) as reader:
+        drain(reader, limit=2)
+        server.kill()
+        assert wait_for(lambda: any("Source lost" in line for line in logged), 10)
+        before = reader.captured
+        server.restart()
+        assert wait_for(frames_flow(reader, before), 20)
+    assert any(line.startswith("INFO Source live after ") for line in logged)
+    assert len([line for line in logged if "Source lost" in line]) == 1
+
+
+def test_a_server_that_falls_silent_is_lost_after_the_time_to_stall(
+    rtsp: StartRtsp, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latest, "BACKOFF_S", (0.1, 0.2))
+    server = rtsp()
+    with opened(server.url, stall_s=1.0, open_timeout_s=1.0) as reader:
+        drain(reader, limit=2)
+        server.stall()
+        assert wait_for(lambda: any("Source lost" in line for line in logged), 8)
+    assert "gives no more pictures" in "".join(logged)
+
+
+def test_a_slow_consumer_sees_fresh_frames_and_every_drop_is_counted(rtsp: StartRtsp) -> None:
+    with opened(rtsp("--fps", "25").url) as reader:
+        seen = consume_slowly(reader, duration_s=6, period_s=0.2)
+    assert seen.ids == sorted(set(seen.ids))
+    assert max(seen.ages_s) < 0.5, "the age of a frame does not grow with what was dropped"
+    last_third = seen.ages_s[-len(seen.ages_s) // 3 :]
+    assert sum(last_third) / len(last_third) < 0.1
+    assert seen.dropped > 2 * len(seen.ids)
+    unread = reader.captured - 1 - seen.ids[-1]
+    assert len(seen.ids) + seen.dropped + unread == reader.captured
+    assert unread < 25
