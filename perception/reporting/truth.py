@@ -16,16 +16,18 @@ from perception.frame import Boxes, Report, Truth
 
 MATCH_IOU = 0.5
 COUNTED_PX = 24.0
-"""A vehicle lower than this in the picture is not asked for."""
+"""A vehicle that is no higher than this in the picture is not asked for."""
+IGNORED_SHARE = 0.5
+
+Floats = npt.NDArray[np.floating]
 
 
 @dataclass
 class Score:
-    """Counts over frames. wanted: vehicles that a detector should find; right and wrong: what it found."""
+    """Counts over frames. wanted: vehicles to find; found: those that were; wrong: detections where none is."""
 
     wanted: int = 0
     found: int = 0
-    right: int = 0
     wrong: int = 0
 
     @property
@@ -35,42 +37,38 @@ class Score:
 
     @property
     def precision(self) -> float:
-        """Share of the detections that were right, 1 where nothing was detected."""
-        return self.right / (self.right + self.wrong) if self.right + self.wrong else 1.0
+        """Share of the detections that were right, 1 where none counts."""
+        return self.found / (self.found + self.wrong) if self.found + self.wrong else 1.0
 
     def add(self, boxes: Boxes, names: list[str], truth: Truth) -> None:
-        """Matches detections, best first, each with the vehicle of its class that it overlaps most, at IoU 0.5.
+        """Matches detections, best first, each with the wanted vehicle of its class that it overlaps most, IoU 0.5.
 
         boxes: (n, 4) in pixels; names: the class of each. A vehicle that is occluded or under 24 px high is not
-        wanted; a detection of it is neither right nor wrong.
+        wanted; a detection that lies by half or more on such a one of its class is neither right nor wrong. This is
+        COCO's rule for regions to ignore, since of a vehicle that is half hidden only the part that shows is found.
         """
         wanted = ~truth.occluded & (truth.xyxy[:, 3] - truth.xyxy[:, 1] > COUNTED_PX)
-        classes = [COCO_VEHICLES[number] for number in truth.class_id.tolist()]
-        overlap = iou_table(boxes, truth.xyxy)
-        free = np.ones(len(truth), bool)
+        classes = np.array([COCO_VEHICLES[number] for number in truth.class_id.tolist()], dtype=object)
+        inter, areas, truth_areas = _overlaps(boxes, truth.xyxy)
+        iou = inter / (areas[:, None] + truth_areas[None, :] - inter)
+        free = wanted.copy()
         self.wanted += int(wanted.sum())
         for row, name in enumerate(names):
-            same = np.array([other == name for other in classes], bool) & free & (overlap[row] >= MATCH_IOU)
-            # A wanted vehicle is taken before one that is not, whatever overlaps more: the rule of COCO's "ignore".
-            hits = np.flatnonzero(same & wanted) if (same & wanted).any() else np.flatnonzero(same)
-            if not hits.size:
+            same = classes == name
+            hits = np.flatnonzero(same & free & (iou[row] >= MATCH_IOU))
+            if hits.size:
+                free[hits[iou[row, hits].argmax()]] = False
+                self.found += 1
+            elif not (same & ~wanted & (inter[row] >= IGNORED_SHARE * areas[row])).any():
                 self.wrong += 1
-                continue
-            best = hits[overlap[row, hits].argmax()]
-            free[best] = False
-            self.found += int(wanted[best])
-            self.right += int(wanted[best])
 
 
-def iou_table(one: Boxes, other: Boxes) -> npt.NDArray[np.float32]:
-    """The overlap of each box in `one` (n, 4) with each in `other` (m, 4), as (n, m)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    inter = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None, :] - inter
-    table: npt.NDArray[np.float32] = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-    return table
+def _overlaps(boxes: Boxes, others: Boxes) -> tuple[Floats, Floats, Floats]:
+    """The common area of each of n boxes with each of m others as (n, m), and the areas of both, all above 0."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    sizes = [np.maximum((each[:, 2:] - each[:, :2]).prod(axis=1), 1e-6) for each in (boxes, others)]
+    return np.clip(high - low, 0, None).prod(axis=2), sizes[0], sizes[1]
 
 
 class TruthSink:

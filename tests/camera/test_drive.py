@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,7 +20,7 @@ from perception.camera.drive.camera import Camera
 from perception.camera.drive.hashing import Dice
 from perception.camera.drive.palette import make_light
 from perception.camera.drive.settings import BICYCLE, BUS, CAR, MOTORCYCLE, TRUCK
-from perception.camera.drive.truth import Outline, box_of, collect, share_shown
+from perception.camera.drive.truth import Outline, box_of, collect, shown
 
 SMALL: dict[str, Any] = {"width": 640, "height": 360}
 WIDTH, ROWS = 1280, 720
@@ -164,7 +165,7 @@ def test_flags_of_hidden_cut_and_small_vehicles(fleet: Fleet, camera: Camera) ->
     small = _truth_of(fleet, camera, [far])
     assert small.xyxy[0, 3] - small.xyxy[0, 1] < 12 and small.occluded.tolist() == [True]
     half = Outline(fleet.pose(Vehicle(CAR, 0, 640 * 8.0 / 1300, 8.0 + 2.4, 1), camera))
-    assert 0.2 < share_shown(half, [], WIDTH, ROWS) < 0.8
+    assert 0.2 < shown(half, [], WIDTH, ROWS)[0] < 0.8
 
 
 def test_the_share_shown_is_measured(fleet: Fleet, camera: Camera) -> None:
@@ -173,8 +174,8 @@ def test_the_share_shown_is_measured(fleet: Fleet, camera: Camera) -> None:
     left, top, right, bottom = outline.bounds
     edge = left + 0.4 * (right - left)
     blind = np.asarray([(left - 9, top - 9), (edge, top - 9), (edge, bottom + 9), (left - 9, bottom + 9)], np.float32)
-    assert share_shown(outline, [blind], WIDTH, ROWS) == pytest.approx(0.6, abs=0.06)
-    assert share_shown(outline, [], WIDTH, ROWS) == 1.0
+    assert shown(outline, [blind], WIDTH, ROWS)[0] == pytest.approx(0.6, abs=0.06)
+    assert shown(outline, [], WIDTH, ROWS) == (1.0, math.inf)
 
 
 def test_all_classes_appear_large_enough() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from perception.frame import BackendInfo, Detections, Report, StageTimes
-from perception.reporting.records import RecordSink, record_of
+from perception.reporting.records import RecordSink, record_line
 from tests.fakes import make_report
 from tests.small_disk import small_disk
 
@@ -20,6 +20,14 @@ KEYS = (
     "schema ts frame_id source age_ms preprocess_ms infer_ms postprocess_ms total_ms dropped backend precision vehicles"
     " board"
 )
+
+
+def parsed(report: Report, now_s: float) -> dict[str, Any]:
+    """The record of a frame, read back from its line."""
+    line = record_line(report, now_s)
+    assert line.endswith("}\n")
+    record: dict[str, Any] = json.loads(line)
+    return record
 
 
 def with_found(found: Detections, names: dict[int, str]) -> Report:
@@ -40,13 +48,13 @@ def parse(line: str) -> dict[str, Any]:
 
 
 def test_a_record_has_exactly_the_keys_of_schema_1() -> None:
-    record = record_of(make_report(), NOON)
+    record = parsed(make_report(), NOON)
     assert list(record) == KEYS.split()
     assert record["schema"] == 1
 
 
 def test_a_record_tells_what_the_report_holds() -> None:
-    record = record_of(make_report(total_ms=12.34567, age_ms=18.2, frame_id=7, dropped=2), NOON)
+    record = parsed(make_report(total_ms=12.34567, age_ms=18.2, frame_id=7, dropped=2), NOON)
     assert record == {
         "schema": 1,
         "ts": "2025-06-15T15:06:40.123+00:00",
@@ -69,7 +77,7 @@ def test_the_class_is_the_models_own_name() -> None:
     found = Detections(
         np.array([[0, 0, 1.26, 2], [1, 1, 2, 2]], np.float32), np.array([0.87654, 0.5], np.float32), np.array([9, 0])
     )
-    vehicles = record_of(with_found(found, {0: "Straßenbahn", 9: 'a "quoted" name'}), NOON)["vehicles"]
+    vehicles = parsed(with_found(found, {0: "Straßenbahn", 9: 'a "quoted" name'}), NOON)["vehicles"]
     assert [vehicle["class"] for vehicle in vehicles] == ['a "quoted" name', "Straßenbahn"]
     assert [vehicle["confidence"] for vehicle in vehicles] == [0.8765, 0.5]
     assert vehicles[0]["xyxy"] == [0, 0, 1.3, 2]
@@ -78,12 +86,12 @@ def test_the_class_is_the_models_own_name() -> None:
 def test_a_stage_that_is_not_known_is_null() -> None:
     report = make_report()
     report = replace(report, result=replace(report.result, stages=StageTimes(None, 1.0, None)))
-    record = record_of(report, NOON)
+    record = parsed(report, NOON)
     assert (record["preprocess_ms"], record["infer_ms"], record["postprocess_ms"]) == (None, 1.0, None)
 
 
 def test_the_wall_clock_shows_in_ts_alone() -> None:
-    early, late = record_of(make_report(), 0.0), record_of(make_report(), NOON)
+    early, late = parsed(make_report(), 0.0), parsed(make_report(), NOON)
     assert {key for key in early if early[key] != late[key]} == {"ts"}
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from perception.errors import SettingsError
 from perception.frame import Truth
-from perception.reporting.truth import Score, TruthSink, iou_table
+from perception.reporting.truth import Score, TruthSink
 from tests.fakes import make_report
 
 CAR, BUS = 1, 3
@@ -60,7 +60,7 @@ def test_what_is_occluded_or_small_is_neither_asked_for_nor_wrong(
 ) -> None:
     score = Score()
     score.add(boxes(unwanted[:4]), ["car"], truth(unwanted))
-    assert (score.wanted, score.right, score.wrong) == (0, 0, 0)
+    assert (score.wanted, score.found, score.wrong) == (0, 0, 0)
     score.add(boxes(), [], truth(unwanted))
     assert (score.recall, score.precision) == (1.0, 1.0)
 
@@ -68,7 +68,7 @@ def test_what_is_occluded_or_small_is_neither_asked_for_nor_wrong(
 def test_two_detections_of_one_vehicle_are_one_right_and_one_wrong() -> None:
     score = Score()
     score.add(boxes((0, 0, 100, 100), (0, 0, 99, 100)), ["car", "car"], truth((0, 0, 100, 100, CAR, False)))
-    assert (score.right, score.wrong) == (1, 1)
+    assert (score.found, score.wrong) == (1, 1)
 
 
 def test_a_wanted_vehicle_is_matched_before_an_occluded_one_that_overlaps_more() -> None:
@@ -77,18 +77,36 @@ def test_a_wanted_vehicle_is_matched_before_an_occluded_one_that_overlaps_more()
     assert score.found == 1
 
 
+def test_the_part_that_shows_of_an_occluded_vehicle_is_not_wrong() -> None:
+    score = Score()
+    score.add(boxes((0, 0, 30, 100)), ["bus"], truth((0, 0, 100, 100, BUS, True)))
+    assert score.wrong == 0
+    score.add(boxes((80, 0, 130, 100)), ["bus"], truth((0, 0, 100, 100, BUS, True)))
+    assert score.wrong == 1, "most of it lies elsewhere"
+
+
 coordinates = st.lists(st.tuples(*[st.integers(0, 50)] * 4), max_size=6)
 
 
 @given(coordinates, coordinates)
-def test_the_overlap_is_symmetric_and_between_0_and_1(
-    one: list[tuple[int, int, int, int]], other: list[tuple[int, int, int, int]]
+def test_no_score_leaves_its_bounds(
+    found: list[tuple[int, int, int, int]], there: list[tuple[int, int, int, int]]
 ) -> None:
-    first, second = (boxes(*[(x, y, x + w, y + h) for x, y, w, h in rows]) for rows in (one, other))
-    table = iou_table(first, second)
-    assert table.shape == (len(one), len(other))
-    assert ((table >= 0) & (table <= 1)).all()
-    np.testing.assert_array_equal(table, iou_table(second, first).T)
+    score = Score()
+    rows = [(x, y, x + w, y + h, CAR, bool(w & 1)) for x, y, w, h in there]
+    score.add(boxes(*[(x, y, x + w, y + h) for x, y, w, h in found]), ["car"] * len(found), truth(*rows))
+    assert 0 <= score.found <= min(score.wanted, len(found))
+    assert score.found + score.wrong <= len(found)
+    assert 0 <= score.recall <= 1
+    assert 0 <= score.precision <= 1
+
+
+@given(coordinates)
+def test_finding_exactly_what_is_there_is_perfect(there: list[tuple[int, int, int, int]]) -> None:
+    score = Score()
+    rows = [(x, y, x + w + 1, y + h + 25) for x, y, w, h in there]
+    score.add(boxes(*rows), ["car"] * len(rows), truth(*[(*row, CAR, False) for row in rows]))
+    assert (score.recall, score.precision, score.wanted) == (1.0, 1.0, len(rows))
 
 
 def test_the_sink_writes_the_truth_and_prints_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

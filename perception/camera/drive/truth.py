@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -15,6 +17,7 @@ _CANVAS_PX = 96.0
 _SHOWN = 0.65
 _SMALL_PX = 12.0
 _LEAST_SHOWN = 0.05
+_LEAST_SHOWN_PX = 400.0
 _LEAST_PX = 4.0
 
 
@@ -93,10 +96,13 @@ def _cut(polygon: Floats, right: float, bottom: float) -> Floats:
     return polygon
 
 
-def share_shown(outline: Outline, hiding: list[Floats], width: int, rows: int) -> float:
-    """The part of a silhouette that is inside the frame and behind none of the `hiding` polygons (pixels)."""
+def shown(outline: Outline, hiding: list[Floats], width: int, rows: int) -> tuple[float, float]:
+    """The part of a silhouette that is inside the frame and behind none of the `hiding` polygons (pixels).
+
+    As a share, 0 to 1, and as an area in pixels, infinite where all of it is.
+    """
     if not hiding and outline.within(width, rows):
-        return 1.0
+        return 1.0, math.inf
     low = np.maximum(outline.low, -2.0 * width)
     high = np.minimum(outline.high, 3.0 * width)
     size = np.maximum(high - low, 1.0)
@@ -111,7 +117,7 @@ def share_shown(outline: Outline, hiding: list[Floats], width: int, rows: int) -
     right, bottom = int((width - low[0]) * scale) + 1, int((rows - low[1]) * scale) + 1
     inside = canvas[top : max(bottom, 0), left : max(right, 0)]
     seen = cv2.countNonZero(inside) if inside.size else 0
-    return seen / max(whole, 1)
+    return seen / max(whole, 1), seen / scale**2
 
 
 def collect(found: list[tuple[int, Outline, list[Floats]]], width: int, rows: int) -> Truth:
@@ -123,10 +129,10 @@ def collect(found: list[tuple[int, Outline, list[Floats]]], width: int, rows: in
         box = box_of(outline, width, rows)
         if box is None or min(box[2] - box[0], box[3] - box[1]) < _LEAST_PX:
             continue
-        shown = share_shown(outline, hiding, width, rows)
-        if shown < _LEAST_SHOWN:
+        share, area = shown(outline, hiding, width, rows)
+        if share < _LEAST_SHOWN and area < _LEAST_SHOWN_PX:  # a bus beside the camera shows little of itself, yet much
             continue
         boxes.append(box)
         classes.append(class_id)
-        flags.append(shown < _SHOWN or float(box[3] - box[1]) < _SMALL_PX)
+        flags.append(share < _SHOWN or float(box[3] - box[1]) < _SMALL_PX)
     return Truth(np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(classes, np.int64), np.asarray(flags, bool))
