@@ -28,7 +28,7 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt | $(PY)
 	@touch $@
 
 demo: $(VENV)/.run  ## see vehicles detected
-	@$(PY) scripts/demo.py
+	$(PY) pilot.py --config config/demo.yaml
 
 test: $(VENV)/.dev  ## run the tests
 	$(PY) -m pytest

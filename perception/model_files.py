@@ -94,7 +94,7 @@ def _how_to_get(path: Path) -> str:
         return "Give the path of your weights with --model."
     return (
         f"Download it: curl -fL -o {official} {RELEASES}/{official} "
-        f"&& echo '{OFFICIAL_SHA256[official]}  {official}' | sha256sum -c"
+        f"&& echo '{OFFICIAL_SHA256[official]}  {official}' | sha256sum -c (or see a demo without it: make demo)"
     )
 
 

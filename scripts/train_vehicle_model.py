@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -15,9 +17,14 @@ sys.path.insert(0, str(ROOT))
 import typer
 from loguru import logger
 
+from detector_service import open_service
+from perception.config import ModelSettings, Settings
 from perception.errors import PilotError
+from perception.workshop.benchmark.figures import save
 from perception.workshop.training.dataset import digests, prepare
 from perception.workshop.training.export import export
+from perception.workshop.training.figures import CONFIDENCES, Detect, Service
+from perception.workshop.training.report import by_threshold, on_drives, on_footage, on_pictures
 from perception.workshop.training.train import Recipe, train
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
@@ -26,7 +33,19 @@ Out = Annotated[Path, typer.Option(help="training set and run are kept here")]
 Frames = Annotated[int, typer.Option(help="pictures of the synthetic drive", min=0)]
 Pictures = Annotated[Optional[int], typer.Option(help="only so many photographs of a split, for a trial", min=1)]
 Device = Annotated[str, typer.Option(help="cpu, or the number of a GPU")]
+Models = Annotated[Path, typer.Option(help="where vehicle-n.pt, .onnx and .json go")]
+SureFrom = Annotated[
+    float, typer.Option(help="this confidence of the run reads as 0.25 in the files", min=0.01, max=0.99)
+]
+Weights = Annotated[Path, typer.Option(help="detector, .onnx or .pt", exists=True)]
+Teacher = Annotated[Optional[Path], typer.Option(help="another detector, on the same pictures", exists=True)]
+Seeds = Annotated[int, typer.Option(help="drives of each light and weather, four pictures each", min=0)]
+Json = Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")]
 OUT = Path("out/vehicle-n")
+WEIGHTS = ROOT / "models" / "vehicle-n.onnx"
+SURE_FROM = 0.38
+ALMOST_ALL = 0.001
+"""The confidence from which average precision is taken, as ultralytics does."""
 TEACHERS = ("yolo11n_rebuilt.pt", "yolov8n.pt")
 
 
@@ -43,7 +62,8 @@ def prepare_data(
 def train_and_export(
     data: Data,
     out: Out = OUT,
-    models: Annotated[Path, typer.Option(help="where vehicle-n.pt, .onnx and .json go")] = ROOT / "models",
+    models: Models = ROOT / "models",
+    sure_from: SureFrom = SURE_FROM,
     frames: Frames = 4800,
     pictures: Pictures = None,
     epochs: Annotated[int, typer.Option(min=1)] = 100,
@@ -62,8 +82,42 @@ def train_and_export(
     checkpoint = train(described, out / "run", recipe, resume)
     minutes = round((time.monotonic() - started) / 60, 1)
     about = {"training_minutes": minutes, "teachers": list(TEACHERS), "data": digests(out / "data")}
-    export(checkpoint, models, "vehicle-n", about)
+    export(checkpoint, models, "vehicle-n", sure_from, about)
     typer.echo(f"Wrote {models}/vehicle-n.pt, .onnx and .json")
+
+
+@app.command()
+def evaluate(
+    data: Data, weights: Weights = WEIGHTS, teacher: Teacher = None, seeds: Seeds = 40, json: Json = None
+) -> None:
+    """The figures of models/README.md: validation pictures, unseen drives, and dashcam footage of `data`."""
+    vehicles, clips = data / "labelled" / "vehicles", data / "clips"
+    figures = {}
+    with _detector(weights, ALMOST_ALL) as detect:
+        figures["pictures"] = on_pictures(weights.name, detect, vehicles)
+    with _detector(weights, ModelSettings().conf) as detect:
+        figures["drives"] = on_drives(weights.name, detect, seeds)
+        with _detector(data / "weights" / "yolov8n.onnx", ModelSettings().conf) as reference:
+            figures["footage"] = on_footage(weights.name, detect, reference, clips / "dashcam_a_720p.mp4")
+    if teacher:
+        with _detector(teacher, ALMOST_ALL) as detect:
+            figures["teacher on pictures"] = on_pictures(teacher.name, detect, vehicles)
+    save(json, figures)
+
+
+@app.command()
+def thresholds(weights: Weights = WEIGHTS, seeds: Seeds = 40, json: Json = None) -> None:
+    """Recall and precision by confidence on drives that are not evaluated on, to choose --sure-from by."""
+    with _detector(weights, CONFIDENCES[0]) as detect:
+        save(json, {"thresholds": by_threshold(weights.name, detect, seeds)})
+
+
+@contextmanager
+def _detector(weights: Path, conf: float) -> Iterator[Detect]:
+    """The project's own service on some weights, reporting what is above `conf`."""
+    settings = Settings(model=ModelSettings(weights=str(weights), conf=conf), allow_cpu=True)
+    with open_service(settings) as service:
+        yield Service(lambda frame: service.detect(frame).detections, service.info.class_names)
 
 
 def _prepare(data: Path, out: Path, frames: int, pictures: int | None, device: str) -> Path:

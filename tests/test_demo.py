@@ -79,26 +79,31 @@ def test_the_loop_of_the_drive_starts_again_where_it_began() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "recall", "precision"),
-    [("light=day", 0.95, 0.95), ("light=dusk", 0.85, 0.85), ("light=night", 0.85, 0.85), ("rain=0.7", 0.85, 0.85)],
+    # Floors for three drives each; the figures over many, and the bars they clear, are in models/README.md.
+    ("options", "floor"),
+    [("light=day", 0.93), ("light=dusk", 0.85), ("light=night", 0.85), ("rain=0.7", 0.85)],
 )
-def test_the_pilot_finds_what_is_there(tmp_path: Path, options: str, recall: float, precision: float) -> None:
-    uri = f"demo://drive?seed=900001&vehicles=8&duration=6&fps=10&{options}"
-    done = pilot(tmp_path, "--source", uri, "--truth", tmp_path / "truth.jsonl", "--no-show")
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = GROUND_TRUTH.fullmatch(done.stdout.splitlines()[-1])
-    assert found, done.stdout
-    truth = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
-    wanted = [
-        vehicle
-        for line in truth
-        for vehicle in line["vehicles"]
-        if not vehicle["occluded"] and vehicle["xyxy"][3] - vehicle["xyxy"][1] > 24
-    ]
-    assert [line["frame_id"] for line in truth] == list(range(60))
-    assert int(found[3]) == len(wanted) > 60
-    assert float(found[1]) >= recall
-    assert float(found[2]) >= precision
+def test_the_pilot_finds_what_is_there_on_drives_it_has_never_seen(tmp_path: Path, options: str, floor: float) -> None:
+    wanted, found, right = 0, 0.0, 0.0
+    for seed in (900_001, 900_002, 900_003):
+        uri = f"demo://drive?seed={seed}&vehicles=8&duration=20&fps=1&{options}"
+        done = pilot(tmp_path, "--source", uri, "--truth", tmp_path / "truth.jsonl", "--no-show")
+        assert done.returncode == 0, done.stderr[-2000:]
+        said = GROUND_TRUTH.fullmatch(done.stdout.splitlines()[-1])
+        assert said, done.stdout
+        truth = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
+        assert [line["frame_id"] for line in truth] == list(range(20))
+        asked = [
+            vehicle
+            for line in truth
+            for vehicle in line["vehicles"]
+            if not vehicle["occluded"] and vehicle["xyxy"][3] - vehicle["xyxy"][1] > 24
+        ]
+        assert int(said[3]) == len(asked)
+        wanted, found, right = wanted + len(asked), found + float(said[1]) * len(asked), right + float(said[2])
+    assert wanted > 200
+    assert found / wanted >= floor, "recall"
+    assert right / 3 >= floor, "precision"
 
 
 def test_the_demo_by_hand_ends_with_the_ground_truth_and_leaves_a_video(tmp_path: Path) -> None:
@@ -129,3 +134,13 @@ def test_truth_is_only_to_be_had_from_a_drive(tmp_path: Path) -> None:
     done = pilot(tmp_path, "--source", "clip.mp4", "--truth", "truth.jsonl")
     assert done.returncode == 2
     assert "--truth needs a source that knows the truth. Use it with --source demo://drive." in done.stderr
+
+
+def test_the_pilot_without_weights_or_camera_names_the_demo(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "pilot.py")]
+    no_weights = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert no_weights.returncode == 4
+    assert "make demo" in no_weights.stderr.splitlines()[-1]
+    no_camera = pilot(tmp_path, "--source", "v4l2:///dev/video99")
+    assert no_camera.returncode == 3
+    assert "make demo" in no_camera.stderr.splitlines()[-1]

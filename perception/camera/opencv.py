@@ -146,7 +146,10 @@ def open_v4l2(uri: SourceUri, settings: SourceSettings) -> Camera:
     device = Path(uri.target)
     if not device.exists():
         found = sorted(str(path) for path in Path("/dev").glob("video*"))
-        raise SourceError(f"There is no camera at {device}", f"Found: {', '.join(found) or 'no camera at all'}.")
+        raise SourceError(
+            f"There is no camera at {device}",
+            f"Found: {', '.join(found) or 'none at all'}. Without a camera: make demo",
+        )
     if not os.access(device, os.R_OK | os.W_OK):
         raise SourceError(
             f"This user may not open {device}", "Join its group: sudo usermod -aG video $USER; log in again."
@@ -237,7 +240,7 @@ def open_pipeline(uri: SourceUri, pipeline: str, settings: SourceSettings) -> Ca
     if not has_gstreamer():
         raise SourceError(
             f"{uri.label} needs GStreamer, and the OpenCV {cv2.__version__} at {cv2.__file__} has none",
-            "On a Jetson use JetPack's own: a venv with --system-site-packages, and no opencv from pip in it.",
+            "On a Jetson use JetPack's own: a venv with --system-site-packages, no pip opencv. No camera? make demo",
         )
     capture = _open(pipeline, cv2.CAP_GSTREAMER, _known(_timeouts(settings)) if _pipelines_take_timeouts() else ())
     if capture is None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 import numpy as np
-import numpy.typing as npt
 
+from perception.boxes import overlaps, shares_inside
 from perception.config import COCO_VEHICLES
 from perception.errors import SettingsError
 from perception.frame import Boxes, Report, Truth
@@ -18,8 +18,6 @@ MATCH_IOU = 0.5
 COUNTED_PX = 24.0
 """A vehicle that is no higher than this in the picture is not asked for."""
 IGNORED_SHARE = 0.5
-
-Floats = npt.NDArray[np.floating]
 
 
 @dataclass
@@ -49,8 +47,7 @@ class Score:
         """
         wanted = ~truth.occluded & (truth.xyxy[:, 3] - truth.xyxy[:, 1] > COUNTED_PX)
         classes = np.array([COCO_VEHICLES[number] for number in truth.class_id.tolist()], dtype=object)
-        inter, areas, truth_areas = _overlaps(boxes, truth.xyxy)
-        iou = inter / (areas[:, None] + truth_areas[None, :] - inter)
+        iou, inside = overlaps(boxes, truth.xyxy), shares_inside(boxes, truth.xyxy)
         free = wanted.copy()
         self.wanted += int(wanted.sum())
         for row, name in enumerate(names):
@@ -59,16 +56,8 @@ class Score:
             if hits.size:
                 free[hits[iou[row, hits].argmax()]] = False
                 self.found += 1
-            elif not (same & ~wanted & (inter[row] >= IGNORED_SHARE * areas[row])).any():
+            elif not (same & ~wanted & (inside[row] >= IGNORED_SHARE)).any():
                 self.wrong += 1
-
-
-def _overlaps(boxes: Boxes, others: Boxes) -> tuple[Floats, Floats, Floats]:
-    """The common area of each of n boxes with each of m others as (n, m), and the areas of both, all above 0."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sizes = [np.maximum((each[:, 2:] - each[:, :2]).prod(axis=1), 1e-6) for each in (boxes, others)]
-    return np.clip(high - low, 0, None).prod(axis=2), sizes[0], sizes[1]
 
 
 class TruthSink:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perception.boxes import overlaps, shares_inside
 from perception.config import COCO_VEHICLES
 from perception.frame import Boxes, ClassIds, Detections
-from perception.workshop.training.boxes import overlaps, shares_inside
 from perception.workshop.training.labels import Labels
 
 SAME = 0.5

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from perception.boxes import shares_inside
 from perception.camera.drive import Drive, DriveSettings
 from perception.frame import Image, Truth
-from perception.workshop.training.boxes import shares_inside
 from perception.workshop.training.labels import Labels, write_labels
 
 FIRST_SEED = 1_000_000

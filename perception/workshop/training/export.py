@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from perception.config import ModelSettings
 from perception.workshop.benchmark.predict import load
 from perception.workshop.training.train import ARCHITECTURE
 
 OPSET = 17
+DEFAULT_CONFIDENCE = ModelSettings().conf
 # All that a reader of the file may want to know of the training; paths and machines are none of it.
 _KEPT_ARGUMENTS = (
     "task", "mode", "epochs", "time", "batch", "imgsz", "optimizer", "lr0", "lrf", "momentum", "weight_decay",
@@ -22,22 +25,28 @@ _KEPT_ARGUMENTS = (
 )  # fmt: skip
 
 
-def export(checkpoint: Path, folder: Path, stem: str, about: Mapping[str, Any]) -> None:
+def export(checkpoint: Path, folder: Path, stem: str, sure_from: float, about: Mapping[str, Any]) -> None:
     """Writes <stem>.pt (fp16), <stem>.onnx (fp32, opset 17, 1x3x640x640) and <stem>.json to `folder`.
 
-    about: what the JSON tells besides the settings that lie in the checkpoint and the digests of both files.
+    sure_from: the confidence, 0 to 1, that is to read as DEFAULT_CONFIDENCE in what is written. about: what the JSON
+    tells besides that, the settings that lie in the checkpoint and the digests of both files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{stem}.pt"
-    settings = strip(checkpoint, weights)
+    settings = strip(checkpoint, weights, sure_from)
     onnx_from_weights(weights, folder / f"{stem}.onnx")
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(f"{stem}.*t"))}
-    files |= {f"{stem}.onnx": hashlib.sha256((folder / f"{stem}.onnx").read_bytes()).hexdigest()}
-    note = {"schema": 1, "architecture": ARCHITECTURE, "sha256": files, "settings": settings, **about}
+    files = {name: _sha256(folder / name) for name in (f"{stem}.pt", f"{stem}.onnx")}
+    reads_as = {"confidence": sure_from, "reads_as": DEFAULT_CONFIDENCE}
+    note = {"schema": 1, "architecture": ARCHITECTURE, "sha256": files, "settings": settings, "calibration": reads_as}
+    note |= about
     (folder / f"{stem}.json").write_text(json.dumps(note, indent=2) + "\n")
 
 
-def strip(checkpoint: Path, target: Path) -> dict[str, Any]:
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def strip(checkpoint: Path, target: Path, sure_from: float) -> dict[str, Any]:
     """Writes the averaged weights of a checkpoint in half precision, and gives the settings they were trained with.
 
     What tells of the machine (paths, dates, the repository) stays behind.
@@ -45,7 +54,9 @@ def strip(checkpoint: Path, target: Path) -> dict[str, Any]:
     import torch
 
     content = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    model = (content.get("ema") or content["model"]).half()
+    model = content.get("ema") or content["model"]
+    shift_confidence(model.float(), sure_from)
+    model.half()
     settings = {key: content["train_args"].get(key) for key in _KEPT_ARGUMENTS}
     model.args = dict(settings)
     model.yaml = {**model.yaml, "yaml_file": ARCHITECTURE}
@@ -59,6 +70,20 @@ def strip(checkpoint: Path, target: Path) -> dict[str, Any]:
     return settings
 
 
+def shift_confidence(model: Any, sure_from: float) -> None:
+    """Makes a confidence of `sure_from` read as DEFAULT_CONFIDENCE, by the biases of the class scores.
+
+    The order of all confidences stays, and with it every average precision; only where the default threshold falls
+    on the way from finding more to being right more often changes.
+    """
+
+    def logit(share: float) -> float:
+        return math.log(share / (1 - share))
+
+    for branch in model.model[-1].cv3:
+        branch[-1].bias.data += logit(DEFAULT_CONFIDENCE) - logit(sure_from)
+
+
 def onnx_from_weights(weights: Path, target: Path) -> None:
     """Exports a .pt through ultralytics, whose metadata carries the class names."""
     import onnx
@@ -69,9 +94,12 @@ def onnx_from_weights(weights: Path, target: Path) -> None:
         made = load(str(copy)).export(format="onnx", opset=OPSET, imgsz=640, dynamic=False, simplify=False)
         model = onnx.load(made)
     model.ir_version = min(model.ir_version, 8)
+    described = {
+        "description": "YOLO11n architecture, trained from random weights for five classes of vehicles",
+        "author": "vehicle-pilot",
+    }
     for entry in model.metadata_props:
-        if entry.key == "description":
-            entry.value = "YOLO11n architecture, trained from random weights for five classes of vehicles"
+        entry.value = described.get(entry.key, entry.value)
     for node in model.graph.node:
         node.ClearField("doc_string")
         del node.metadata_props[:]

@@ -10,6 +10,7 @@ import numpy as np
 from rich.progress import track
 
 from perception.config import COCO_VEHICLES
+from perception.errors import SourceError
 from perception.frame import Detections
 from perception.workshop.benchmark.predict import OPTIONS, load
 
@@ -22,10 +23,15 @@ def look(weights: Path, images: Sequence[Path], notes_path: Path, device: str) -
     """What the teacher in a .pt finds in each picture, by file name; class ids are places in config.COCO_VEHICLES.
 
     Notes are kept in `notes_path` and read from there the next time. device: as ultralytics names it, "cpu" or "0".
+    Raises SourceError where the teacher must be asked and is not there.
     """
     notes = json.loads(notes_path.read_text()) if notes_path.exists() else {}
     missing = [path for path in images if path.name not in notes]
     if missing:
+        if not weights.exists():
+            raise SourceError(
+                f"The teacher {weights} does not exist", "Labels are completed by it: see models/README.md."
+            )
         notes.update(_predict(weights, missing, device))
         notes_path.parent.mkdir(parents=True, exist_ok=True)
         notes_path.write_text(json.dumps(notes))
