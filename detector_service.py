@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -134,9 +135,21 @@ def _steps(settings: Settings, files: ModelFiles) -> Iterator[tuple[str, Callabl
 def _open_engine(settings: Settings, files: ModelFiles) -> Backend:
     if files.engine is None:
         raise PassedOver(f"{settings.engine_dir / files.stem}.engine does not exist")
+    precision = _sidecar_precision(files.engine)
+    if (precision == "int8" and not settings.int8) or (precision == "fp16" and not settings.fp16):
+        raise PassedOver(f"{files.engine} is {precision}, which is switched off ({precision}: false)")
     if importlib.util.find_spec("tensorrt") is None:
         raise PassedOver(f"{files.engine} cannot run: tensorrt is not installed")
     raise PassedOver(f"{files.engine} cannot run: this version of the pilot has no TensorRT run time")
+
+
+def _sidecar_precision(engine: Path) -> str | None:
+    """The precision that the engine's sidecar names; None for a bare plan, or a sidecar that cannot be read."""
+    try:
+        sidecar = json.loads(engine.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return str(sidecar.get("precision")) if isinstance(sidecar, dict) else None
 
 
 def _open_pytorch(settings: Settings, path: Path | None, device: str) -> Backend:

@@ -57,8 +57,11 @@ class FfmpegEncoder:
         assert self._process.stdin
         try:
             self._process.stdin.close()
+        except OSError as error:
+            logger.debug(f"ffmpeg took no more: {error}")
+        try:
             self._process.wait(FINISH_S)
-        except (OSError, subprocess.TimeoutExpired):
+        except subprocess.TimeoutExpired:
             logger.debug("ffmpeg has not finished its file yet")
 
 
