@@ -41,7 +41,7 @@ def frame(
     session = OnnxRuntimeSession(onnx, 640, threads)
     backend = SessionBackend(session, lambda names: vehicle_ids(names, COCO_VEHICLES, asked_for=False))
     with DetectorService(backend, ModelSettings().conf, ModelSettings().iou) as service:
-        times = frame_cost.measure(service, session, weights, images, rounds)
+        times = frame_cost.measure(service, session, weights, threads, images, rounds)
     rows = {name: percentiles(values) for name, values in times.items()}
     verdicts = [f"ours - bare session.run: {rows['ours - bare']['p50']:.2f} ms median"]
     if "ultralytics predict" in rows:

@@ -13,7 +13,7 @@ from perception.backends.session import Session
 from perception.errors import SourceError
 from perception.frame import Frame, Image, Result
 from perception.preprocess import Preprocessor
-from perception.workshop.benchmark.predict import OPTIONS, load
+from perception.workshop.benchmark.predict import OPTIONS, load_with_threads
 
 WARMUP = 10
 SETTLE_S = 0.02
@@ -42,14 +42,15 @@ def read_clip(path: Path, count: int) -> list[Image]:
 
 
 def measure(
-    service: Detector, session: Session, weights: Path | None, images: Sequence[Image], rounds: int
+    service: Detector, session: Session, weights: Path | None, threads: int, images: Sequence[Image], rounds: int
 ) -> dict[str, list[float]]:
     """Times in milliseconds by name, each frame through every way in turn, `rounds` times after the warm-up.
 
-    session: the one that `service` runs on. weights: the .pt for ultralytics' predict, None to leave it out.
+    session: the one that `service` runs on. weights: the .pt for ultralytics' predict, None to leave it out. threads:
+    what the session was given, for predict, too.
     """
     preprocess = Preprocessor(session.input_hw, session.dtype)
-    predict = load(str(weights)).predict if weights else None
+    predict = load_with_threads(str(weights), images[0], threads).predict if weights else None
     times: dict[str, list[float]] = {}
     for number in range(rounds + WARMUP):
         image = images[number % len(images)]

@@ -13,6 +13,19 @@ from typing import Any
 OPTIONS = {"rect": False, "imgsz": 640, "verbose": False}
 
 
+def load_with_threads(weights: str, image: Any, threads: int) -> Any:
+    """`load`, after a first prediction, with `threads` threads (0: one a core) instead of ultralytics' own choice.
+
+    ultralytics leaves one core free, which on two cores would compare one thread with two.
+    """
+    import torch
+
+    model = load(weights)
+    model.predict(image, **OPTIONS)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    return model
+
+
 def load(weights: str) -> Any:
     """A YOLO of ultralytics that predicts beside a CPU build of torch, too. ImportError where it is not installed."""
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
