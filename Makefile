@@ -47,4 +47,4 @@ check-aarch64: $(VENV)/.dev  ## what a Jetson installs comes as ready wheels
 	$(PY) scripts/check_aarch64.py
 
 clean:
-	rm -rf .venv .venv-system .venv-3.* logs demo.mp4
+	rm -rf .venv .venv-system .venv-3.* logs out demo.mp4

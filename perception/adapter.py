@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from perception.backends.session import Floats, Session
-from perception.errors import BackendError
+from perception.errors import BackendError, GpuError
 from perception.frame import BackendInfo, Candidates, Image, StageTimes
 from perception.postprocess import decode, is_end_to_end
 from perception.preprocess import Letterbox, Preprocessor
@@ -39,7 +39,10 @@ class SessionBackend:
 
     def _check_layout(self) -> None:
         height, width = self._session.input_hw
-        output = self._run(np.zeros((self.info.batch, 3, height, width), self._session.dtype))
+        try:
+            output = self._run(np.zeros((self.info.batch, 3, height, width), self._session.dtype))
+        except GpuError as fault:  # at the start there are other backends to try; later the process must end
+            raise BackendError(fault.what) from None
         try:
             is_end_to_end(output.shape, self._class_count)
         except ValueError as error:

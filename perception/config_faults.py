@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from perception.redact import redact_urls
+
 MAX_LINES = 10
 """An error is at most twelve lines of output."""
 
@@ -46,7 +48,7 @@ def describe_faults(
         parts = [str(part) for part in fault["loc"]]
         key = _known_prefix(parts, known, fault["type"])
         lines.setdefault(key, _line(key, fault, known, origins.get(key, f"{where}: {_name(key) if parts else ''}")))
-    texts = list(lines.values())
+    texts = [redact_urls(line) for line in lines.values()]
     if len(texts) > MAX_LINES:
         texts[MAX_LINES - 1 :] = [f"... and {len(texts) - MAX_LINES + 1} more faults"]
     return texts

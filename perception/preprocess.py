@@ -17,8 +17,6 @@ import numpy.typing as npt
 from perception.frame import Boxes, Image
 
 PAD_GREY = 114
-VERSION = "letterbox-114-bilinear-rgb-1/255-v1"
-"""Names this definition in a calibration cache; to be changed with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 Clip = Annotated[Path, typer.Option(help="video of the road")]
 Onnx = Annotated[Path, typer.Option(help="detector in ONNX")]
 Weights = Annotated[Optional[Path], typer.Option(help="the same detector as .pt, for ultralytics' predict")]
+Rounds = Annotated[int, typer.Option(min=1, help="how often each is measured")]
 Json = Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")]
 
 
 @app.command()
 def frame(
-    clip: Clip, onnx: Onnx, weights: Weights = None, rounds: int = 200, threads: int = 0, json: Json = None
+    clip: Clip, onnx: Onnx, weights: Weights = None, rounds: Rounds = 200, threads: int = 0, json: Json = None
 ) -> None:
     """A frame through ours, the bare session and ultralytics' predict, in turn."""
     images = frame_cost.read_clip(clip, 64)
@@ -53,7 +54,7 @@ def frame(
 
 
 @app.command()
-def start(clip: Clip, onnx: Onnx, weights: Weights = None, rounds: int = 5, json: Json = None) -> None:
+def start(clip: Clip, onnx: Onnx, weights: Weights = None, rounds: Rounds = 5, json: Json = None) -> None:
     """From the start of a process to its first vehicle line, and its peak of memory."""
     commands = {"ours": start_cost.pilot_command(ROOT, onnx, clip)}
     if weights:
@@ -68,7 +69,7 @@ def start(clip: Clip, onnx: Onnx, weights: Weights = None, rounds: int = 5, json
 
 
 @app.command()
-def loop(clip: Clip, onnx: Onnx, rounds: int = 300, json: Json = None) -> None:
+def loop(clip: Clip, onnx: Onnx, rounds: Rounds = 300, json: Json = None) -> None:
     """The loop's own cost outside detect."""
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "stderr", "w") as stderr, redirect_stderr(stderr):
         settings = Settings(
@@ -88,7 +89,7 @@ def loop(clip: Clip, onnx: Onnx, rounds: int = 300, json: Json = None) -> None:
 
 
 @app.command()
-def memory(clip: Clip, onnx: Onnx, count: int = 10_000, json: Json = None) -> None:
+def memory(clip: Clip, onnx: Onnx, count: Annotated[int, typer.Option(min=2000)] = 10_000, json: Json = None) -> None:
     """Resident memory over many frames of a looping clip, against what it was after the first 1,000."""
     settings = Settings(model=ModelSettings(weights=str(onnx)), allow_cpu=True)
     with open_service(settings) as service:
@@ -100,7 +101,7 @@ def memory(clip: Clip, onnx: Onnx, count: int = 10_000, json: Json = None) -> No
 
 
 @app.command()
-def drive(rounds: int = 100, json: Json = None) -> None:
+def drive(rounds: Annotated[int, typer.Option(min=6)] = 100, json: Json = None) -> None:
     """Rendering a 720p frame of the synthetic drive on one core, over six seeds."""
     rows = {}
     for light, rain in (("day", 0.0), ("dusk", 0.0), ("night", 0.0), ("day", 0.7), ("night", 0.7)):
@@ -111,7 +112,12 @@ def drive(rounds: int = 100, json: Json = None) -> None:
 
 
 @app.command()
-def age(source: str, fps: float = 5.0, duration: float = 60.0, json: Json = None) -> None:
+def age(
+    source: str,
+    fps: Annotated[float, typer.Option(min=0.1)] = 5.0,
+    duration: Annotated[float, typer.Option(min=2)] = 60.0,
+    json: Json = None,
+) -> None:
     """The age of frames that a slow consumer takes from a live source, and what became of every frame."""
     seen = steady.slow_consumer(source, fps, duration)
     half = len(seen.ages_ms) // 2

@@ -44,6 +44,9 @@ def run(version: str, python: str, fast: bool) -> bool:
 
 def main() -> int:
     """0 where every Python found passes, 1 otherwise."""
+    if len(sys.argv) > 1:
+        sys.stderr.write(f"{__doc__}\nIt takes no arguments.\n")
+        return 2
     wanted = os.environ.get("PYTHONS", "").split()
     verdicts: dict[str, str] = {}
     for version in wanted or VERSIONS:
@@ -54,7 +57,8 @@ def main() -> int:
         verdicts[version] = "passed" if run(version, python, bool(os.environ.get("FAST"))) else "FAILED"
     for version, verdict in verdicts.items():
         print(f"Python {version}: {verdict}")
-    return int(any(verdict.isupper() for verdict in verdicts.values()))
+    none_ran = not any(verdict in ("passed", "FAILED") for verdict in verdicts.values())
+    return int(none_ran or any(verdict.isupper() for verdict in verdicts.values()))
 
 
 if __name__ == "__main__":

@@ -277,7 +277,7 @@ def test_all_faults_of_a_settings_file_are_told_at_once(pilot: Pilot) -> None:
     [
         (("--modle", "x"), "--modle"),
         (("--conf", "high"), "Invalid value for '--conf'"),
-        (("drive",), "'drive' is not one of 'run', 'check'"),
+        (("drive",), "'drive' is neither run nor check"),
         (("--max-frames", "1.5"), "Invalid value for '--max-frames'"),
         (("--source",), "requires an argument"),
         (("--config", "none.yaml"), "The settings file none.yaml does not exist"),
@@ -387,7 +387,12 @@ def test_pilot_py_parses_under_python_3_8() -> None:
         for alias in node.names
     ]
     assert "version_info" in ast.dump(first.test)
-    assert set(imported) == {"annotations", "sys", "time"}  # nothing that an old Python lacks, before it is told
+    assert set(imported) == {
+        "annotations",
+        "sys",
+        "time",
+        "ExitStack",
+    }  # nothing that an old Python lacks, before it is told
 
 
 def python38() -> str | None:
@@ -411,4 +416,26 @@ def test_a_package_that_is_missing_is_named_with_what_to_do(pilot: Pilot) -> Non
     done = subprocess.run(command, cwd=pilot.folder, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert short(done)
-    assert re.search(r"lacks the package '\w+': see Install in README\.md", done.stderr)
+    assert re.search(r"lacks the package '\w+': see README\.md", done.stderr)
+
+
+@pytest.mark.parametrize("where", ["argument", "check argument", "settings", "list", "unknown key"])
+def test_a_password_reaches_no_message(pilot: Pilot, where: str) -> None:
+    url = "rtsp://admin:S3cret@cam/1?token=S3cret"
+    settings = pilot.folder / "odd.yaml"
+    texts = {"settings": f"source: {url}", "list": f"source: {{uri: ['{url}']}}", "unknown key": f"'{url}': 1"}
+    settings.write_text(texts.get(where, ""))
+    arguments = {"argument": [url], "check argument": ["check", url]}.get(where, ["--config", str(settings)])
+    command = [sys.executable, str(PILOT), *arguments]
+    done = subprocess.run(command, cwd=pilot.folder, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "S3cret" not in done.stdout + done.stderr
+    assert short(done)
+
+
+def test_check_writes_into_no_file(pilot: Pilot) -> None:
+    kept = pilot.folder / "truth.jsonl"
+    kept.write_text("of another run")
+    command = [sys.executable, str(PILOT), "check", "--source", "demo://drive", "--truth", str(kept)]
+    subprocess.run(command, cwd=pilot.folder, capture_output=True, text=True, timeout=60)
+    assert kept.read_text() == "of another run"

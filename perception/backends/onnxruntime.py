@@ -54,7 +54,11 @@ class OnnxRuntimeSession:
 
     def run(self, tensor: Floats) -> Floats:
         """See Session."""
-        output: Floats = self._session.run(None, {self._input: tensor})[0]
+        try:
+            output: Floats = self._session.run(None, {self._input: tensor})[0]
+        except Exception as error:  # as above
+            reason = " ".join(str(error).split())[:300]
+            raise BackendError(f"ONNX Runtime {self.version} cannot run the model: {reason}") from None
         return output
 
     def close(self) -> None:

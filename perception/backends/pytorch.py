@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from perception.backends.session import Floats
-from perception.errors import BackendError
+from perception.errors import BackendError, GpuError
 
 
 def why_not_importable() -> str:
@@ -41,7 +41,7 @@ class PyTorchSession:
         if threads and device == "cpu":
             torch.set_num_threads(threads)
         self._torch: Any = torch
-        self.version = torch.__version__
+        self._version = torch.__version__
         self._device = device
         self._model = _load(path, device)
         self.input_hw = (imgsz, imgsz)
@@ -50,12 +50,18 @@ class PyTorchSession:
     def run(self, tensor: Floats) -> Floats:
         """See Session."""
         torch = self._torch
-        with torch.inference_mode():
-            output = self._model(torch.from_numpy(tensor).to(self._device))
-            if isinstance(output, (list, tuple)):  # the head gives its training outputs as well
-                output = output[0]
-            raw: Floats = output.cpu().numpy()
-            return raw
+        try:
+            with torch.inference_mode():
+                output = self._model(torch.from_numpy(tensor).to(self._device))
+                if isinstance(output, (list, tuple)):  # the head gives its training outputs as well
+                    output = output[0]
+                raw: Floats = output.cpu().numpy()
+                return raw
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            if self._device == "cpu":
+                raise BackendError(f"torch {self._version} cannot run the model: {reason}") from None
+            raise GpuError(f"torch {self._version} failed on {self._device}: {reason}", "Start again.") from None
 
     def close(self) -> None:
         """Frees the module."""

@@ -15,7 +15,7 @@ class Session(Protocol):
     """An open network. A context manager, used by the thread that opened it.
 
     input_hw: (height, width) in pixels. batch: images in one call, None for any number. dtype: of the input tensor.
-    class_names: by id, empty where the file names none. version: of the runtime, for the log.
+    class_names: by id, empty where the file names none.
     """
 
     @property
@@ -23,9 +23,6 @@ class Session(Protocol):
 
     @property
     def precision(self) -> str: ...
-
-    @property
-    def version(self) -> str: ...
 
     @property
     def input_hw(self) -> tuple[int, int]: ...

@@ -1,4 +1,4 @@
-"""Pipeline texts for GStreamer, as pure functions, and a capture that runs one through OpenCV."""
+"""Pipeline texts for GStreamer, as pure functions."""
 
 from __future__ import annotations
 

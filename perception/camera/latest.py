@@ -93,7 +93,7 @@ class RepeatWatch:
         if self._new_at is None:
             self._new_at = picture.captured_at
         if picture.captured_at - self._new_at > self._limit_s:
-            raise SourceError(f"it repeats one picture for {self._limit_s:g} s")
+            raise SourceError(f"it repeats one picture for {self._limit_s:g} s (source.repeat_s)")
         return False
 
 

@@ -157,7 +157,10 @@ def open_v4l2(uri: SourceUri, settings: SourceSettings) -> Camera:
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(max(round(settings.stall_s), 1)))
     capture = _open(str(device), cv2.CAP_V4L2)
     if capture is None:
-        raise SourceError(f"{device} did not open: it is in use, or no camera", f"See who holds it: fuser -v {device}")
+        raise SourceError(
+            f"{device} did not open: it is in use, or no camera",
+            f"See who holds it: fuser -v {device}. No camera? make demo",
+        )
     try:
         _set_and_read_back(capture, uri)
     except SourceError:
@@ -244,7 +247,10 @@ def open_pipeline(uri: SourceUri, pipeline: str, settings: SourceSettings) -> Ca
         )
     capture = _open(pipeline, cv2.CAP_GSTREAMER, _known(_timeouts(settings)) if _pipelines_take_timeouts() else ())
     if capture is None:
-        raise SourceError(f"{uri.label} did not start", "Try its pipeline with gst-launch-1.0 -v, less the appsink.")
+        raise SourceError(
+            f"{uri.label} did not start",
+            "Try its pipeline with gst-launch-1.0 -v, less the appsink. No camera? make demo",
+        )
     return Camera(capture, uri)
 
 

@@ -163,6 +163,8 @@ def _rtsp(text: str) -> SourceUri:
 def _path(text: str) -> SourceUri:
     """A plain path; a query counts only where no file has that very name."""
     place, query = text, ""
+    if re.match(r"/dev/video\d+(\?|$)", text):
+        return parse(f"v4l2://{text}")
     try:
         if "?" in text and not Path(text).exists():
             place, _, query = text.partition("?")

@@ -36,6 +36,7 @@ class FfmpegEncoder:
 
     def __init__(self, program: str, path: Path, fps: float, size: tuple[int, int]) -> None:
         """size: width and height in pixels; odd ones are cut by a pixel, since H.264 players want even ones."""
+        self._path = path
         width, height = size
         raw = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}", "-r", f"{fps:g}", "-i", "-"]
         even = ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p"]
@@ -60,7 +61,8 @@ class FfmpegEncoder:
         except OSError as error:
             logger.debug(f"ffmpeg took no more: {error}")
         try:
-            self._process.wait(FINISH_S)
+            if self._process.wait(FINISH_S):
+                logger.warning(f"ffmpeg ended with {self._process.returncode}: {self._path} may not play")
         except subprocess.TimeoutExpired:
             logger.debug("ffmpeg has not finished its file yet")
 

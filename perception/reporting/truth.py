@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from loguru import logger
 
 from perception.boxes import overlaps, shares_inside
 from perception.config import COCO_VEHICLES
-from perception.errors import SettingsError
 from perception.frame import Boxes, Report, Truth
+from perception.reporting.writable import check_writable
 
 MATCH_IOU = 0.5
 COUNTED_PX = 24.0
@@ -67,15 +69,13 @@ class TruthSink:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Raises SettingsError for a path that cannot be written."""
+        """Raises SettingsError for a path that cannot be written. The file is opened with the first frame."""
+        if path:
+            check_writable("--truth", path)
         self.score = Score()
         self._seen = False
+        self._path = path
         self._file: TextIO | None = None
-        if path:
-            try:
-                self._file = path.open("w", encoding="utf-8")
-            except OSError as error:
-                raise SettingsError(f"--truth {path} cannot be written: {error.strerror}") from None
 
     def write(self, report: Report) -> None:
         """Scores one frame."""
@@ -85,19 +85,29 @@ class TruthSink:
         self._seen = True
         names = [report.backend.class_names[number] for number in found.class_id.tolist()]
         self.score.add(found.xyxy, names, frame.truth)
-        if self._file:
-            self._file.write(truth_line(frame.frame_id, frame.truth))
+        if self._path:
+            try:
+                self._file = self._file or self._path.open("w", encoding="utf-8", buffering=1)
+                self._file.write(truth_line(frame.frame_id, frame.truth))
+            except OSError as error:
+                logger.warning(
+                    f"{self._path} cannot be written ({error.strerror}): the truth ends here, the run goes on"
+                )
+                self._path = None
 
     def close(self) -> None:
         """Prints the line, on stdout and alone on it, so that a script can take it from there."""
-        if self._file:
-            self._file.close()
-        if self._seen:
-            score = self.score
-            print(
-                f"Ground truth: recall {score.recall:.2f} precision {score.precision:.2f} over {score.wanted} vehicles",
-                flush=True,
-            )
+        # What a full disk did not take was told already, and a stdout that nobody reads takes no line.
+        with suppress(OSError):
+            if self._file:
+                self._file.close()
+        with suppress(OSError):
+            if self._seen:
+                recall, precision = self.score.recall, self.score.precision
+                print(
+                    f"Ground truth: recall {recall:.2f} precision {precision:.2f} over {self.score.wanted} vehicles",
+                    flush=True,
+                )
 
 
 def truth_line(frame_id: int, truth: Truth) -> str:

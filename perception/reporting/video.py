@@ -15,6 +15,7 @@ from perception.errors import SettingsError
 from perception.frame import Report
 from perception.reporting.annotate import annotate
 from perception.reporting.encoder import Encoder, open_encoder
+from perception.reporting.writable import check_writable
 
 FALLBACK_FPS = 25.0
 """At which a video plays whose source does not tell its rate."""
@@ -33,14 +34,7 @@ class VideoSink:
         """Raises SettingsError for a path that cannot be written."""
         if path.suffix.lower() != ".mp4":
             raise SettingsError(f"--record {path}: the name must end in .mp4")
-        if not path.parent.is_dir():
-            raise SettingsError(f"--record {path}: the folder {path.parent} does not exist", "Create it first.")
-        try:
-            writable = not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
-        except OSError:  # a name too long, a loop of links
-            writable = False
-        if not writable:
-            raise SettingsError(f"--record {path} cannot be written by this user")
+        check_writable("--record", path)
         self._path = path
         self._encoder: Encoder | None = None
         self._size = (0, 0)

@@ -167,3 +167,18 @@ def test_a_zip_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
         archive.writestr("note.txt", "no weights here")
     with pytest.raises(BackendError, match="cannot be loaded by ultralytics"):
         PyTorchSession(path, 64, 1, "cpu")
+
+
+def test_a_network_that_fails_when_it_runs_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tiny_model.build(tmp_path / "tiny.onnx")
+
+    class Failing(OnnxRuntimeSession):
+        """Asks for another shape than the network takes, as a fixed reshape inside a dynamic one does."""
+
+        def _read_input(self, path: Path, imgsz: int) -> str:
+            name = super()._read_input(path, imgsz)
+            self.input_hw = (96, 96)
+            return name
+
+    with pytest.raises(BackendError, match=r"ONNX Runtime .* cannot run the model: "):
+        SessionBackend(Failing(path, 64, 1), pick)

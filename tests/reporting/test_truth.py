@@ -133,5 +133,23 @@ def test_without_truth_nothing_is_printed(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_truth_file_that_cannot_be_written_is_a_fault_of_the_settings(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"--truth .* cannot be written"):
+    with pytest.raises(SettingsError, match=r"--truth .*: the folder .* does not exist"):
         TruthSink(tmp_path / "no such folder" / "truth.jsonl")
+
+
+def test_nothing_is_written_before_the_first_frame(tmp_path: Path) -> None:
+    path = tmp_path / "truth.jsonl"
+    path.write_text("of another run")
+    TruthSink(path).close()
+    assert path.read_text() == "of another run"
+
+
+def test_a_full_disk_ends_the_truth_with_one_warning_and_not_the_run(logged: list[str]) -> None:
+    report = make_report()
+    sink = TruthSink(Path("/dev/full"))
+    for _ in range(3):
+        sink.write(replace(report, frame=replace(report.frame, truth=truth((0, 0, 40, 40, BUS, True)))))
+    sink.close()
+    assert logged == [
+        "WARNING /dev/full cannot be written (No space left on device): the truth ends here, the run goes on"
+    ]
