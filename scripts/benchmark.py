@@ -20,10 +20,10 @@ from perception.adapter import SessionBackend
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.classes import vehicle_ids
 from perception.config import COCO_VEHICLES, LogSettings, ModelSettings, RunSettings, Settings, SourceSettings
-from perception.errors import PilotError
 from perception.reporting.logs import start_logging
 from perception.workshop.benchmark import drive_cost, frame_cost, loop_cost, start_cost, steady
 from perception.workshop.benchmark.figures import percentiles, save, show
+from perception.workshop.door import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 Clip = Annotated[Path, typer.Option(help="video of the road")]
@@ -133,10 +133,4 @@ def age(
 
 
 if __name__ == "__main__":
-    logger.remove()
-    logger.add(sys.stderr, level="WARNING", format="{message}")
-    try:
-        app()
-    except PilotError as fault:
-        sys.stderr.write(f"{fault}\n")
-        sys.exit(fault.exit_code)
+    enter(app)

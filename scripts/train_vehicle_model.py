@@ -15,12 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import typer
-from loguru import logger
 
 from detector_service import open_service
 from perception.config import ModelSettings, Settings
-from perception.errors import PilotError
 from perception.workshop.benchmark.figures import save
+from perception.workshop.door import enter
 from perception.workshop.training.dataset import digests, prepare
 from perception.workshop.training.export import export
 from perception.workshop.training.figures import CONFIDENCES, Detect, Service
@@ -128,10 +127,4 @@ def _prepare(data: Path, out: Path, frames: int, pictures: int | None, device: s
 if __name__ == "__main__":
     # Nothing is fetched or installed by a library behind the user's back.
     os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")
-    logger.remove()
-    logger.add(sys.stderr, level="WARNING", format="{message}")
-    try:
-        app()
-    except PilotError as fault:
-        sys.stderr.write(f"{fault}\n")
-        sys.exit(fault.exit_code)
+    enter(app)

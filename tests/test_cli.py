@@ -419,11 +419,12 @@ def test_a_package_that_is_missing_is_named_with_what_to_do(pilot: Pilot) -> Non
     assert re.search(r"lacks the package '\w+': see README\.md", done.stderr)
 
 
-@pytest.mark.parametrize("where", ["argument", "check argument", "settings", "list", "unknown key"])
+@pytest.mark.parametrize("where", ["argument", "check argument", "settings", "pipeline", "list", "unknown key"])
 def test_a_password_reaches_no_message(pilot: Pilot, where: str) -> None:
     url = "rtsp://admin:S3cret@cam/1?token=S3cret"
     settings = pilot.folder / "odd.yaml"
     texts = {"settings": f"source: {url}", "list": f"source: {{uri: ['{url}']}}", "unknown key": f"'{url}': 1"}
+    texts["pipeline"] = "source: gst:rtspsrc location=x user-pw=S3cret ! appsink"
     settings.write_text(texts.get(where, ""))
     arguments = {"argument": [url], "check argument": ["check", url]}.get(where, ["--config", str(settings)])
     command = [sys.executable, str(PILOT), *arguments]

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from perception.errors import SourceError
+from perception.redact import redact_secrets
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -195,10 +196,6 @@ def _options(scheme: str, query: str, label: str) -> dict[str, Any]:
 
 # A run without blanks, quoted or escaped ones excepted: a property of a pipeline with its value.
 _WORD = re.compile(r"""(?s)(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\\.|\S)+""")
-_SECRET = re.compile(
-    r"""(?is)\b([\w-]*(?:pass(?:word|wd|phrase)?|pwd|pw|token|secret|user-id))\s*=\s*"""
-    r"""("(?:\\.|[^"\\])*(?:"|$)|'(?:\\.|[^'\\])*(?:'|$)|(?:\\.|[^\s&])+)"""
-)
 
 
 def redact(text: str) -> str:
@@ -207,7 +204,7 @@ def redact(text: str) -> str:
         text = _WORD.sub(lambda word: _redact_url(word[0]) if "://" in word[0] else word[0], text)
     elif text.partition("://")[0].lower() not in _OPTIONS:  # in the path of a file, an @ is an @
         text = _redact_url(text)
-    return _SECRET.sub(r"\1=***", text)
+    return redact_secrets(text)
 
 
 def _redact_url(text: str) -> str:
