@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+import numpy as np
 from loguru import logger
 
-from perception.adapter import SessionBackend
+from perception.adapter import PickClasses, SessionBackend
+from perception.backends.engine_file import open_engine
+from perception.backends.identity import precision_of
 from perception.backends.session import Session
+from perception.backends.trusted_file import REBUILD
 from perception.classes import vehicle_ids
 from perception.config import ROOT, Settings
 from perception.errors import BackendError
@@ -22,18 +26,27 @@ from perception.frame import BackendInfo, Candidates, Frame, Image, Result, Stag
 from perception.model_files import ModelFiles, find_model
 from perception.postprocess import nms
 
+WARM_UP_HW = (720, 1280)
+"""Pixels of the frame of the warm-up: what a CSI camera gives unless it is asked for another size."""
+
 
 class Backend(Protocol):
     """What a runtime offers the service: a context manager, used by one thread.
 
     `infer` gives, for each image (H, W, 3) uint8 BGR in order, its vehicle candidates above `conf` in image pixels,
-    and what each stage took.
+    and what each stage took. `look_for` says which of the model's classes are vehicles from the next `infer` on.
+    `lend` gives a frame (height, width, 3) to decode into, which `infer` then reads without a copy, or None; it is for
+    any thread, and the frame is the borrower's until nobody holds it.
     """
 
     @property
     def info(self) -> BackendInfo: ...
 
+    def lend(self, hw: tuple[int, int]) -> Image | None: ...
+
     def infer(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]: ...
+
+    def look_for(self, class_ids: tuple[int, ...]) -> None: ...
 
     def __enter__(self) -> Backend: ...
 
@@ -49,7 +62,16 @@ class DetectorService:
     monotonic seconds, the one frames are stamped with.
     """
 
-    def __init__(self, backend: Backend, conf: float, iou: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        conf: float,
+        iou: float,
+        clock: Callable[[], float] = time.monotonic,
+        passed_over: Sequence[str] = (),
+    ) -> None:
+        """passed_over: what stands before this backend in the selection, each step with its reason."""
+        self.passed_over = tuple(passed_over)
         self._backend = backend
         self._conf = conf
         self._iou = iou
@@ -60,8 +82,16 @@ class DetectorService:
         """What serves."""
         return self._backend.info
 
+    def lend(self, hw: tuple[int, int]) -> Image | None:
+        """A frame for a reader to decode a picture of (height, width) into, where the backend has one to lend."""
+        return self._backend.lend(hw)
+
     def __enter__(self) -> DetectorService:
-        self._backend.__enter__()
+        """One inference on a synthetic frame, so that the first frame of the source is not the first one."""
+        with ExitStack() as stack:
+            stack.enter_context(self._backend)
+            self.detect(Frame(np.full((*WARM_UP_HW, 3), 114, np.uint8), 0, self._clock(), "warm-up"))
+            stack.pop_all()
         return self
 
     def __exit__(
@@ -69,17 +99,40 @@ class DetectorService:
     ) -> None:
         self._backend.__exit__(kind, fault, trace)
 
+    def apply(self, settings: Settings) -> None:
+        """Takes over model.conf, model.iou and classes.
+
+        Raises SettingsError or BackendError, and stays as it was, where `classes` does not fit the model.
+        """
+        names, asked_for = self.info.class_names, settings.classes_asked_for
+        self._backend.look_for(vehicle_ids(names, settings.classes, asked_for=asked_for))
+        self._conf, self._iou = settings.model.conf, settings.model.iou
+
     def detect(self, frame: Frame) -> Result:
         """The vehicles of one frame, boxes clipped to it, best first."""
+        return self.detect_batch((frame,))[0]
+
+    def detect_batch(self, frames: Sequence[Frame]) -> list[Result]:
+        """The vehicles of several frames, of one camera or of many, in one launch where the backend's batch allows.
+
+        Each result tells the total time of all, which is what each frame waited, and its share of the stages.
+        """
         started = self._clock()
-        candidates, stages = self._backend.infer([frame.image], self._conf)[0]
+        found = self._backend.infer([frame.image for frame in frames], self._conf)
         decoded = self._clock()
-        detections = nms(candidates, self._iou, (frame.image.shape[0], frame.image.shape[1]))
+        kept = [nms(candidates, self._iou, frame.image.shape[:2]) for frame, (candidates, _) in zip(frames, found)]
         ended = self._clock()
-        if stages.postprocess_ms is not None:
-            post_ms = stages.postprocess_ms + (ended - decoded) * 1000
-            stages = StageTimes(stages.preprocess_ms, stages.infer_ms, post_ms)
-        return Result(detections, stages, (ended - started) * 1000, (ended - frame.captured_at) * 1000)
+        total_ms, nms_ms = (ended - started) * 1000, (ended - decoded) * 1000 / max(len(frames), 1)
+        return [
+            Result(detections, _with_nms(stages, nms_ms), total_ms, (ended - frame.captured_at) * 1000)
+            for frame, detections, (_, stages) in zip(frames, kept, found)
+        ]
+
+
+def _with_nms(stages: StageTimes, nms_ms: float) -> StageTimes:
+    if stages.postprocess_ms is None:
+        return stages
+    return StageTimes(stages.preprocess_ms, stages.infer_ms, stages.postprocess_ms + nms_ms)
 
 
 class PassedOver(Exception):
@@ -97,18 +150,23 @@ def open_service(settings: Settings) -> DetectorService:
     for step, open_backend in _steps(settings, files):
         try:
             backend = open_backend()
-        except (PassedOver, BackendError) as fault:
-            reason = fault.what if isinstance(fault, BackendError) else str(fault)
-            logger.info(f"{step} passed over: {reason}")
-            reasons.append(f"{step}: {reason}")
-            continue
-        _log_choice(backend.info, step, reasons)
-        return DetectorService(backend, settings.model.conf, settings.model.iou)
-    if settings.engine.require:
-        raise BackendError(
-            f"An engine is required and none can serve ({'; '.join(reasons)})",
-            "Run without --require-engine to fall back.",
-        )
+        except PassedOver as absent:
+            if settings.engine.require:
+                raise BackendError(f"An engine is required: {absent}", "Run without --require-engine.") from None
+            logger.info(f"{step} passed over: {absent}")
+            reasons.append(f"{step}: {absent}")
+        except BackendError as fault:
+            if settings.engine.require:
+                raise
+            logger.warning(f"{step} passed over: {fault}")
+            reasons.append(f"{step}: {fault.what}")
+        else:
+            with ExitStack() as opened:
+                opened.push(backend)  # closed where a stop comes before the service has it
+                _log_choice(backend.info, step, reasons)
+                service = DetectorService(backend, settings.model.conf, settings.model.iou, passed_over=reasons)
+                opened.pop_all()
+            return service
     cure = "" if settings.allow_cpu else "Allow the CPU with --allow-cpu, or bring what the steps above lack."
     raise BackendError(f"No backend can serve {settings.model.weights} ({'; '.join(reasons)})", cure)
 
@@ -135,21 +193,23 @@ def _steps(settings: Settings, files: ModelFiles) -> Iterator[tuple[str, Callabl
 def _open_engine(settings: Settings, files: ModelFiles) -> Backend:
     if files.engine is None:
         raise PassedOver(f"{settings.engine_dir / files.stem}.engine does not exist")
-    precision = _sidecar_precision(files.engine)
+    engine = open_engine(files.engine)
+    precision = precision_of(engine)
     if (precision == "int8" and not settings.int8) or (precision == "fp16" and not settings.fp16):
-        raise PassedOver(f"{files.engine} is {precision}, which is switched off ({precision}: false)")
+        allowed = "fp16" if settings.fp16 else "fp32"
+        raise PassedOver(
+            f"{files.engine} is {precision}, which is switched off ({precision}: false); "
+            f"this builds one of {allowed}: {REBUILD if allowed == 'fp16' else REBUILD.replace('--fp16 ', '')}"
+        )
+    if precision == "unknown":
+        logger.warning(f"{files.engine} does not say its precision: int8 and fp16 of the settings cannot be checked")
     if importlib.util.find_spec("tensorrt") is None:
         raise PassedOver(f"{files.engine} cannot run: tensorrt is not installed")
-    raise PassedOver(f"{files.engine} cannot run: this version of the pilot has no TensorRT run time")
+    from perception.engine_backend import open_engine_backend
 
-
-def _sidecar_precision(engine: Path) -> str | None:
-    """The precision that the engine's sidecar names; None for a bare plan, or a sidecar that cannot be read."""
-    try:
-        sidecar = json.loads(engine.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return str(sidecar.get("precision")) if isinstance(sidecar, dict) else None
+    _log_loading(files.engine)
+    picker, model, device = _class_picker(settings), settings.model, settings.engine.device
+    return open_engine_backend(engine, picker, model.names, model.imgsz, settings.engine_dir, device)
 
 
 def _open_pytorch(settings: Settings, path: Path | None, device: str) -> Backend:
@@ -183,10 +243,14 @@ def _log_loading(path: Path) -> None:
 
 
 def _adapt(settings: Settings, session: Session) -> Backend:
+    return SessionBackend(session, _class_picker(settings), settings.model.names)
+
+
+def _class_picker(settings: Settings) -> PickClasses:
     def pick_classes(names: Mapping[int, str]) -> tuple[int, ...]:
         return vehicle_ids(names, settings.classes, asked_for=settings.classes_asked_for)
 
-    return SessionBackend(session, pick_classes, settings.model.names)
+    return pick_classes
 
 
 def _has_cuda_driver() -> bool:

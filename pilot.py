@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import ExitStack
@@ -20,39 +21,51 @@ if __name__ == "__main__":
 try:
     from detector_service import open_service
     from perception import cli
+    from perception.board.poller import Board
     from perception.camera import open_source
+    from perception.camera.feed import Feed
     from perception.camera.stream import frames
     from perception.check import verdicts
-    from perception.config import Settings
+    from perception.live import LiveSettings
     from perception.meter import Meter
+    from perception.reporting.heartbeat import Heartbeat
     from perception.reporting.logs import TextLog
     from perception.reporting.sinks import Sinks
+    from perception.upkeep import Upkeep
 except ModuleNotFoundError as missing:
     sys.stderr.write(f"{sys.executable} lacks the package {missing.name!r}: see README.md, or run `make demo`.\n")
     sys.exit(2)
 except ImportError as broken:  # numpy 2 beside an OpenCV that was built for numpy 1 is the usual one
     sys.stderr.write(f"A package of {sys.executable} does not load: {broken}. See README.md on the venv of a Jetson.\n")
-    sys.exit(2)
+    # No memory or a disk that fails to read may pass, wrong packages do not; nor does glibc's want of static TLS space.
+    passing = ("failed to map segment", "Input/output error", "Cannot allocate memory")
+    sys.exit(5 if any(words in str(broken) for words in passing) else 2)
 
 
-def run(settings: Settings, stop: StopFlag, log: TextLog) -> int:
+def run(live: LiveSettings, stop: StopFlag, log: TextLog) -> int:
     """Detects until the source ends or a stop is asked for. The exit code."""
+    settings = live.now
     with ExitStack() as stack:
-        sinks = stack.enter_context(Sinks(settings, stop, log))
+        heart = stack.enter_context(Heartbeat(os.environ))
+        board = stack.enter_context(Board())
+        sinks = stack.enter_context(Sinks(settings, stop, log, board.newest))
         service = stack.enter_context(stop.at_once(open_service, settings))
-        source = stack.enter_context(open_source(settings.source))
+        source = stack.enter_context(Feed(settings.source, lambda wanted: open_source(wanted, service.lend)))
         meter = Meter(service.info, time.monotonic, settings.log.warmup_frames, settings.log.summary_s)
         sinks.at_end(meter.run)
-        for frame in frames(source, settings.source, settings.run, stop):
+        sinks.follow(service, source, meter)
+        upkeep = Upkeep(heart, live, stop, source, meter, sinks.turn, (service, meter, sinks, log, source))
+        turn = stack.enter_context(upkeep)
+        for frame in frames(source, settings.run, stop, turn=turn):
             result = service.detect(frame)
             report = meter.measure(frame, result)
             sinks.write(report, meter.window())
     return 0
 
 
-def check(settings: Settings, stop: StopFlag, log: TextLog) -> int:
+def check(live: LiveSettings, stop: StopFlag, log: TextLog) -> int:
     """Tries everything without running; the exit code is the one a run would end with."""
-    return verdicts(settings, stop, log, open_service)
+    return verdicts(live.now, stop, log, open_service)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import numpy as np
 from perception.backends.session import Floats, Session
 from perception.errors import BackendError, GpuError
 from perception.frame import BackendInfo, Candidates, Image, StageTimes
-from perception.postprocess import decode, is_end_to_end
+from perception.heads import is_end_to_end
+from perception.postprocess import decode
 from perception.preprocess import Letterbox, Preprocessor
 
 PickClasses = Callable[[Mapping[int, str]], tuple[int, ...]]
@@ -18,10 +19,10 @@ PickClasses = Callable[[Mapping[int, str]], tuple[int, ...]]
 
 
 class SessionBackend:
-    """ONNX Runtime or PyTorch as a Backend. One inference on an empty picture shows at once whether it can serve.
+    """ONNX Runtime, PyTorch or TensorRtSession as a Backend.
 
-    names: the model's classes where its file names none. Raises BackendError for a model without names, or one
-    whose output is of no known layout.
+    One inference on an empty picture shows at once whether it can serve. names: the model's classes where its file
+    names none. Raises BackendError for a model without names, or one whose output is of no known layout.
     """
 
     def __init__(self, session: Session, pick_classes: PickClasses, names: Sequence[str] = ()) -> None:
@@ -54,12 +55,20 @@ class SessionBackend:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
+    def look_for(self, class_ids: tuple[int, ...]) -> None:
+        """Other classes are the vehicles from the next `infer` on."""
+        self._class_ids = class_ids
+
+    def lend(self, hw: tuple[int, int]) -> Image | None:
+        """None: the CPU reads an image wherever it lies."""
+        return None
+
     def infer(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
         """Candidates above `conf` in pixels of each image (H, W, 3) uint8 BGR, in the order of the images.
 
         Of a batch each image is told its share of the time.
         """
-        size = self._session.batch or len(images)
+        size = self._session.batch or max(len(images), 1)
         return [
             pair for start in range(0, len(images), size) for pair in self._infer_batch(images[start:][:size], conf)
         ]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Protocol
 
 from perception.camera import open_source
-from perception.camera.stream import wait_until_open
+from perception.camera.stream import LOOK_S
 from perception.config import ROOT, Settings
-from perception.errors import PilotError
+from perception.errors import PilotError, SourceError
 from perception.frame import BackendInfo
 from perception.model_files import find_model
 from perception.reporting.logs import TextLog
@@ -77,7 +78,11 @@ def _check_backend(settings: Settings, open_service: Callable[[Settings], Servic
 
 def _check_source(settings: Settings, stop: StopFlag) -> str:
     with open_source(settings.source) as source:
-        if settings.source.wait and source.uri.camera and not source.is_open(settings.source.open_timeout_s):
-            return f"{source.uri.label} is not there yet: a run would wait for it"
-        wait_until_open(source, settings.source, stop)
-        return source.uri.label
+        label, waits = source.uri.label, settings.source.wait and source.uri.camera
+        ends_at = time.monotonic() + settings.source.open_timeout_s
+        while not source.is_open(LOOK_S):
+            if stop.requested:
+                raise SourceError(f"{label}: asked to stop before it was open, so nothing is known of it")
+            if waits and time.monotonic() >= ends_at:
+                return f"{label} is not there yet: a run would wait for it"
+        return label

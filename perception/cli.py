@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,23 +15,27 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 from loguru import logger
 
-from perception.config import ROOT, Settings, load
-from perception.errors import PilotError, SettingsError
+from perception.config import ROOT, load
+from perception.errors import GpuError, PilotError, SettingsError
+from perception.live import LiveSettings
+from perception.memory import lack_of_memory
 from perception.redact import redact_urls
 from perception.reporting.logs import TextLog, start_logging
 from perception.reporting.sinks import text_and_record_bytes
 from perception.stop import StopFlag, Stopped
 
-Job = Callable[[Settings, StopFlag, TextLog], int]
+Job = Callable[[LiveSettings, StopFlag, TextLog], int]
 
 
 KEYS: Mapping[str, str] = MappingProxyType(
     {
         "source": "source.uri",
+        "wait": "source.wait",
         "model": "model.weights",
         "conf": "model.conf",
         "iou": "model.iou",
         "record": "record.path",
+        "web": "web.bind",
         "truth": "record.truth",
         "show": "run.show",
         "max_frames": "run.max_frames",
@@ -70,10 +75,12 @@ def _command(
     words: Annotated[_Words, typer.Argument(metavar="[run|check]", help="check tries everything, runs nothing")] = None,
     config: Annotated[Path, typer.Option(help="settings file")] = ROOT / "config" / "pilot.yaml",
     source: Annotated[_Text, _option("--source", help="URI or path: csi://0, rtsp://..., clip.mp4, ...")] = None,
+    wait: Annotated[_Switch, _option("--wait/--no-wait", help="wait for a camera that is not there yet")] = None,
     model: Annotated[_Text, _option("--model", help=".pt, .onnx or .engine, a path or a name")] = None,
     conf: Annotated[_Number, _option("--conf", help="confidence above which a vehicle counts, 0 to 1")] = None,
     iou: Annotated[_Number, _option("--iou", help="overlap above which two boxes are one vehicle, 0 to 1")] = None,
-    record: Annotated[_Text, _option("--record", help="write the annotated video to this .mp4")] = None,
+    record: Annotated[_Text, _option("--record", help="record to this .mp4, or into this folder")] = None,
+    web: Annotated[_Text, _option("--web", help="serve the live page here: 127.0.0.1:8080")] = None,
     truth: Annotated[_Text, _option("--truth", help="write what was really there in a demo:// run, as JSONL")] = None,
     show: Annotated[_Switch, _option("--show/--no-show", help="show the annotated picture in a window")] = None,
     max_frames: Annotated[_Count, _option("--max-frames", help="end after so many frames")] = None,
@@ -84,44 +91,71 @@ def _command(
     allow_cpu: Annotated[_Switch, _option("--allow-cpu/--no-allow-cpu", help="the CPU may serve")] = None,
     int8: Annotated[_Switch, _option("--int8/--no-int8", help="an INT8 engine may serve")] = None,
     fp16: Annotated[_Switch, _option("--fp16/--no-fp16", help="an FP16 engine may serve")] = None,
+    doctor: Annotated[bool, typer.Option("--doctor", help="with check: what is wrong with this machine, too")] = False,
 ) -> None:
     """Detects vehicles in a camera or a clip, and logs each frame with its latency.
 
     Flags go before the settings file. Exit codes: 0 end of stream or asked to stop, 2 settings, 3 source,
-    4 no allowed backend, 5 GPU fault.
+    or what else is in use or not there yet, 4 no allowed backend, 5 GPU fault or no memory; 1 a bug, or where check
+    --doctor finds a problem of the machine alone.
     """
     jobs, stop = context.obj
     flags = {key: (f"--{name.replace('_', '-')}", context.params[name]) for name, key in KEYS.items()}
-    _leave(_do(jobs, " ".join(words or ["run"]), config, flags, stop))
+    _leave(_do(jobs, " ".join(words or ["run"]), config, flags, stop, doctor))
 
 
 def _do(
-    jobs: Mapping[str, Job], action: str, config: Path, flags: Mapping[str, tuple[str, Any]], stop: StopFlag
+    jobs: Mapping[str, Job],
+    action: str,
+    config: Path,
+    flags: Mapping[str, tuple[str, Any]],
+    stop: StopFlag,
+    doctor: bool,
 ) -> int:
     """The exit code of the job; a PilotError becomes its sentence on stderr."""
     start_logging("INFO", None, 0)
     try:
         if action not in jobs:
             raise SettingsError(
-                f"{redact_urls(action)!r} is neither run nor check",
+                f"{_shown(action)!r} is neither run nor check",
                 "A source is given with --source, a model with --model.",
             )
+        found = _diagnose(action, config) if doctor else 0
         settings = load(config, flags)
         text_bytes, _ = text_and_record_bytes(settings)
-        log = start_logging(
-            settings.log.level, settings.log_dir / "pilot.log" if settings.log.file else None, text_bytes
-        )
-        return jobs[action](settings, stop, log)
+        written = settings.log.file and action == "run"  # a check by root must not leave a file of root's
+        log = start_logging(settings.log.level, settings.log_dir / "pilot.log" if written else None, text_bytes)
+        return jobs[action](LiveSettings(settings, lambda: load(config, flags)), stop, log) or found
     except Stopped:
         return 0
     except PilotError as fault:
         logger.error(str(fault))
         return fault.exit_code
+    except Exception as error:
+        lack = lack_of_memory(error)
+        if not lack:
+            raise
+        logger.error(f"Out of memory: {lack}. See what else takes it, then start again, as the service does by itself")
+        return GpuError.exit_code  # on a Jetson the GPU's memory is the same, and so is the cure
+
+
+def _shown(words: str) -> str:
+    """What stands where a command should, less what may be credentials: also those of a URL without its scheme."""
+    return re.sub(r"(?s)^.*@([^?]*)(\?.*)?$", r"***@\1", redact_urls(words))
+
+
+def _diagnose(action: str, config: Path) -> int:
+    """Prints what the doctor finds; 1 where there is a problem."""
+    from perception.doctor.command import diagnose
+
+    if action != "check":
+        raise SettingsError("--doctor goes with check alone", "Start it as: pilot.py check --doctor")
+    return diagnose(config, sys.stdout)
 
 
 def _leave(code: int) -> NoReturn:
     # The interpreter's own end puts back the default handlers: a late second Ctrl-C would then decide the exit code.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         try:

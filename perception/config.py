@@ -21,6 +21,7 @@ COCO_VEHICLES = ("bicycle", "car", "motorcycle", "bus", "truck")
 PathValue = Annotated[Path, Field(strict=False)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
 SomeNames = Annotated[Names, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 def _camera_number(value: Any) -> Any:
@@ -53,10 +54,11 @@ class ModelSettings(_Section):
 
 
 class EngineSettings(_Section):
-    """Where built engines lie (None: engines/ beside pilot.py), and whether one is a must."""
+    """Where built engines lie (None: engines/ beside pilot.py), whether one is a must, and which GPU runs it."""
 
     dir: PathValue | None = None
     require: bool = False
+    device: int = Field(0, ge=0, le=255)
 
 
 class CpuSettings(_Section):
@@ -78,10 +80,45 @@ class LogSettings(_Section):
 
 
 class RecordSettings(_Section):
-    """Annotated video, and the truth of a synthetic drive."""
+    """Video of the run, one .mp4 or a folder of segments, and the truth of a synthetic drive."""
 
     path: PathValue | None = None
     truth: PathValue | None = None
+    clean: bool = False
+    on: Literal["always", "vehicles"] = "always"
+    pre_s: float = Field(5.0, ge=0, le=60)
+    post_s: float = Field(5.0, ge=0, le=3600)
+    segment_s: float = Field(300.0, ge=1, le=86_400)
+    max_gib: float = Field(16.0, gt=0, le=1_048_576)
+
+
+class MqttSettings(_Section):
+    """Events to a broker. host None: none; port None: 8883 with TLS, else 1883."""
+
+    host: Text | None = None
+    port: int | None = Field(None, ge=1, le=65_535)
+    topic: Text = "vehicle-pilot"
+    client_id: Text | None = None
+    username: Text | None = None
+    password_path: PathValue | None = None
+    tls: bool = False
+    ca_path: PathValue | None = None
+    cert_path: PathValue | None = None
+    key_path: PathValue | None = None
+    keepalive_s: int = Field(30, ge=2, le=3600)
+    max_rate_hz: float = Field(5.0, gt=0, le=1000)
+    queue: int = Field(1000, ge=1, le=100_000)
+
+
+class WebSettings(_Section):
+    """The live page and /metrics. bind None: none."""
+
+    bind: Text | None = None
+    token_path: PathValue | None = None
+    hosts: Names = ()
+    picture_fps: float = Field(5.0, gt=0, le=30)
+    picture_width: int = Field(960, ge=160, le=3840)
+    picture_quality: int = Field(75, ge=10, le=95)
 
 
 class RunSettings(_Section):
@@ -105,6 +142,8 @@ class Settings(_Section):
     cpu: CpuSettings = CpuSettings()
     log: LogSettings = LogSettings()
     record: RecordSettings = RecordSettings()
+    mqtt: MqttSettings = MqttSettings()
+    web: WebSettings = WebSettings()
     run: RunSettings = RunSettings()
 
     @property

@@ -50,5 +50,11 @@ class GpuError(PilotError):
     exit_code = 5
 
 
+class BusyError(PilotError):
+    """What the run needs is in use or not there yet; a later start may find it free."""
+
+    exit_code = 3
+
+
 class EndOfStream(Exception):
     """A finite source has delivered its last frame. Not a fault."""

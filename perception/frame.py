@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,7 @@ class Frame:
 
     image: (H, W, 3) uint8 BGR. frame_id counts captured frames from 0, so a gap is a drop. captured_at: monotonic
     seconds. source: where it came from, without credentials. truth: what is really there, known to the demo only. fps:
-    the nominal rate of the source, 0 where unknown.
+    the nominal rate of the source, 0 where unknown. live: pictures come at their own pace, captured_at is their time.
     """
 
     image: Image
@@ -110,6 +110,7 @@ class Frame:
     source: str
     truth: Truth | None = None
     fps: float = 0.0
+    live: bool = False
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
@@ -150,13 +151,48 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class BoardSnapshot:
+    """What the board says of itself at one moment; None or empty where it does not tell.
+
+    temperatures_c: by thermal zone (`gpu`, `cpu`, `tj`). throttle_from_c: by zone, where the board begins to slow
+    itself down. power_w: of the whole board, on a desk of the GPU card; rails_w: by label. Loads are 0 to 1, clocks Hz,
+    memory MiB. throttling: what slows the board down now. oc_events: by kind, since boot.
+    """
+
+    temperatures_c: Mapping[str, float] = field(default_factory=dict)
+    throttle_from_c: Mapping[str, float] = field(default_factory=dict)
+    power_w: float | None = None
+    rails_w: Mapping[str, float] = field(default_factory=dict)
+    gpu_load: float | None = None
+    gpu_clock_hz: float | None = None
+    gpu_clock_max_hz: float | None = None
+    cpu_load: float | None = None
+    cpu_clock_hz: float | None = None
+    cpu_clock_max_hz: float | None = None
+    emc_load: float | None = None
+    emc_clock_hz: float | None = None
+    emc_clock_max_hz: float | None = None
+    memory_total_mib: float | None = None
+    memory_available_mib: float | None = None
+    swap_total_mib: float | None = None
+    swap_used_mib: float | None = None
+    power_mode: str | None = None
+    throttling: tuple[str, ...] = ()
+    oc_events: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """A frame with its result, ready for the sinks. dropped: frames lost since the report before this one."""
+    """A frame with its result, ready for the sinks.
+
+    dropped: frames lost since the report before this one. board: once a second, where a board can be read.
+    """
 
     frame: Frame
     result: Result
     dropped: int
     backend: BackendInfo
+    board: BoardSnapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from perception.config import Settings
 from perception.frame import BackendInfo, Frame, Report, Result, Summary
 
 # Times are put into the histograms this many at once: one by one would cost more than the rest of a frame's report.
 BATCH = 1024
+
+Durations = npt.NDArray[np.float64]
 
 
 class Histogram:
@@ -28,15 +32,27 @@ class Histogram:
         self.count = 0
         self.max_ms = 0.0
 
-    def add(self, values_ms: Sequence[float]) -> None:
+    def add(self, values_ms: Sequence[float] | Durations) -> None:
         """Counts durations."""
-        if not values_ms:
+        values = np.asarray(values_ms, np.float64)
+        if not values.size:
             return
-        clipped = np.clip(values_ms, self._SHORTEST_MS, self._LONGEST_MS)
+        clipped = np.clip(values, self._SHORTEST_MS, self._LONGEST_MS)
         buckets = (np.log(clipped / self._SHORTEST_MS) / self._RATIO).astype(np.int64)
         self._counts += np.bincount(np.minimum(buckets, self._BUCKETS - 1), minlength=self._BUCKETS)
-        self.count += len(values_ms)
-        self.max_ms = max(self.max_ms, *values_ms)
+        self.count += values.size
+        self.max_ms = max(self.max_ms, float(values.max()))
+
+    def merge(self, other: Histogram) -> None:
+        """Counts what `other` has counted, too."""
+        self._counts += other._counts
+        self.count += other.count
+        self.max_ms = max(self.max_ms, other.max_ms)
+
+    def buckets(self) -> tuple[Durations, npt.NDArray[np.int64]]:
+        """The middles of the buckets that are not empty, (n,) in milliseconds, and what each holds, (n,)."""
+        used = np.flatnonzero(self._counts)
+        return self._SHORTEST_MS * np.exp((used + 0.5) * self._RATIO), self._counts[used]
 
     def percentile(self, percent: float) -> float:
         """The duration that `percent` of all are not above, in milliseconds. ValueError where there is none."""
@@ -94,7 +110,8 @@ class Meter:
     def __init__(
         self, backend: BackendInfo, clock: Callable[[], float], warmup_frames: int = 5, window_s: float = 10.0
     ) -> None:
-        self._backend = backend
+        self.latest: Summary | None = None  # of the last window that ended
+        self.backend = backend
         self._clock = clock
         self._warmup_left = warmup_frames
         self._window_s = window_s
@@ -119,7 +136,7 @@ class Meter:
             self._ages_ms.append(result.age_ms)
             if len(self._totals_ms) == BATCH:
                 self._settle()
-        return Report(frame, result, dropped, self._backend)
+        return Report(frame, result, dropped, self.backend)
 
     def window(self) -> Summary | None:
         """The summary of the window that has just ended, or None while it still runs."""
@@ -130,7 +147,13 @@ class Meter:
         summary = self._window.summary()
         self._window = _Span(since=self._window.until if self._window.processed else self._window.since)
         self._window_ends = now + self._window_s
+        self.latest = summary
         return summary
+
+    def apply(self, settings: Settings) -> None:
+        """Takes over log.summary_s, for the window that runs, too."""
+        self._window_ends += settings.log.summary_s - self._window_s
+        self._window_s = settings.log.summary_s
 
     def run(self) -> Summary | None:
         """The summary of the whole run so far, None before its first frame."""

@@ -12,29 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.frame import Boxes, Candidates, Detections, Scores
+from perception.heads import FARTHEST_PX, MAX_DETECTIONS, is_end_to_end
 
-MAX_DETECTIONS = 300
-"""ultralytics' max_det."""
-
-FARTHEST_PX = 1e6
-"""A box that reaches beyond this was not found in any picture; the areas of nearer ones do not overflow."""
+FEW = 64
+"""Up to so many boxes NMS is faster without numpy."""
 
 Floats = npt.NDArray[np.floating]
-
-
-def is_end_to_end(shape: tuple[int, ...], class_count: int) -> bool:
-    """Tells an end-to-end head (batch, k, 6) from a raw one (batch, 4 + class_count, n).
-
-    Raises ValueError, naming both layouts, for any other shape.
-    """
-    if len(shape) == 3 and shape[1] == 4 + class_count:
-        return False
-    if len(shape) == 3 and shape[2] == 6:
-        return True
-    raise ValueError(
-        f"the output has shape {shape}; a detector of {class_count} classes gives "
-        f"(batch, {4 + class_count}, n) or, end to end, (batch, k, 6)"
-    )
 
 
 def decode(output: Floats, conf: float, class_ids: Sequence[int], class_count: int) -> Candidates:
@@ -51,7 +34,7 @@ def _decode_raw(output: Floats, conf: float, class_ids: Sequence[int]) -> Candid
     ids = np.asarray(class_ids, np.int64)
     vehicle_scores = output[4 + ids]
     # Few boxes pass, so the other classes are looked at for those alone: a tenth of the work of a full argmax.
-    passed = np.flatnonzero((vehicle_scores > conf).any(axis=0))
+    passed = np.flatnonzero(_above(vehicle_scores, conf).any(axis=0))
     columns = output[:, passed].astype(np.float32, copy=False)
     best = columns[4:].argmax(axis=0)
     keep = np.isin(best, ids)
@@ -64,9 +47,15 @@ def _decode_raw(output: Floats, conf: float, class_ids: Sequence[int]) -> Candid
 
 
 def _decode_end_to_end(output: Floats, conf: float, class_ids: Sequence[int]) -> Candidates:
-    rows = output[(output[:, 4] > conf) & np.isin(output[:, 5], class_ids)][:MAX_DETECTIONS]
+    rows = output[_above(output[:, 4], conf) & np.isin(output[:, 5], class_ids)][:MAX_DETECTIONS]
     rows = rows.astype(np.float32, copy=False)
     return _sound(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), final=True)
+
+
+def _above(scores: Floats, conf: float) -> npt.NDArray[np.bool_]:
+    """Compares as float32: numpy would round the threshold to the half precision of the scores."""
+    above: npt.NDArray[np.bool_] = scores.astype(np.float32, copy=False) > np.float32(conf)
+    return above
 
 
 def _sound(xyxy: Boxes, confidence: Scores, class_id: npt.NDArray[np.int64], final: bool = False) -> Candidates:
@@ -75,33 +64,66 @@ def _sound(xyxy: Boxes, confidence: Scores, class_id: npt.NDArray[np.int64], fin
     return Candidates(xyxy[sound], confidence[sound], class_id[sound].astype(np.int64, copy=False), final)
 
 
-def nms(candidates: Candidates, iou: float, image_hw: tuple[int, int]) -> Detections:
+def nms(candidates: Candidates, iou: float, image_hw: tuple[int, ...]) -> Detections:
     """Vehicles, best first: of two boxes of one class with an IoU above `iou`, the more confident stays.
 
     Candidates marked `final` keep all their boxes. Boxes are clipped to image_hw (height, width in pixels).
     """
-    order = np.argsort(-candidates.confidence, kind="stable")
-    xyxy, class_id = candidates.xyxy[order], candidates.class_id[order]
-    if not candidates.final and len(order) > 1:
-        keep = _survivors(xyxy, class_id, iou)
-        order, xyxy, class_id = order[keep], xyxy[keep], class_id[keep]
-    order, xyxy, class_id = order[:MAX_DETECTIONS], xyxy[:MAX_DETECTIONS], class_id[:MAX_DETECTIONS]
+    count = len(candidates)
+    if not count:
+        return Detections.empty()
+    kept: list[int] | npt.NDArray[np.int64]
+    if count <= FEW:
+        kept = _best_of_few(candidates, iou)
+    else:
+        order = np.argsort(-candidates.confidence, kind="stable")
+        kept = order if candidates.final else order[_survivors(candidates.xyxy[order], candidates.class_id[order], iou)]
+    kept = kept[:MAX_DETECTIONS]
     height, width = image_hw
-    limit = np.array([width, height, width, height], np.float32)
-    return Detections(np.clip(xyxy, 0, limit), candidates.confidence[order], class_id)
+    limit = np.array((width, height, width, height), np.float32)
+    xyxy = np.maximum(np.minimum(candidates.xyxy[kept], limit), np.float32(0))
+    return Detections(xyxy, candidates.confidence[kept], candidates.class_id[kept])
 
 
 def _survivors(xyxy: Boxes, class_id: npt.NDArray[np.int64], iou: float) -> npt.NDArray[np.int64]:
-    """Indices that greedy NMS keeps, for boxes sorted by falling confidence."""
-    areas = (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])
+    """Indices that greedy NMS keeps, for boxes sorted by falling confidence; in double precision, as for a few."""
+    boxes = xyxy.astype(np.float64)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     kept = []
-    left = np.arange(len(xyxy))
+    left = np.arange(len(boxes))
     while left.size:
         first, rest = left[0], left[1:]
         kept.append(first)
-        corner = np.maximum(xyxy[first, :2], xyxy[rest, :2])
-        size = np.clip(np.minimum(xyxy[first, 2:], xyxy[rest, 2:]) - corner, 0, None)
+        corner = np.maximum(boxes[first, :2], boxes[rest, :2])
+        size = np.clip(np.minimum(boxes[first, 2:], boxes[rest, 2:]) - corner, 0, None)
         inter = size[:, 0] * size[:, 1]
         union = areas[first] + areas[rest] - inter
-        left = rest[(class_id[rest] != class_id[first]) | (inter <= iou * union)]
+        left = rest[(class_id[rest] != class_id[first]) | (inter == 0) | (inter <= iou * union)]
     return np.array(kept, np.int64)
+
+
+def _best_of_few(candidates: Candidates, iou: float) -> list[int]:
+    """The same for a few, best first, without numpy: one call of it costs more than all the arithmetic of a box."""
+    confidence, class_ids = candidates.confidence.tolist(), candidates.class_id.tolist()
+    order = sorted(range(len(confidence)), key=confidence.__getitem__, reverse=True)
+    if candidates.final:
+        return order
+    boxes = candidates.xyxy.tolist()
+    kept: list[int] = []
+    kept_of_class: dict[int, list[tuple[float, float, float, float, float]]] = {class_id: [] for class_id in class_ids}
+    for index in order:
+        left, top, right, bottom = boxes[index]
+        area = (right - left) * (bottom - top)
+        others = kept_of_class[class_ids[index]]
+        for other_left, other_top, other_right, other_bottom, other_area in others:
+            if right <= other_left or other_right <= left or bottom <= other_top or other_bottom <= top:
+                continue  # they share nothing
+            inter = ((right if right < other_right else other_right) - (left if left > other_left else other_left)) * (
+                (bottom if bottom < other_bottom else other_bottom) - (top if top > other_top else other_top)
+            )
+            if inter > iou * (other_area + area - inter):
+                break
+        else:
+            others.append((left, top, right, bottom, area))
+            kept.append(index)
+    return kept

@@ -1,7 +1,8 @@
-"""The wish to end: set by a signal, looked at by the loop."""
+"""The wishes that come as signals: to end, and to read the settings again. The loop looks at them."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -16,16 +17,29 @@ class Stopped(BaseException):
 
 
 class StopFlag:
-    """Turns true at SIGINT or SIGTERM; a second signal changes nothing, so that nothing is left half written."""
+    """Turns true at SIGINT or SIGTERM; a second signal changes nothing, so that nothing is left half written.
+
+    SIGHUP asks for the settings to be read again, unless it tells that the terminal was closed: that is a wish to end.
+    """
 
     def __init__(self) -> None:
         self.requested = False
+        self._reload = False
         self._at_once = False
+        self._terminal = False
 
     def listen(self) -> None:
         """Installs the handlers; to be called in the main thread."""
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
+        self._terminal = _has_terminal()
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGTERM, self._stop)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(signal.SIGHUP, self._hang_up)
+
+    def take_reload(self) -> bool:
+        """Whether SIGHUP asked for the settings to be read again since this was asked last."""
+        asked, self._reload = self._reload, False
+        return asked
 
     def at_once(self, start: Callable[[A], T], argument: A) -> T:
         """What `start(argument)` gives; a stop interrupts it by raising Stopped. For a start-up."""
@@ -37,9 +51,24 @@ class StopFlag:
         finally:
             self._at_once = False
 
-    def _handle(self, number: int, stack: FrameType | None) -> None:
+    def _stop(self, number: int, stack: FrameType | None) -> None:
         # A plain attribute: an Event takes a lock, and the interrupted code may hold that very lock.
         self.requested = True
         if self._at_once:
             self._at_once = False
             raise Stopped
+
+    def _hang_up(self, number: int, stack: FrameType | None) -> None:
+        if self._terminal and not _has_terminal():  # nobody is left who could end a pilot that holds the camera
+            self._stop(number, stack)
+        else:
+            self._reload = True
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a controlling terminal; it has none any more once that was closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -19,7 +19,9 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-            if key_node.tag != "tag:yaml.org,2002:str":  # 1, on, <<, [a]: YAML takes each for something else
+            if key_node.tag == "tag:yaml.org,2002:bool":  # a key that reads `on` is a name, as in YAML 1.2
+                key_node.tag = "tag:yaml.org,2002:str"
+            if key_node.tag != "tag:yaml.org,2002:str":  # 1, <<, [a]: YAML takes each for something else
                 written = repr(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "given here"
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {written} is not a name", key_node.start_mark

@@ -19,13 +19,31 @@ from detector_service import DetectorService, open_service
 from perception.adapter import SessionBackend
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.classes import vehicle_ids
-from perception.config import COCO_VEHICLES, LogSettings, ModelSettings, RunSettings, Settings, SourceSettings
+from perception.config import (
+    COCO_VEHICLES,
+    LogSettings,
+    ModelSettings,
+    RecordSettings,
+    RunSettings,
+    Settings,
+    SourceSettings,
+)
 from perception.reporting.logs import start_logging
-from perception.workshop.benchmark import drive_cost, frame_cost, loop_cost, start_cost, steady
+from perception.workshop.benchmark import (
+    drive_cost,
+    engine_commands,
+    frame_cost,
+    loop_cost,
+    report_cost,
+    start_cost,
+    steady,
+    web_cost,
+)
 from perception.workshop.benchmark.figures import percentiles, save, show
 from perception.workshop.door import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+app.add_typer(engine_commands.app, name="engine")
 Clip = Annotated[Path, typer.Option(help="video of the road")]
 Onnx = Annotated[Path, typer.Option(help="detector in ONNX")]
 Weights = Annotated[Optional[Path], typer.Option(help="the same detector as .pt, for ultralytics' predict")]
@@ -69,14 +87,23 @@ def start(clip: Clip, onnx: Onnx, weights: Weights = None, rounds: Rounds = 5, j
 
 
 @app.command()
-def loop(clip: Clip, onnx: Onnx, rounds: Rounds = 300, json: Json = None) -> None:
+def loop(
+    clip: Clip,
+    onnx: Onnx,
+    rounds: Rounds = 300,
+    record: Annotated[
+        Optional[Path], typer.Option(help="record into this folder, too; the clip then plays at its own rate")
+    ] = None,
+    json: Json = None,
+) -> None:
     """The loop's own cost outside detect."""
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "stderr", "w") as stderr, redirect_stderr(stderr):
         settings = Settings(
-            source=SourceSettings(uri=f"{clip}?loop=1"),
+            source=SourceSettings(uri=f"{clip}?loop=1{'&realtime=1' if record else ''}"),
             model=ModelSettings(weights=str(onnx)),
             allow_cpu=True,
             log=LogSettings(dir=Path(folder)),
+            record=RecordSettings(path=record),
             run=RunSettings(max_frames=rounds + loop_cost.WARMUP),
         )
         log = start_logging("INFO", Path(folder) / "pilot.log", 2**30)
@@ -130,6 +157,45 @@ def age(
         [f"source period {seen.period_ms:.1f} ms", f"{counts}: {verdict}"],
     )
     save(json, {"age": rows, "processed": seen.processed, "dropped": seen.dropped, "captured": seen.captured})
+
+
+@app.command()
+def report(
+    count: Annotated[int, typer.Option(min=1000, help="records")] = 10_000_000,
+    folder: Annotated[Optional[Path], typer.Option(help="where the records go for the time; some 5 GB")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="processes of the report")] = 2,
+    json: Json = None,
+) -> None:
+    """scripts/latency_report.py over the records of days at 30 fps: time and memory."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        path = Path(place) / "frames.jsonl"
+        report_cost.write_records(path, count)
+        size_gib = path.stat().st_size / 2**30
+        row, frames = report_cost.measure(ROOT, path, jobs)
+    show(f"latency_report.py --jobs {jobs}", {"report": row}, [f"{frames:,} frames counted, {size_gib:.2f} GiB"])
+    save(json, {"report": row, "frames": frames})
+
+
+@app.command()
+def web(
+    weights: Annotated[str, typer.Option(help="detector in ONNX")] = "vehicle-n.onnx",
+    rounds: Annotated[int, typer.Option(min=1, help="spans alone and watched, in turn")] = 10,
+    seconds: Annotated[float, typer.Option(min=2, help="length of a span")] = 20.0,
+    cores: Annotated[tuple[int, int], typer.Option(help="of the pilot, and of the viewers")] = (0, 1),
+    json: Json = None,
+) -> None:
+    """What three viewers of the picture and a scrape of /metrics each second cost detection, on the demo."""
+    with tempfile.TemporaryDirectory() as folder:
+        costs = web_cost.measure(ROOT, Path(folder), weights, rounds, seconds, cores)
+    rows = {"alone": percentiles(costs.alone_ms), "watched": percentiles(costs.watched_ms)}
+    growth = {name: rows["watched"][name] / rows["alone"][name] - 1 for name in ("p50", "p99")}
+    verdicts = [
+        f"growth by viewers: p50 {growth['p50']:+.1%}, p99 {growth['p99']:+.1%}",
+        f"{len(costs.alone_ms)} frames alone, {len(costs.watched_ms)} watched; "
+        f"the viewers got {costs.mebibytes:.1f} MiB and {costs.scrapes} scrapes",
+    ]
+    show(f"total_ms on {weights}, one thread, {rounds} rounds of {seconds:g} s, milliseconds", rows, verdicts)
+    save(json, {"web": rows, "growth": growth})
 
 
 if __name__ == "__main__":

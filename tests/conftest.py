@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from loguru import logger
 
+if TYPE_CHECKING:
+    from tests.backends.emulated_gpu import Device
+
 # In CI everything is installed, so a skip for any other reason is a hole in the suite and fails there.
 ALLOWED_SKIPS = ("no GPU", "no camera", "no Python 3.8")
+
+# HYPOTHESIS_PROFILE=fuzz .venv/bin/python -m pytest tests/fuzz
+hypothesis.settings.register_profile("ci", deadline=None)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=10_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +44,38 @@ def logged() -> Iterator[list[str]]:
     sink = logger.add(lambda text: lines.append(text.rstrip("\n")), format="{level} {message}", level="DEBUG")
     yield lines
     logger.remove(sink)
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """kernels.cu, compiled for this CPU."""
+    from tests.backends.emulation import build_emulator
+
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed: apt-get install g++")
+    return build_emulator(tmp_path_factory.mktemp("emulation"))
+
+
+@pytest.fixture
+def device(emulator: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    """The emulated GPU in the place of PyCUDA; a test must leave nothing open on it."""
+    from tests.backends.emulated_gpu import Device
+    from tests.backends.emulated_libcuda import plug_in
+
+    device = Device(emulator)
+    plug_in(device, monkeypatch.setattr, lambda name, module: monkeypatch.setitem(sys.modules, name, module))
+    yield device
+    device.assert_clean()
+
+
+@pytest.fixture
+def tensorrt(device: Device, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The fake TensorRT on the emulated GPU."""
+    from tests.backends.fake_tensorrt import tensorrt_module
+
+    module = tensorrt_module(device)
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    return module
 
 
 @pytest.hookimpl(wrapper=True)

@@ -69,6 +69,13 @@ class FakeBackend:
         )
         return [(found, StageTimes(1.0, 2.0, 3.0)) for _ in images]
 
+    def lend(self, hw: tuple[int, int]) -> Image | None:
+        """It reads an image wherever it lies."""
+        return None
+
+    def look_for(self, class_ids: tuple[int, ...]) -> None:
+        """It finds the same whatever is asked for."""
+
     def __enter__(self) -> FakeBackend:
         return self
 

@@ -63,7 +63,7 @@ def words(kind: Any) -> str:
     """How the comment of a key of this type must begin."""
     if NoneType in get_args(kind):
         inner = next(option for option in get_args(kind) if option is not NoneType)
-        return f"{words(inner)} or null"
+        return f"{words(inner) or 'text'} or null"
     plain = {bool: "true or false", int: "whole number", float: "number"}
     if kind in plain:
         return plain[kind]
@@ -71,7 +71,10 @@ def words(kind: Any) -> str:
         return "path"
     if "tuple" in str(kind):
         return "list of names"
-    return "DEBUG, INFO, WARNING or ERROR" if "Literal" in str(kind) else ""
+    if "Literal" not in str(kind):
+        return ""
+    *first, last = get_args(kind)
+    return f"{', '.join(first)} or {last}"
 
 
 def test_the_shipped_file_holds_the_defaults() -> None:
@@ -173,7 +176,8 @@ def test_a_fault_names_file_key_value_and_what_is_allowed(path: Path, text: str,
         ("int8: true\nint8: false", "x.yaml, line 2: int8 is set twice"),
         ("model:\n  conf: 0.1\n  iou: 0.2\n  conf: 0.3", "x.yaml, line 4: conf is set twice"),
         ("1: 2", "x.yaml, line 1: the key '1' is not a name"),
-        ("int8: true\non: true", "x.yaml, line 2: the key 'on' is not a name"),
+        ("int8: true\n~: true", "x.yaml, line 2: the key '~' is not a name"),
+        ("int8: true\non: true", "x.yaml: on is not a setting"),
         ("? [a]\n: 1", "x.yaml, line 1: the key given here is not a name"),
         ("model: {conf: 0.3", "x.yaml, line 1: while parsing a flow mapping, expected ',' or '}'"),
         ("a\n---\nb", "x.yaml, line 2: expected a single document in the stream, but found another document"),

@@ -50,53 +50,6 @@ def test_the_cpu_serves_where_it_is_allowed_and_each_step_before_it_gives_its_re
     ]
 
 
-def test_an_engine_is_passed_over_where_tensorrt_is_not_installed(onnx: Path, logged: list[str]) -> None:
-    if importlib.util.find_spec("tensorrt"):
-        pytest.skip("no GPU-less machine: tensorrt is installed here")
-    engine = onnx.parent / "engines" / "tiny.engine"
-    engine.parent.mkdir()
-    engine.write_bytes(b"ftrt")
-    with open_service(settings(onnx)) as service:
-        assert service.info.name == "onnxruntime"
-    assert f"INFO TensorRT passed over: {engine} cannot run: tensorrt is not installed" in logged
-
-
-@pytest.mark.parametrize("precision", ["int8", "fp16"])
-def test_an_engine_whose_precision_is_switched_off_is_passed_over(
-    onnx: Path, logged: list[str], precision: str
-) -> None:
-    engine = onnx.parent / "engines" / "tiny.engine"
-    engine.parent.mkdir()
-    engine.write_bytes(b"ftrt")
-    engine.with_suffix(".json").write_text(f'{{"schema": 1, "precision": "{precision}"}}')
-    with open_service(settings(onnx, **{precision: False})):
-        pass
-    assert (
-        logged[0] == f"INFO TensorRT passed over: {engine} is {precision}, which is switched off ({precision}: false)"
-    )
-
-
-@pytest.mark.parametrize("sidecar", [None, b"", b"[1]", b"\xff\xfe", b'{"schema": 1}'])
-def test_a_bare_plan_or_a_broken_sidecar_says_nothing_of_the_precision(
-    onnx: Path, logged: list[str], sidecar: bytes | None
-) -> None:
-    engine = onnx.parent / "engines" / "tiny.engine"
-    engine.parent.mkdir()
-    engine.write_bytes(b"ftrt")
-    if sidecar is not None:
-        engine.with_suffix(".json").write_bytes(sidecar)
-    with open_service(settings(onnx, int8=False, fp16=False)):
-        pass
-    assert logged[0].startswith(f"INFO TensorRT passed over: {engine} cannot run: ")
-
-
-def test_a_required_engine_that_cannot_serve_ends_with_its_reason(onnx: Path) -> None:
-    with pytest.raises(
-        BackendError, match=r"An engine is required and none can serve \(TensorRT: .*tiny.engine does not"
-    ):
-        open_service(settings(onnx, require=True))
-
-
 def test_without_the_cpu_nothing_is_left_and_every_reason_is_named(onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detector_service, "_has_cuda_driver", lambda: False)
     with pytest.raises(BackendError) as caught:
@@ -212,5 +165,5 @@ def test_a_run_on_onnx_runtime_imports_nothing_that_it_does_not_need(onnx: Path,
     assert "onnxruntime" in imported
     top = {name.partition(".")[0] for name in imported}
     assert not top & {"torch", "torchvision", "ultralytics", "tensorrt", "pycuda", "rich", "onnx", "matplotlib"}
-    unneeded = ("perception.workshop", "perception.reporting.video", "perception.backends.pytorch.")
+    unneeded = ("perception.workshop", "perception.reporting.recording", "perception.backends.pytorch.")
     assert not [name for name in imported if name.startswith(unneeded)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from perception.errors import BackendError, EndOfStream, GpuError, PilotError, SettingsError, SourceError
+from perception.errors import BackendError, BusyError, EndOfStream, GpuError, PilotError, SettingsError, SourceError
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [(SettingsError, 2), (SourceError, 3), (BackendError, 4), (GpuError, 5), (PilotError, 1)]
+    ("kind", "code"),
+    [(SettingsError, 2), (SourceError, 3), (BusyError, 3), (BackendError, 4), (GpuError, 5), (PilotError, 1)],
 )
 def test_each_kind_has_its_exit_code(kind: type[PilotError], code: int) -> None:
     assert kind("x").exit_code == code

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from perception.frame import Candidates, Detections
-from perception.postprocess import MAX_DETECTIONS, decode, is_end_to_end, nms
+from perception.heads import MAX_DETECTIONS, is_end_to_end
+from perception.postprocess import decode, nms
 from tests.fakes import make_candidates
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

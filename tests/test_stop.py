@@ -1,4 +1,4 @@
-"""The stop flag: signals set it, and do nothing else."""
+"""The wishes that come as signals: they are noted, and nothing else happens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perception.stop import StopFlag, Stopped
 
 @pytest.fixture(autouse=True)
 def _handlers_afterwards() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -43,6 +43,32 @@ def test_a_stop_interrupts_a_start_up_and_lets_the_loop_finish() -> None:
     signal.raise_signal(signal.SIGINT)  # outside a start-up it is a wish, and nothing is raised
     with pytest.raises(Stopped):
         flag.at_once(lambda _: None, None)
+
+
+def test_a_hang_up_asks_for_a_reload_once_and_for_no_stop() -> None:
+    flag = StopFlag()
+    flag.listen()
+    assert not flag.take_reload()
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert flag.take_reload()
+    assert not flag.take_reload()
+    assert not flag.requested
+
+
+def test_a_hang_up_interrupts_no_start_up() -> None:
+    flag = StopFlag()
+    flag.listen()
+    flag.at_once(signal.raise_signal, signal.SIGHUP)
+    assert flag.take_reload()
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    flag = StopFlag()
+    flag.listen()
+    signal.raise_signal(signal.SIGHUP)
+    assert not flag.take_reload()
 
 
 def test_a_start_up_that_nobody_stops_gives_its_result() -> None:

@@ -1,4 +1,4 @@
-"""What ONNX Runtime and PyTorch have in common: a tensor goes in, the raw head comes out."""
+"""What ONNX Runtime, PyTorch and TensorRtSession have in common: a tensor goes in, the raw head comes out."""
 
 from __future__ import annotations
 

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from perception.errors import SourceError
 from perception.frame import Image, Truth
+
+Lend = Callable[[tuple[int, int]], Image | None]
+"""Gives a frame (height, width, 3) uint8 to decode into, the borrower's until nobody holds it; None where none is."""
+
+
+class Borrower:
+    """A capture that decodes into lent frames: of the size of the picture before, as nobody knows the next one's."""
+
+    def __init__(self) -> None:
+        self._lend: Lend | None = None
+        self._hw: tuple[int, int] | None = None
+
+    def borrow_from(self, lend: Lend) -> None:
+        """From here on frames are asked for; before, and where none is lent, each picture has memory of its own."""
+        self._lend = lend
+
+    def borrowed(self) -> Any:
+        """A frame to decode into, or None, which lets OpenCV take memory of its own."""
+        return self._lend(self._hw) if self._lend and self._hw else None
+
+    def took(self, image: Any) -> None:
+        """A picture (H, W, ...) came."""
+        self._hw = (image.shape[0], image.shape[1])
+
+
+class UnusableSource(SourceError):
+    """A source that no waiting mends, such as a pipeline that cannot give pictures: never tried again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """An image with the monotonic time in seconds at which it was captured, and the truth where that is known."""
+    """An image with the monotonic time in seconds at which it was captured, and the truth where that is known.
+
+    position_ms: its place in the stream by the stream's own clock, None where there is none.
+    """
 
     image: Image
     captured_at: float
     truth: Truth | None = None
+    position_ms: float | None = None
 
 
 class Capture(Protocol):

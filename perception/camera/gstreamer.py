@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from perception.camera.capture import UnusableSource
 from perception.camera.uri import SourceUri
-from perception.errors import SourceError
 
 # One buffer at most waits, and an old one gives way: the newest frame wins inside the pipeline, too.
 SINK = "appsink drop=true max-buffers=1 sync=false"
@@ -45,10 +45,10 @@ def _with_one_at(url: str) -> str:
 
 
 def user_pipeline(uri: SourceUri) -> str:
-    """The pipeline of a gst: source, which must end in an appsink. SourceError where it does not."""
+    """The pipeline of a gst: source, which must end in an appsink. UnusableSource where it does not."""
     last = uri.target.rpartition("!")[2].strip()
     if not re.match(r"appsink(\s|$)", last):
-        raise SourceError(
+        raise UnusableSource(
             f"The pipeline {uri.label!r} does not end in an appsink", f"End it with: ! videoconvert ! {SINK}"
         )
     return uri.target

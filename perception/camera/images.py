@@ -14,6 +14,7 @@ from perception.camera.capture import Picture
 from perception.camera.uri import IMAGE_SUFFIXES, SourceUri
 from perception.errors import EndOfStream, SourceError
 from perception.frame import Image
+from perception.memory import lack_of_memory
 
 
 class ImageFolder:
@@ -71,7 +72,9 @@ def read_image(path: Path) -> Image | None:
         return None
     try:
         return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]
-    except cv2.error:
+    except cv2.error as error:
+        if lack_of_memory(error):
+            raise
         return None
 
 

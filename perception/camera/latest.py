@@ -1,122 +1,55 @@
-"""The reader: one thread that owns the capture, and a one-slot mailbox between it and the pilot.
-
-Of a live source the newest picture wins and the ones it replaces show as gaps in the frame ids; a finite source waits
-until its picture was taken, so that each arrives in order, exactly once.
-"""
+"""The reader: the newest frame of a source for the main thread, whatever the drivers behind it do."""
 
 from __future__ import annotations
 
-import random
 import threading
-import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
-import numpy as np
 from loguru import logger
 
 from perception.camera.capture import Capture, Picture
+from perception.camera.capture_thread import Call, Calls, CaptureThread
+from perception.camera.mailbox import Mailbox
+from perception.camera.outage import Outage
 from perception.camera.uri import SourceUri
+from perception.camera.watches import RepeatWatch, SilenceWatch
 from perception.config import SourceSettings
-from perception.errors import EndOfStream, SourceError
-from perception.frame import Frame, Image
+from perception.errors import SourceError
+from perception.frame import Frame
+from perception.source_state import SourceState
 
-BACKOFF_S = (1.0, 30.0)
-REMIND_S = 60.0
-CLOSE_S = 1.0
-
-T = TypeVar("T")
-
-
-class Mailbox(Generic[T]):
-    """One slot between one sender and one receiver."""
-
-    def __init__(self, newest_wins: bool) -> None:
-        self._newest_wins = newest_wins
-        self._changed = threading.Condition()
-        self._item: T | None = None
-        self._end: BaseException | None = None
-        self._closed = False
-
-    def wait_for_room(self) -> None:
-        """Where the newest does not win, waits until the slot is empty, so that nothing is read long before its use."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._newest_wins or self._item is None or self._closed)
-
-    def put(self, item: T) -> None:
-        """Leaves `item` in the slot, in place of an older one."""
-        with self._changed:
-            self._item = item
-            self._changed.notify_all()
-
-    def take(self, timeout_s: float) -> T | None:
-        """The item, or None where none came within timeout_s. After the last one raises what `end` was given."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._item is not None or self._end is not None, timeout_s)
-            item, self._item = self._item, None
-            self._changed.notify_all()
-            if item is None and self._end is not None:
-                raise self._end
-            return item
-
-    def end(self, reason: BaseException) -> None:
-        """No more items; the receiver gets the one in the slot first, then `reason` raised."""
-        with self._changed:
-            self._end = reason
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Lets a waiting sender go: nobody receives any more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
-class RepeatWatch:
-    """Tells pictures that are new from a dead source's last one, delivered again with success status."""
-
-    def __init__(self, limit_s: float) -> None:
-        self._limit_s = limit_s
-        self._last: Image | None = None
-        self._new_at: float | None = None
-
-    def reopened(self) -> None:
-        """The source has the whole limit again to bring something new; what it showed before stays old."""
-        self._new_at = None
-
-    def is_new(self, picture: Picture) -> bool:
-        """Whether the picture differs from the last one. SourceError once it has not for longer than the limit."""
-        last, self._last = self._last, picture.image
-        if not self._limit_s or last is None or not _equal(last, picture.image):
-            self._new_at = picture.captured_at
-            return True
-        if self._new_at is None:
-            self._new_at = picture.captured_at
-        if picture.captured_at - self._new_at > self._limit_s:
-            raise SourceError(f"it repeats one picture for {self._limit_s:g} s (source.repeat_s)")
-        return False
-
-
-def _equal(one: Image, other: Image) -> bool:
-    # A sparse grid tells nearly all pictures apart at a thousandth of the cost of the whole comparison.
-    return np.array_equal(one[::16, ::16], other[::16, ::16]) and np.array_equal(one, other)
+# Drivers with a time limit of their own have kept it by then, and have a better reason to give.
+OPEN_GRACE_S = 2.0
+READ_GRACE_S = 1.0
+CLOSING_S = 5.0
+JOIN_S = 1.0
+MAX_HUNG = 4
+"""So many threads may hang in drivers at a time; with one more the process ends, and a new one frees them all."""
+HELD_ATTEMPTS = 3
+"""So often a camera may refuse to open while a thread hangs that may hold it."""
 
 
 class Reader:
-    """Frames of one source. `read` and `close` belong to the main thread; the capture to the reader's own."""
+    """Frames of one source. `is_open`, `read` and `close` belong to the main thread, the capture to a thread of its
+    own. Where that thread hangs in a driver it is left behind, and another one opens the source anew.
+    """
 
     def __init__(self, uri: SourceUri, open_capture: Callable[[], Capture], settings: SourceSettings) -> None:
         self.uri = uri
-        self.captured = 0  # pictures so far, written by the reader's thread alone
+        self.captured = 0  # pictures so far
         self._open_capture = open_capture
+        self._calls = _calls(uri, settings)
         self._mailbox: Mailbox[Frame] = Mailbox(newest_wins=uri.live)
-        self._watch = RepeatWatch(settings.repeat_s if uri.camera else 0)
+        self._repeats = RepeatWatch(settings.repeat_s if uri.camera else 0)
         self._outage = Outage(uri, waits=settings.wait)
-        self._live = False
+        self._size: tuple[int, int] | None = None
+        self._opened = False
         self._settled = threading.Event()  # it is open, or will never be
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
-        self._thread.start()
+        # Held by the thread that speaks for the source, and while another takes its place.
+        self._turn = threading.Lock()
+        self._silence = SilenceWatch()
+        self._hung: list[CaptureThread] = []
+        self._thread = CaptureThread(open_capture, self, self._calls)
 
     def __enter__(self) -> Reader:
         return self
@@ -124,113 +57,132 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def state(self) -> SourceState:
+        """How the source is doing; for any thread."""
+        return self._outage.state
+
     def is_open(self, timeout_s: float) -> bool:
         """Whether the source is open, waited for up to timeout_s. SourceError where it could not be opened at all."""
-        if self._settled.wait(timeout_s) and not self._live:
+        self._leave_behind_what_hangs()
+        if self._settled.wait(timeout_s) and not self._opened:
             self._mailbox.take(0)
-        return self._live
+        return self._opened
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame; None where none came within timeout_s, also while a lost camera is being reopened.
 
-        Raises EndOfStream after the last frame, SourceError where the source is gone for good.
+        Raises EndOfStream after the last frame, SourceError where the source is gone for good. To be called every
+        second or oftener, since it is what notices a driver that hangs.
         """
+        self._leave_behind_what_hangs()
         return self._mailbox.take(timeout_s)
 
     def close(self) -> bool:
-        """Ends the thread. False where it hangs in a driver: the process must then leave without it."""
-        self._closing.set()
+        """Ends the thread. False where one hangs in a driver: the process must then leave without it."""
+        self._thread.stop()
         self._mailbox.close()
-        self._thread.join(CLOSE_S)
-        return not self._thread.is_alive()
+        self._thread.join(JOIN_S)
+        return not any(thread.alive for thread in (self._thread, *self._hung))
 
-    def _run(self) -> None:
-        try:
-            self._run_until_closed()
-        except EndOfStream as end:
-            self._mailbox.end(end)
-        except Exception as fault:  # the main thread raises it: a fault in a thread must not pass in silence
-            self._mailbox.end(fault)
-        finally:
-            self._settled.set()
-
-    def _run_until_closed(self) -> None:
-        while not self._closing.is_set():
+    def _leave_behind_what_hangs(self) -> None:
+        thread, call = self._thread, self._thread.call
+        steps = thread.steps
+        silent_s = self._silence.silent_s(steps)
+        if call is None or call.limit_s is None or silent_s <= call.limit_s:
+            return
+        with self._turn:
+            if thread.steps != steps or thread.stopped:  # it moved at the last moment, or all is over
+                return
+            thread.stop()
+            self._hung = [*(other for other in self._hung if other.alive), thread]
             try:
-                capture = self._open_capture()
+                pause_s = self._pause_after(call.fault)
             except SourceError as fault:
-                self._closing.wait(self._outage.failed(fault))
-                continue
-            pause_s = 0.0
-            try:
-                self._outage.over(capture.summary)
-                self._live = True
+                self._end(fault)
+                return
+            logger.debug(f"{len(self._hung)} threads hang in the driver of {self.uri.label}")
+            self._silence = SilenceWatch()  # the silence of the old thread is not held against this one
+            self._thread = CaptureThread(self._open_capture, self, self._calls, pause_s)
+
+    def _pause_after(self, fault: SourceError) -> float:
+        """Seconds until the next attempt. SourceError where only a new process can help."""
+        pause_s = self._outage.trouble(fault)
+        hung = sum(thread.alive for thread in self._hung)
+        # A stream over the network takes any number of receivers; a camera may be held by the very thread that hangs.
+        held = bool(hung) and self.uri.scheme != "rtsp" and self._outage.failures > HELD_ATTEMPTS
+        if hung > MAX_HUNG or held:
+            raise SourceError(
+                f"{fault.what}, and {hung} {'call hangs' if hung == 1 else 'calls hang'} in the driver of "
+                f"{self.uri.label} for good",
+                "Only a new process frees it: start the pilot again, as its service does by itself.",
+            )
+        return pause_s
+
+    def _end(self, reason: Exception) -> None:
+        self._mailbox.end(reason)
+        self._settled.set()
+
+    # What follows is called by the capture's thread.
+
+    def attempt(self, thread: CaptureThread) -> None:
+        """An attempt to open begins."""
+        with self._turn:
+            if not thread.stopped:
+                self._outage.attempt()
+
+    def opened(self, thread: CaptureThread) -> None:
+        """The source is open."""
+        with self._turn:
+            if not thread.stopped:
+                self._repeats.reopened()
+                self._opened = True
                 self._settled.set()
-                self._deliver(capture)
-            except SourceError as fault:
-                if not self.uri.camera:
-                    raise
-                pause_s = self._outage.lost(fault)
-            finally:
-                capture.close()  # before the pause: what is lost is not held
-            self._closing.wait(pause_s)
 
-    def _deliver(self, capture: Capture) -> None:
-        self._watch.reopened()
-        while not self._closing.is_set():
-            self._mailbox.wait_for_room()
-            picture = capture.read()
-            if picture is None or not self._watch.is_new(picture):
-                continue
-            self._outage.delivered()
-            frame = Frame(picture.image, self.captured, picture.captured_at, self.uri.label, picture.truth, capture.fps)
+    def wait_for_room(self) -> None:
+        """Returns when the next picture of a finite source may be read."""
+        self._mailbox.wait_for_room()
+
+    def accept(self, thread: CaptureThread, picture: Picture, capture: Capture) -> None:
+        """A picture came. SourceError where it has been the same one for too long."""
+        with self._turn:
+            if thread.stopped or not self._repeats.is_new(picture):
+                return
+            self._outage.delivered(capture.summary)
+            self._compare_size((picture.image.shape[1], picture.image.shape[0]))
+            seen_at, truth = picture.captured_at, picture.truth
+            frame = Frame(picture.image, self.captured, seen_at, self.uri.label, truth, capture.fps, self.uri.live)
             self.captured += 1
             self._mailbox.put(frame)
 
+    def _compare_size(self, size: tuple[int, int]) -> None:
+        before, self._size = self._size, size
+        if self.uri.camera and before and before != size:
+            shown = " -> ".join(f"{width}x{height}" for width, height in (before, size))
+            logger.warning(f"Pictures of {self.uri.label} have another size: {shown}")
 
-class Outage:
-    """What to say, and how long to wait, while a source is not there: starting, live, lost, reconnecting."""
+    def trouble(self, thread: CaptureThread, fault: SourceError) -> float:
+        """It could not be opened, or was lost: seconds until the next attempt. Raises where there is none."""
+        with self._turn:
+            return 0.0 if thread.stopped else self._pause_after(fault)
 
-    def __init__(self, uri: SourceUri, waits: bool, random_source: random.Random | None = None) -> None:
-        self._uri = uri
-        self._waits = waits
-        self._random = random_source or random.Random()
-        self._was_live = False
-        self._failures = 0
-        self._since = time.monotonic()
-        self._said_at = -REMIND_S
+    def ended(self, thread: CaptureThread, reason: Exception) -> None:
+        """The thread ends: with EndOfStream, a fault that stays, or a bug."""
+        with self._turn:
+            if not thread.stopped:
+                self._end(reason)
 
-    def failed(self, fault: SourceError) -> float:
-        """An attempt to open failed: seconds until the next. Raises `fault` where a first attempt is the only one."""
-        if not self._was_live and not (self._waits and self._uri.camera):
-            raise fault
-        now = time.monotonic()
-        if now - self._said_at >= REMIND_S:
-            self._said_at = now
-            state = "reconnecting" if self._was_live else "waiting for camera"
-            logger.warning(f"{state}, {now - self._since:.0f} s so far: {fault}")
-        return self._next_delay()
 
-    def lost(self, fault: SourceError) -> float:
-        """A live source was lost: seconds until the first attempt to reopen it."""
-        self._since = time.monotonic()
-        self._said_at = self._since
-        logger.warning(f"Source lost: {fault.what}. Reconnecting to {self._uri.label}")
-        return self._next_delay()
-
-    def over(self, summary: str) -> None:
-        """The source is open."""
-        away_s = time.monotonic() - self._since
-        after = f" after {away_s:.1f} s" if self._was_live or self._failures else ""
-        logger.info(f"Source live{after}: {self._uri.label} ({summary})")
-        self._was_live = True
-
-    def delivered(self) -> None:
-        """A new picture came. Only this ends the back-off: a broken camera may open again and again, and give none."""
-        self._failures = 0
-
-    def _next_delay(self) -> float:
-        shortest, longest = BACKOFF_S
-        delay: float = min(shortest * 2**self._failures, longest) * self._random.uniform(0.8, 1.2)
-        self._failures = min(self._failures + 1, 16)
-        return min(max(delay, shortest), longest)
+def _calls(uri: SourceUri, settings: SourceSettings) -> Calls:
+    or_wait = "" if settings.wait else ", or set source.wait: true to wait for it"
+    opening = SourceError(
+        f"{uri.label} did not open within {settings.open_timeout_s:g} s",
+        f"Check the camera{or_wait}." if uri.camera else "",
+    )
+    silent = SourceError(f"nothing came from {uri.label} for {settings.stall_s:g} s (source.stall_s)")
+    stuck = SourceError(f"{uri.label} hangs while it is closed")
+    return Calls(
+        Call(settings.open_timeout_s + OPEN_GRACE_S, opening),
+        Call(settings.stall_s + READ_GRACE_S if uri.camera else None, silent),
+        Call(CLOSING_S if uri.camera else None, stuck),
+    )

@@ -1,144 +1,100 @@
-"""Files and cameras through OpenCV: set, read back, refuse the difference."""
+"""Cameras through OpenCV: set, read back, refuse the difference."""
 
 from __future__ import annotations
 
 import functools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
 from loguru import logger
 
 from perception.camera import gstreamer
-from perception.camera.capture import Picture
-from perception.camera.pace import Pace
+from perception.camera.capture import Borrower, Picture, UnusableSource
+from perception.camera.exclusive import lock_camera
 from perception.camera.uri import SourceUri
 from perception.config import SourceSettings
-from perception.errors import EndOfStream, SourceError
-from perception.quiet import quiet_opencv
+from perception.errors import SourceError
+from perception.lock import Lock
+from perception.memory import lack_of_memory
+from perception.quiet import silence_opencv
+from perception.redact import redact_urls
 
-# A sound file may promise a few frames more than it holds (edit lists, variable rate); a cut one misses many.
-TRUNCATED_FRAMES = 5
-TRUNCATED_SHARE = 0.05
+BACKLOG_S = 5.0
+"""FFmpeg examines a stream for so long at most (analyzeduration)."""
 
 
-def _open(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture | None:
-    """An open VideoCapture, or None."""
-    with quiet_opencv():
-        try:
-            capture = cv2.VideoCapture(target, api, list(parameters)) if parameters else cv2.VideoCapture(target, api)
-        except cv2.error as error:
-            logger.debug(f"OpenCV: {error}")
-            return None
+def open_capture(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture | None:
+    """An open VideoCapture, or None where it does not open."""
+    silence_opencv()
+    try:
+        capture = cv2.VideoCapture(target, api, list(parameters)) if parameters else cv2.VideoCapture(target, api)
+    except cv2.error as error:
+        if lack_of_memory(error):
+            raise
+        logger.debug(f"OpenCV: {redact_urls(str(error))}")
+        return None
     if not capture.isOpened():
         capture.release()
         return None
     return capture
 
 
-def _rate(capture: cv2.VideoCapture) -> float:
+def rate_of(capture: cv2.VideoCapture) -> float:
     """The nominal pictures a second, 0 where it is unknown: drivers and files say all kinds of things then."""
     rate = capture.get(cv2.CAP_PROP_FPS)
     return rate if 0 < rate <= 1000 else 0.0
 
 
-def _summary(capture: cv2.VideoCapture) -> str:
+def summary_of(capture: cv2.VideoCapture) -> str:
+    """Size and rate in one phrase."""
     width, height = (int(capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    rate = _rate(capture)
+    rate = rate_of(capture)
     return f"{width}x{height}" + (f" at {rate:g} fps" if rate else "")
 
 
-class VideoFile:
-    """Every frame of a file in order, exactly once; ?loop=1 starts again, ?realtime=1 plays at the file's own rate."""
-
-    def __init__(self, uri: SourceUri) -> None:
-        self._uri = uri
-        self._capture = self._reopen()
-        self._promised = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        self.fps = _rate(self._capture)
-        self._pace = Pace(self.fps if uri.options.get("realtime") else 0)
-        self._delivered = 0
-        self.summary = f"{_summary(self._capture)}, {self._promised or 'an unknown number of'} frames"
-
-    def _reopen(self) -> cv2.VideoCapture:
-        path = Path(self._uri.target)
-        try:
-            path.stat()
-        except FileNotFoundError:
-            raise SourceError(
-                f"The file {path} does not exist", "Give the path of a video, or images:///FOLDER."
-            ) from None
-        except OSError as error:
-            raise SourceError(f"The file {path} cannot be used: {error.strerror}") from None
-        if not os.access(path, os.R_OK):
-            raise SourceError(f"The file {path} cannot be read by this user", f"Allow it: chmod a+r {path}")
-        name = str(path.absolute())  # FFmpeg takes what stands before a colon in a bare name for a protocol
-        capture = _open(name, cv2.CAP_FFMPEG) or _open(name, cv2.CAP_GSTREAMER)
-        if capture is None:
-            raise SourceError(
-                f"{path} is not a video that can be read: it is empty, cut off, or of another kind",
-                f"Check it: ffprobe {path}",
-            )
-        return capture
-
-    def read(self) -> Picture:
-        """The next frame. EndOfStream after the last one."""
-        found, image = self._capture.read()
-        if not found:
-            self._end_of_round()
-            found, image = self._capture.read()
-        if not found:
-            raise SourceError(f"{self._uri.label} holds no frame that can be decoded", "Check the file with ffprobe.")
-        self._delivered += 1
-        self._pace.wait()
-        return Picture(image, time.monotonic())  # type: ignore[arg-type]
-
-    def _end_of_round(self) -> None:
-        missing = self._promised - self._delivered
-        if self._delivered and missing > TRUNCATED_FRAMES and missing > TRUNCATED_SHARE * self._promised:
-            logger.warning(
-                f"{self._uri.label} is truncated: it promises {self._promised} frames, {self._delivered} came"
-            )
-        if self._delivered and not self._uri.options.get("loop"):
-            raise EndOfStream
-        self.close()
-        self._capture = self._reopen()
-        self._promised = self._delivered = 0  # a round is judged once, and the file may be replaced meanwhile
-
-    def close(self) -> None:
-        """Releases the decoder."""
-        self._capture.release()
-
-
-class Camera:
+class Camera(Borrower):
     """A live source that OpenCV reads. A picture is stamped as soon as it is grabbed, before it is converted."""
 
-    def __init__(self, capture: cv2.VideoCapture, uri: SourceUri) -> None:
+    def __init__(
+        self, capture: cv2.VideoCapture, uri: SourceUri, lock: Lock | None = None, clocked: bool = False
+    ) -> None:
+        """lock: released with the camera. clocked: the position in its stream is one of each picture's own."""
+        super().__init__()
         self._capture = capture
         self._uri = uri
-        self.summary = _summary(capture)
-        self.fps = _rate(capture)
+        self._lock = lock
+        self._clocked = clocked
+        self.summary = summary_of(capture)
+        self.fps = rate_of(capture)
 
-    def read(self) -> Picture:
-        """The next picture of the camera. SourceError when it gives no more."""
-        if self._capture.grab():
-            captured_at = time.monotonic()
-            found, image = self._capture.retrieve()
-            if found and image is not None:
-                if image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8:
-                    return Picture(image, captured_at)  # type: ignore[arg-type]
-                raise SourceError(
-                    f"{self._uri.label} gives {image.dtype} pictures of shape {image.shape}, not BGR of 8 bits: "
-                    "put `videoconvert ! video/x-raw,format=BGR` before its appsink"
-                )
-        raise SourceError(f"{self._uri.label} gives no more pictures")
+    def read(self) -> Picture | None:
+        """The next picture of the camera; None for one that cannot be decoded. SourceError when it gives no more."""
+        if not self._capture.grab():
+            raise SourceError(f"{self._uri.label} gives no more pictures")
+        captured_at = time.monotonic()
+        position_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC) if self._clocked else None
+        found, image = self._capture.retrieve(self.borrowed())
+        if not found or image is None:
+            return None
+        self.took(image)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise UnusableSource(
+                f"{self._uri.label} gives {image.dtype} pictures of shape {image.shape}, not BGR of 8 bits: "
+                "put `videoconvert ! video/x-raw,format=BGR` before its appsink"
+            )
+        return Picture(image, captured_at, position_ms=position_ms)
 
     def close(self) -> None:
         """Gives the camera back."""
         self._capture.release()
+        if self._lock:
+            self._lock.release()
 
 
 def open_v4l2(uri: SourceUri, settings: SourceSettings) -> Camera:
@@ -155,18 +111,32 @@ def open_v4l2(uri: SourceUri, settings: SourceSettings) -> Camera:
             f"This user may not open {device}", "Join its group: sudo usermod -aG video $USER; log in again."
         )
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(max(round(settings.stall_s), 1)))
-    capture = _open(str(device), cv2.CAP_V4L2)
-    if capture is None:
-        raise SourceError(
-            f"{device} did not open: it is in use, or no camera",
-            f"See who holds it: fuser -v {device}. No camera? make demo",
-        )
+    with _released_on_fault(lock_camera(uri, device)) as lock:
+        capture = open_capture(str(device), cv2.CAP_V4L2)
+        if capture is None:
+            raise SourceError(
+                f"{device} did not open: it is in use, or no camera",
+                f"See who holds it: fuser -v {device}. No camera? make demo",
+            )
+        with _released_on_fault(capture):
+            _set_and_read_back(capture, uri)
+    return Camera(capture, uri, lock)
+
+
+class _Releasable(Protocol):
+    def release(self) -> None: ...
+
+
+R = TypeVar("R", bound=_Releasable)
+
+
+@contextmanager
+def _released_on_fault(held: R) -> Iterator[R]:
     try:
-        _set_and_read_back(capture, uri)
-    except SourceError:
-        capture.release()
+        yield held
+    except BaseException:
+        held.release()
         raise
-    return Camera(capture, uri)
 
 
 def _set_and_read_back(capture: cv2.VideoCapture, uri: SourceUri) -> None:
@@ -206,15 +176,32 @@ def open_rtsp(uri: SourceUri, settings: SourceSettings) -> Camera:
     """An RTSP stream: decoded in hardware on a Jetson, by FFmpeg elsewhere."""
     if gstreamer.is_jetson() and has_gstreamer():
         return open_pipeline(uri, gstreamer.rtsp_pipeline(uri, settings.stall_s), settings)
+    # To OpenCV's own choice of TCP before UDP: no guessing of the rate from 20 pictures, which the stream tells anyway,
+    # and which takes two seconds of a camera that gives ten a second.
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|fpsprobesize;0")
     # One decoder thread: frame threads would hold back as many pictures as there are threads, unseen by any stamp.
     parameters = _known({**_timeouts(settings), "CAP_PROP_N_THREADS": 1})
-    capture = _open(uri.target, cv2.CAP_FFMPEG, parameters)
+    capture = open_capture(uri.target, cv2.CAP_FFMPEG, parameters)
     if capture is None:
         raise SourceError(
             f"{uri.label} did not open: no answer, wrong credentials, or no such stream",
             f"Try it: ffplay -rtsp_transport tcp '{uri.label}'",
         )
-    return Camera(capture, uri)
+    _let_go_backlog(capture, uri)
+    return Camera(capture, uri, clocked=True)
+
+
+def _let_go_backlog(capture: cv2.VideoCapture, uri: SourceUri) -> None:
+    """Lets go what FFmpeg gathered while it examined the stream: some pictures that come all at once.
+
+    They would be stamped as fresh. The first that has to be waited for, half its period at least, is the end of them.
+    """
+    rate = rate_of(capture)
+    for count in range(round(rate * BACKLOG_S)):
+        asked = time.monotonic()
+        if not capture.grab() or time.monotonic() - asked > 0.5 / rate:
+            logger.debug(f"{uri.label}: {count} pictures from before it was open were let go")
+            return
 
 
 def _timeouts(settings: SourceSettings) -> dict[str, int]:
@@ -232,26 +219,39 @@ def _known(parameters: dict[str, int]) -> list[int]:
 @functools.cache
 def _pipelines_take_timeouts() -> bool:
     """Whether GStreamer's side knows the time limits: OpenCV 4.6 has their names, and refuses to open with them."""
-    trial = _open("videotestsrc num-buffers=1 ! appsink", cv2.CAP_GSTREAMER, _known(_timeouts(SourceSettings())))
+    trial = open_capture("videotestsrc num-buffers=1 ! appsink", cv2.CAP_GSTREAMER, _known(_timeouts(SourceSettings())))
     if trial is not None:
         trial.release()
     return trial is not None
 
 
-def open_pipeline(uri: SourceUri, pipeline: str, settings: SourceSettings) -> Camera:
-    """A GStreamer pipeline that ends in an appsink."""
-    if not has_gstreamer():
-        raise SourceError(
-            f"{uri.label} needs GStreamer, and the OpenCV {cv2.__version__} at {cv2.__file__} has none",
-            "On a Jetson use JetPack's own: a venv with --system-site-packages, no pip opencv. No camera? make demo",
-        )
-    capture = _open(pipeline, cv2.CAP_GSTREAMER, _known(_timeouts(settings)) if _pipelines_take_timeouts() else ())
+def open_csi(uri: SourceUri, settings: SourceSettings) -> Camera:
+    """A CSI camera, through Argus and GStreamer."""
+    _require_gstreamer(uri)
+    with _released_on_fault(lock_camera(uri)) as lock:
+        return open_pipeline(uri, gstreamer.csi_pipeline(uri), settings, lock)
+
+
+def open_pipeline(uri: SourceUri, pipeline: str, settings: SourceSettings, lock: Lock | None = None) -> Camera:
+    """A GStreamer pipeline that ends in an appsink. lock: of its camera, taken."""
+    _require_gstreamer(uri)
+    capture = open_capture(
+        pipeline, cv2.CAP_GSTREAMER, _known(_timeouts(settings)) if _pipelines_take_timeouts() else ()
+    )
     if capture is None:
         raise SourceError(
             f"{uri.label} did not start",
             "Try its pipeline with gst-launch-1.0 -v, less the appsink. No camera? make demo",
         )
-    return Camera(capture, uri)
+    return Camera(capture, uri, lock)
+
+
+def _require_gstreamer(uri: SourceUri) -> None:
+    if not has_gstreamer():
+        raise UnusableSource(
+            f"{uri.label} needs GStreamer, and the OpenCV {cv2.__version__} at {cv2.__file__} has none",
+            "On a Jetson use JetPack's own: a venv with --system-site-packages, no pip opencv. No camera? make demo",
+        )
 
 
 def has_gstreamer() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -161,21 +162,28 @@ def _rtsp(text: str) -> SourceUri:
     return SourceUri("rtsp", text, redact(text))
 
 
+# The start of a URL whose scheme or its colon was forgotten: USER:PASSWORD@, //USER:PASSWORD@, rtsp//USER:PASSWORD@.
+_BARE_CREDENTIALS = re.compile(r"(?is)[rtsph]{0,6}/{0,3}[^/:@]*:.*@")
+
+
 def _path(text: str) -> SourceUri:
     """A plain path; a query counts only where no file has that very name."""
     place, query = text, ""
     if re.match(r"/dev/video\d+(\?|$)", text):
         return parse(f"v4l2://{text}")
+    if _BARE_CREDENTIALS.match(text) and not any(map(os.path.lexists, (text, text.partition("?")[0]))):
+        shown = redact(f"rtsp://{text}").removeprefix("rtsp://")
+        raise SourceError(f"{shown!r} has credentials, but no scheme", "Write rtsp://USER:PASSWORD@HOST/PATH.")
     try:
         if "?" in text and not Path(text).exists():
             place, _, query = text.partition("?")
         images = Path(place).is_dir() or Path(place).suffix.lower() in IMAGE_SUFFIXES
     except OSError as error:  # a name that is too long, a folder that this user may not search
-        raise SourceError(f"The path {text} cannot be used: {error.strerror}") from None
+        raise SourceError(f"The path {redact_secrets(text)} cannot be used: {error.strerror}") from None
     if not place:
         raise SourceError("The source is empty", f"Write one of: {', '.join(FORMS)}.")
-    scheme = "images" if images else "file"
-    return SourceUri(scheme, place, text, _options(scheme, query, text))
+    scheme, label = "images" if images else "file", place + (f"?{redact_secrets(query)}" if query else "")
+    return SourceUri(scheme, place, label, _options(scheme, query, label))
 
 
 def _options(scheme: str, query: str, label: str) -> dict[str, Any]:

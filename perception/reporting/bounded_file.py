@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 RETRY_S = 10.0
+LOOK_S = 1.0
+"""How often is looked whether somebody has deleted the file."""
 FILES = 4
 """The current file and the older ones, name.1 to name.3."""
 
@@ -29,14 +31,19 @@ class BoundedFile:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
-        self._max_bytes = max(max_bytes // FILES, 1)
+        self.limit(max_bytes)
         self._on_trouble = on_trouble
         self._clock = clock
         self._file: io.FileIO | None = None
         self._size = 0
         self._lost = 0
         self._retry_at = -RETRY_S
+        self._look_at = 0.0
         self._failing = False
+
+    def limit(self, max_bytes: int) -> None:
+        """Another bound; files that are larger already are kept until it is their turn to go."""
+        self._max_bytes = max(max_bytes // FILES, 1)
 
     def write(self, line: bytes) -> None:
         """Appends `line`, which ends in a newline."""
@@ -55,6 +62,7 @@ class BoundedFile:
             self._lost = 0
 
     def _append(self, line: bytes) -> None:
+        self._let_go_deleted()
         if self._file is None:
             self._open()
         if self._size and self._size + len(line) > self._max_bytes:
@@ -65,6 +73,14 @@ class BoundedFile:
             self._file.truncate(self._size)
             raise OSError(28, "No space left on device")
         self._size += written
+
+    def _let_go_deleted(self) -> None:
+        """What is written to a file without a name would be lost in silence."""
+        now = self._clock()
+        if self._file is not None and now >= self._look_at:
+            self._look_at = now + LOOK_S
+            if os.fstat(self._file.fileno()).st_nlink == 0:
+                self.close()
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,10 +97,8 @@ class BoundedFile:
     def _rotate(self) -> None:
         self.close()
         for number in range(FILES - 2, 0, -1):
-            older = self._numbered(number)
-            if older.exists():
-                older.replace(self._numbered(number + 1))
-        self.path.replace(self._numbered(1))
+            _move(self._numbered(number), self._numbered(number + 1))
+        _move(self.path, self._numbered(1))
         self._open()
 
     def _numbered(self, number: int) -> Path:
@@ -103,3 +117,8 @@ class BoundedFile:
             file, self._file = self._file, None
             with suppress(OSError):  # what a broken disk says here it has said before
                 file.close()
+
+
+def _move(path: Path, target: Path) -> None:
+    with suppress(FileNotFoundError):  # somebody has deleted it
+        path.replace(target)

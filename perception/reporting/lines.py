@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perception.frame import Report, Summary
+from perception.frame import BoardSnapshot, Report, Summary
+from perception.heat import shown_zone
 
 
 def frame_line(report: Report) -> str:
@@ -24,15 +25,28 @@ def frame_line(report: Report) -> str:
     return " | ".join(parts)
 
 
-def summary_line(summary: Summary) -> str:
-    """`Latency over 298 frames: p50 12.1 p95 13.4 p99 15.0 max 17.2 ms | 29.8 fps | age p95 41.0 ms | ...`."""
+def summary_line(summary: Summary, board: BoardSnapshot | None = None) -> str:
+    """`Latency over 298 frames: p50 12.1 p95 13.4 p99 15.0 max 17.2 ms | 29.8 fps | age p95 41.0 ms | ...`.
+
+    With a board that can be read it ends in `| gpu 61 C 7.2 W`.
+    """
     parts = [f"Latency over {summary.frames} frames: {_percentiles(summary)}"]
     if summary.fps is not None:
         parts.append(f"{summary.fps:.1f} fps")
     if summary.age_p95_ms is not None:
         parts.append(f"age p95 {summary.age_p95_ms:.1f} ms")
     parts.append(f"dropped {summary.dropped} ({summary.dropped_share:.1%})")
+    if board and (said := _board(board)):
+        parts.append(said)
     return " | ".join(parts)
+
+
+def _board(board: BoardSnapshot) -> str:
+    zone = shown_zone(board.temperatures_c)
+    parts = [f"{zone} {board.temperatures_c[zone]:.0f} C"] if zone else []
+    if board.power_w is not None:
+        parts.append(f"{board.power_w:.1f} W")
+    return " ".join(parts)
 
 
 def _percentiles(summary: Summary) -> str:

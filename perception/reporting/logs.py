@@ -7,14 +7,22 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from loguru import logger
 
+from perception.config import Settings
 from perception.reporting.bounded_file import BoundedFile
 
+if TYPE_CHECKING:
+    from loguru import Record
+
 FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}"
-JOURNAL_FORMAT = "{message}"  # the journal stamps each line itself
+_PRIORITIES = ((40, r"\<3>"), (30, r"\<4>"), (20, ""), (0, r"\<7>"))
+"""From which number of loguru's a line gets which prefix of sd-daemon(3); without one the journal takes it as 6, info.
+
+The backslash keeps loguru from reading a colour into it.
+"""
 
 
 def start_logging(level: str, path: Path | None, max_bytes: int) -> TextLog:
@@ -24,19 +32,24 @@ def start_logging(level: str, path: Path | None, max_bytes: int) -> TextLog:
     """
     journal = goes_to_journal(sys.stderr)
     file = BoundedFile(path, max_bytes, _say_on_stderr) if path and not journal else None
-    log = TextLog(
-        _Stream(sys.stderr), file, stamped=not journal, infos=logger.level(level).no <= logger.level("INFO").no
-    )
+    log = TextLog(_Stream(sys.stderr), file, stamped=not journal, level=level)
     logger.remove()
     logger.add(
         log,
-        level=level,
-        format=JOURNAL_FORMAT if journal else FORMAT,
+        level=0,
+        filter=log.takes,
+        format=_journal_format if journal else FORMAT,
         colorize=False,
         diagnose=False,  # would write the values of variables, credentials among them
         backtrace=False,
     )
     return log
+
+
+def _journal_format(record: Record) -> str:
+    """The priority, for `journalctl -p warning`, and the text; the journal stamps each line itself."""
+    priority = next(prefix for least, prefix in _PRIORITIES if record["level"].no >= least)
+    return f"{priority}{{message}}\n{{exception}}"
 
 
 def goes_to_journal(stream: TextIO | None) -> bool:
@@ -62,15 +75,32 @@ class TextLog:
     loop (0.17 of 0.33 ms, scripts/benchmark.py loop); the lines look the same.
     """
 
-    def __init__(self, stream: _Stream, file: BoundedFile | None, stamped: bool, infos: bool) -> None:
-        """stamped: lines begin with time and level. infos: the level lets INFO through."""
+    def __init__(self, stream: _Stream, file: BoundedFile | None, stamped: bool, level: str) -> None:
+        """stamped: lines begin with time and level. level: the least that is logged."""
         self._stream = stream
         self._file = file
         self._stamped = stamped
-        self._infos = infos
+        self._set_level(level)
         self._lock = threading.Lock()  # the reader's thread logs, too
         self._second = -1
         self._stamp = ""
+
+    def apply(self, settings: Settings) -> None:
+        """Takes over log.level."""
+        self._set_level(settings.log.level)
+
+    def limit(self, max_bytes: int) -> None:
+        """Another bound on pilot.log with its older files."""
+        if self._file:
+            self._file.limit(max_bytes)
+
+    def _set_level(self, level: str) -> None:
+        self._least = logger.level(level).no
+        self._infos = self._least <= logger.level("INFO").no
+
+    def takes(self, record: Record) -> bool:
+        """Whether the level lets this record of loguru through."""
+        return record["level"].no >= self._least
 
     def write(self, text: str) -> None:
         """Takes a line as loguru has formatted it."""

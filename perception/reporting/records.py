@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import fields
 from datetime import datetime, timezone
 from json.encoder import encode_basestring as _quoted
 from pathlib import Path
 
 from loguru import logger
 
-from perception.frame import Detections, Report
+from perception.frame import BoardSnapshot, Detections, Report
+from perception.lock import Lock
 from perception.reporting.bounded_file import BoundedFile
+from perception.reporting.claim import claim
 
 SCHEMA = 1
 
@@ -30,7 +36,7 @@ def record_line(report: Report, now_s: float) -> str:
         f'"preprocess_ms":{_ms(stages.preprocess_ms)},"infer_ms":{_ms(stages.infer_ms)},'
         f'"postprocess_ms":{_ms(stages.postprocess_ms)},"total_ms":{result.total_ms:.3f},"dropped":{report.dropped},'
         f'"backend":{_quoted(backend.name)},"precision":{_quoted(backend.precision)},'
-        f'"vehicles":[{_vehicles(result.detections, backend.class_names)}],"board":null}}\n'
+        f'"vehicles":[{_vehicles(result.detections, backend.class_names)}],"board":{_board(report.board)}}}\n'
     )
 
 
@@ -44,6 +50,22 @@ def _vehicles(found: Detections, names: Mapping[int, str]) -> str:
     )
 
 
+def _board(board: BoardSnapshot | None) -> str:
+    """Every figure of a snapshot, rounded to what it can tell; the keys are the fields of BoardSnapshot."""
+    if board is None:
+        return "null"
+    figures = {field.name: _rounded(getattr(board, field.name)) for field in fields(board)}
+    return json.dumps(figures, separators=(",", ":"))
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {name: _rounded(figure) for name, figure in value.items()}
+    if isinstance(value, float):
+        return round(value, 3) if math.isfinite(value) else None  # JSON has no word for the others
+    return value
+
+
 def _ms(value: float | None) -> str:
     return "null" if value is None else f"{value:.3f}"
 
@@ -55,8 +77,14 @@ class RecordSink:
     """
 
     def __init__(self, path: Path, max_bytes: int, wall_clock: Callable[[], float] = time.time) -> None:
+        """Raises BusyError where another pilot writes into the folder of `path`."""
         self._file = BoundedFile(path, max_bytes, logger.warning)
         self._wall_clock = wall_clock
+        self._lock = Lock()
+        with suppress(OSError):  # the file says what is wrong when it is written
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # The folder, not the file, which is renamed when it is full.
+        claim(self._lock, path.parent, "Give each pilot its own folder: log.dir.")
 
     def write(self, report: Report) -> None:
         """Appends one line."""
@@ -65,3 +93,4 @@ class RecordSink:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+        self._lock.release()

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from detector_service import Backend, DetectorService
 from perception.adapter import SessionBackend
+from perception.backends import kernels
+from perception.backends.engine_file import open_engine
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.pytorch import PyTorchSession
 from perception.classes import vehicle_ids
 from perception.config import COCO_VEHICLES
+from perception.engine_backend import open_engine_backend
 from perception.errors import BackendError
 from perception.frame import Frame
+from perception.postprocess import nms
 from tests import tiny_model
+from tests.backends.emulated_gpu import BINARY
+from tests.backends.fake_tensorrt import write_engine
 from tests.fakes import FakeBackend, make_candidates, make_image
 
 Open = Callable[[], Backend]
@@ -31,12 +39,47 @@ def onnx_backend(path: Path, imgsz: int = 64) -> SessionBackend:
     return SessionBackend(OnnxRuntimeSession(path, imgsz, 1), pick)
 
 
+PROFILE = ((1, 3, 64, 64), (2, 3, 64, 64), (4, 3, 64, 64))
+ENGINES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "raw": {},
+        "end2end": {"head": "end2end"},
+        "fp16": {"dtype": np.float16},
+        "end2end fp16": {"head": "end2end", "dtype": np.float16},
+        "batch": {"batch": 4},
+        "dynamic": {"batch": None, "profile": PROFILE},
+        "dynamic end2end fp16": {"batch": None, "profile": PROFILE, "head": "end2end", "dtype": np.float16},
+    }
+)
+WAYS = ("graph", "eager", "session")
+"""All on the GPU as one graph or kernel by kernel, and with preprocess and decode on the CPU."""
+
+
+def engine_opener(request: pytest.FixtureRequest, tmp_path: Path, way: str, model: Mapping[str, Any]) -> Open:
+    """Opens an engine of the tiny model on the emulated GPU."""
+    device, patch = request.getfixturevalue("device"), request.getfixturevalue("monkeypatch")
+    request.getfixturevalue("tensorrt")
+    path = write_engine(tmp_path / "tiny.engine", **model)
+    patch.setattr(kernels, "find_nvcc", lambda: None)
+    if way != "session":
+        patch.setattr(kernels, "_build", lambda architecture: BINARY)
+    if way == "eager":
+        device.refuse["cuStreamBeginCapture_v2"] = 900
+    return lambda: open_engine_backend(open_engine(path), pick, (), 64, tmp_path)
+
+
 @pytest.fixture(
-    params=["fake", "onnx raw", "onnx end2end", "onnx batch", "onnx dynamic", "onnx fp16", "onnx real", "pt real"]
+    params=[
+        *("fake", "onnx raw", "onnx end2end", "onnx batch", "onnx dynamic", "onnx fp16", "onnx real", "pt real"),
+        *(f"engine {way} {model}" for way in WAYS for model in ("raw", "dynamic end2end fp16", "batch")),
+    ]
 )
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     kind = request.param
     path = tmp_path / "tiny.onnx"
+    if kind.startswith("engine"):
+        _, way, model = kind.split(" ", 2)
+        return engine_opener(request, tmp_path, way, ENGINES[model])
     if kind == "fake":
         return lambda: FakeBackend(make_candidates((1, 2, 30, 40, 0.9, 2), (1, 2, 30, 40, 0.2, 2)))
     if kind == "onnx raw":
@@ -111,6 +154,69 @@ def test_the_answer_does_not_change_under_the_callers_hands(backend: Backend) ->
     before = candidates.xyxy.copy()
     backend.infer([pictures()[1]], 0.25)
     np.testing.assert_array_equal(candidates.xyxy, before)
+
+
+def test_no_pictures_give_no_answers(backend: Backend) -> None:
+    assert backend.infer([], 0.25) == []
+
+
+def test_a_lent_frame_is_read_as_any_other(backend: Backend) -> None:
+    noise = pictures()[1]
+    expected = backend.infer([noise], 0.25)[0][0]
+    frame = backend.lend((noise.shape[0], noise.shape[1]))
+    if frame is not None:
+        assert frame.shape == noise.shape
+        frame[:] = noise
+        np.testing.assert_array_equal(backend.infer([frame], 0.25)[0][0].xyxy, expected.xyxy)
+    assert backend.lend((3, 3)) is None, "no frames of a size that was never seen"
+
+
+# An engine finds what ONNX Runtime finds
+
+
+def clip(rounds: int, sizes: Sequence[tuple[int, int]]) -> list[list[np.ndarray]]:
+    """So many times a batch of pictures of these sizes (height, width), which change from one time to the next."""
+    random = np.random.default_rng(3)
+    return [
+        [random.integers(0, 256, (height + turn // 2, width, 3), np.uint8) for height, width in sizes]
+        for turn in range(rounds)
+    ]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("model", ENGINES.values(), ids=ENGINES.keys())
+@pytest.mark.parametrize("sizes", [[(90, 160)], [(64, 64), (48, 64), (200, 31), (64, 64), (1, 7)]], ids=["one", "five"])
+@pytest.mark.parametrize("borrowed", [False, True], ids=["ordinary", "lent"])
+def test_an_engine_finds_what_onnx_runtime_finds(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    way: str,
+    model: Mapping[str, Any],
+    sizes: Sequence[tuple[int, int]],
+    borrowed: bool,
+) -> None:
+    with (
+        DetectorService(engine_opener(request, tmp_path, way, model)(), 0.25, 0.7) as service,
+        onnx_backend(tmp_path / "tiny.onnx") as reference,
+    ):
+        lent = 0
+        for images in clip(4, sizes):
+            frames = []
+            for image in images:
+                frame = service.lend((image.shape[0], image.shape[1])) if borrowed else None
+                lent += frame is not None
+                if frame is not None:
+                    frame[:] = image
+                frames.append(Frame(image if frame is None else frame, 0, 0.0, "test"))
+            expected = reference.infer(images, 0.25)
+            for result, image, (candidates, _) in zip(service.detect_batch(frames), images, expected):
+                wanted = nms(candidates, 0.7, image.shape[:2])
+                np.testing.assert_allclose(result.detections.xyxy, wanted.xyxy, atol=0.01)
+                np.testing.assert_allclose(result.detections.confidence, wanted.confidence, atol=1e-6)
+                np.testing.assert_array_equal(result.detections.class_id, wanted.class_id)
+                assert len(wanted) >= 2
+            frame = None
+        assert bool(lent) == (borrowed and way != "session")
 
 
 @pytest.mark.parametrize("head", ["raw", "end2end"])

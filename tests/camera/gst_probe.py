@@ -1,8 +1,9 @@
 """Reads a source with the Python of a venv with system site packages, and prints what it got as JSON.
 
-python -m tests.camera.gst_probe '{"source": {"uri": "gst:..."}, "frames": 10}', from the root of the project.
+python -m tests.camera.gst_probe '{"source": {"uri": "gst:..."}, "frames": 10, "locks": "/run/lock"}', from the root of
+the project.
 `until`: reads on until a logged line holds this text. `jetson`: an RTSP source goes through the pipeline of a Jetson,
-with its hardware converter replaced by one that any desk has.
+with its hardware converter replaced by one that any desk has. `locks`: the folder of the locks of cameras.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
-from perception.camera import gstreamer, latest, open_source, opencv
+from perception.camera import exclusive, gstreamer, open_source, opencv, outage
 from perception.camera.stream import wait_until_open
 from perception.config import SourceSettings
 from perception.errors import EndOfStream, SourceError
@@ -28,7 +30,8 @@ def probe(task: dict[str, Any]) -> dict[str, Any]:
     logged: list[str] = []
     logger.remove()
     logger.add(lambda text: logged.append(text.strip()), format="{message}")
-    latest.BACKOFF_S = (0.05, 0.1)
+    outage.BACKOFF_S = (0.05, 0.1)
+    exclusive.FOLDER = Path(task["locks"])
     if task.get("jetson"):
         setattr(gstreamer, "is_jetson", lambda: True)  # noqa: B010
         gstreamer.TO_BGR = gstreamer.TO_BGR.replace("nvvidconv", "videoconvert")
@@ -37,7 +40,7 @@ def probe(task: dict[str, Any]) -> dict[str, Any]:
     fault = ""
     reader = open_source(settings)
     try:
-        wait_until_open(reader, settings, StopFlag())
+        wait_until_open(reader, StopFlag())
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and not _done(task, frames, logged):
             frame = reader.read(0.1)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from perception.camera import latest
+from perception.camera import outage
 from perception.camera.capture import Capture
 from perception.camera.latest import Reader
 from perception.camera.uri import parse
@@ -90,7 +90,7 @@ def make_reader() -> Iterator[MakeReader]:
 @pytest.fixture
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reconnects after hundredths of a second instead of seconds."""
-    monkeypatch.setattr(latest, "BACKOFF_S", (0.01, 0.05))
+    monkeypatch.setattr(outage, "BACKOFF_S", (0.01, 0.05))
 
 
 def reader_threads() -> list[threading.Thread]:

@@ -14,7 +14,7 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
-PICTURE = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={width},height={height},"
+PICTURE = "videotestsrc is-live=true pattern={pattern} ! video/x-raw,format=I420,width={width},height={height},"
 # Sliced threads make two slices of a picture, of which the receiver loses one.
 CODECS = {
     "h264": "x264enc tune=zerolatency sliced-threads=false speed-preset=ultrafast key-int-max={fps}"
@@ -30,7 +30,8 @@ def launch_text(options: argparse.Namespace) -> str:
         decode = f"filesrc location={options.clip} ! decodebin ! videoconvert ! video/x-raw,format=I420"
         return f"( {decode} ! {CODECS['h264'].format(fps=options.fps)} name=pay0 pt=96 )"
     encoder = CODECS[options.codec].format(fps=options.fps)
-    size = PICTURE.format(width=options.width, height=options.height)
+    pattern = "white" if options.still else "ball"
+    size = PICTURE.format(pattern=pattern, width=options.width, height=options.height)
     payloads = [f"{size}framerate={options.fps}/1 ! {encoder}"]
     if options.sound:
         payloads.insert(0, SOUND)
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("--codec", choices=sorted(CODECS), default="h264")
     parser.add_argument("--user", help="USER:PASSWORD that alone may look")
     parser.add_argument("--sound", action="store_true", help="a silent sound track ahead of the picture")
+    parser.add_argument("--still", action="store_true", help="one picture again and again")
     parser.add_argument("--clip", help="a video to serve once, instead of the ball")
     options = parser.parse_args()
     Gst.init(None)

@@ -40,6 +40,10 @@ class RtspServer:
         """It keeps its connections and says nothing more."""
         self._process.send_signal(signal.SIGSTOP)
 
+    def proceed(self) -> None:
+        """It goes on after a stall."""
+        self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """It is gone at once; its address refuses."""
         self._process.kill()
@@ -47,9 +51,14 @@ class RtspServer:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
-    def restart(self) -> None:
-        """It is there again, under the same address."""
-        self._process = self._start("--port", str(urlsplit(self.url).port))
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(urlsplit(self.url).port or 0)
+
+    def restart(self, *options: str) -> None:
+        """It is there again, under the same address; options go before those of the first start."""
+        self._process = self._start("--port", str(self.port), *options)
         assert self._first_line() == self.url
 
 

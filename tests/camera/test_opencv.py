@@ -15,11 +15,13 @@ import numpy.typing as npt
 import pytest
 
 from perception.camera import opencv
-from perception.camera.opencv import Camera, VideoFile, open_pipeline, open_v4l2, refuse_difference
+from perception.camera.opencv import Camera, open_pipeline, open_v4l2, refuse_difference
 from perception.camera.uri import parse
+from perception.camera.video_file import VideoFile
 from perception.config import ROOT, SourceSettings
 from perception.errors import EndOfStream, SourceError
 from tests.camera.clips import cut_short, drain, number_of, numbers_of, opened, write_clip
+from tests.fakes import FakeClock
 
 
 def video(path: Path | str) -> VideoFile:
@@ -177,7 +179,7 @@ def test_nothing_but_the_sentence_is_printed_for_a_broken_file(tmp_path: Path) -
     path = tmp_path / "clip.mp4"
     path.write_text("no video")
     code = (
-        "import sys; from perception.camera.opencv import VideoFile; from perception.camera.uri import parse\n"
+        "import sys; from perception.camera.video_file import VideoFile; from perception.camera.uri import parse\n"
         "try: VideoFile(parse(sys.argv[1]))\n"
         "except Exception as fault: print(type(fault).__name__)"
     )
@@ -195,7 +197,7 @@ class FakeVideoCapture:
     def grab(self) -> bool:
         return bool(self._pictures)
 
-    def retrieve(self) -> tuple[bool, npt.NDArray[Any] | None]:
+    def retrieve(self, into: npt.NDArray[Any] | None = None) -> tuple[bool, npt.NDArray[Any] | None]:
         picture = self._pictures.pop(0)
         return picture is not None, picture
 
@@ -206,6 +208,37 @@ class FakeVideoCapture:
         self.released += 1
 
 
+class BacklogCapture(FakeVideoCapture):
+    """A stream of 100 frames a second of which `held_back` have gathered while it was opened."""
+
+    def __init__(self, held_back: int, clock: FakeClock) -> None:
+        super().__init__([])
+        self.grabbed = 0
+        self._held_back = held_back
+        self._clock = clock
+
+    def get(self, number: int) -> float:
+        return 100.0
+
+    def grab(self) -> bool:
+        self.grabbed += 1
+        if self.grabbed > self._held_back:
+            self._clock.now += 0.01
+        return True
+
+
+@pytest.mark.parametrize(("held_back", "let_go"), [(0, 1), (30, 31), (10_000, 500)])
+def test_what_gathered_while_a_stream_was_opened_is_let_go_but_no_more_than_five_seconds(
+    monkeypatch: pytest.MonkeyPatch, held_back: int, let_go: int
+) -> None:
+    clock = FakeClock()
+    capture = BacklogCapture(held_back, clock)
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(opencv, "open_capture", lambda *_: capture)
+    opencv.open_rtsp(parse("rtsp://cam/1"), SourceSettings())
+    assert capture.grabbed == let_go
+
+
 def camera(*pictures: npt.NDArray[Any] | None) -> Camera:
     return Camera(FakeVideoCapture(list(pictures)), parse("rtsp://u:hunter2@cam/1"))  # type: ignore[arg-type]
 
@@ -214,14 +247,20 @@ def test_a_camera_stamps_each_picture_and_is_lost_after_the_last() -> None:
     before = time.monotonic()
     source = camera(np.zeros((48, 64, 3), np.uint8))
     assert source.summary == "64x48 at 30 fps"
-    assert before <= source.read().captured_at <= time.monotonic()
+    picture = source.read()
+    assert picture is not None
+    assert before <= picture.captured_at <= time.monotonic()
+    assert picture.position_ms is None
     with pytest.raises(SourceError, match=r"rtsp://\*\*\*@cam/1 gives no more pictures"):
         source.read()
 
 
-def test_a_camera_that_grabs_but_cannot_decode_is_lost() -> None:
+def test_a_picture_that_cannot_be_decoded_is_nothing_yet_and_the_next_one_counts() -> None:
+    source = camera(None, np.zeros((48, 64, 3), np.uint8))
+    assert source.read() is None
+    assert source.read() is not None
     with pytest.raises(SourceError, match="gives no more pictures"):
-        camera(None).read()
+        source.read()
 
 
 @pytest.mark.parametrize(
@@ -323,7 +362,7 @@ def test_the_time_limits_go_to_gstreamer_only_where_it_takes_them(monkeypatch: p
 
     monkeypatch.setattr(opencv, "has_gstreamer", lambda: True)
     monkeypatch.setattr(opencv, "_pipelines_take_timeouts", lambda: taken)
-    monkeypatch.setattr(opencv, "_open", fake_open)
+    monkeypatch.setattr(opencv, "open_capture", fake_open)
     settings = SourceSettings(open_timeout_s=3.0, stall_s=2.0)
     open_pipeline(parse("gst:x ! appsink"), "x ! appsink", settings)
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 3000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 2000]

@@ -213,6 +213,28 @@ def test_a_password_of_any_signs_is_in_no_label_and_no_refusal(form: str, passwo
     assert "***" in shown
 
 
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize("query", ["", "?channel=1", "?token=hunter2"])
+@pytest.mark.parametrize("form", ["admin:{}@192.0.2.7/live", "rtsp//admin:{}@h/1", "//admin:{}@cam/1", ":{}@cam"])
+def test_credentials_without_a_scheme_are_refused_unseen(form: str, query: str, password: str) -> None:
+    fault = refusal(form.format(password) + query)
+    assert "has credentials, but no scheme" in fault.what
+    assert fault.cure == "Write rtsp://USER:PASSWORD@HOST/PATH."
+    for part in ("admin", "hun", "ter2"):
+        assert part not in str(fault)
+
+
+def test_a_file_whose_name_looks_like_credentials_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "10:30@gate.mp4").touch()
+    assert parse("10:30@gate.mp4?loop=1").target == "10:30@gate.mp4"
+    assert parse("/clips/10:30 me@work.mp4").label == "/clips/10:30 me@work.mp4"
+
+
+def test_a_password_in_the_query_of_a_path_is_unseen() -> None:
+    assert "hunter2" not in str(refusal("192.0.2.7/live?user=admin&password=hunter2"))
+
+
 @pytest.mark.parametrize(
     "text",
     [

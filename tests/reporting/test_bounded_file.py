@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.reporting.bounded_file import FILES, RETRY_S, BoundedFile
+from perception.reporting.bounded_file import FILES, LOOK_S, RETRY_S, BoundedFile
 from tests.fakes import FakeClock
 from tests.small_disk import SmallDisk, small_disk
 
@@ -226,6 +226,31 @@ def test_a_folder_that_was_removed_is_made_again_at_the_next_file(tmp_path: Path
     lines.write("d")
     lines.file.close()
     assert all_lines(path)[-1] == "d"
+
+
+def test_a_file_that_somebody_deleted_is_made_again_within_a_second(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    lines = Lines(path)
+    lines.write("a")
+    path.unlink()
+    for number in range(4):
+        lines.clock.now += LOOK_S / 2
+        lines.write(f"later {number}")
+    lines.file.close()
+    assert path.read_text().splitlines()[-3:] == ["later 1", "later 2", "later 3"]
+    assert lines.said == []
+
+
+@pytest.mark.parametrize("gone", [["x.log"], ["x.log", "x.log.1"], ["x.log.1"]])
+def test_files_that_somebody_deleted_hold_up_no_rotation(tmp_path: Path, gone: list[str]) -> None:
+    lines = Lines(tmp_path / "x.log", max_bytes=FILES * 10)
+    lines.write("aaaaaaaa", "bbbbbbbb", "cccccccc")
+    for name in gone:
+        (tmp_path / name).unlink()
+    lines.write("dddddddd", "eeeeeeee")
+    lines.file.close()
+    assert all_lines(tmp_path / "x.log")[-2:] == ["dddddddd", "eeeeeeee"]
+    assert lines.said == []
 
 
 def test_closing_twice_and_writing_afterwards_are_no_fault(tmp_path: Path) -> None:

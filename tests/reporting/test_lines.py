@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from perception.frame import Report, StageTimes, Summary
+from perception.frame import BoardSnapshot, Report, StageTimes, Summary
 from perception.reporting.lines import frame_line, summary_line
 from tests.fakes import make_report
 
@@ -73,3 +73,19 @@ def test_the_summary_of_one_frame_tells_no_rate() -> None:
     assert said == (
         "Latency over 1 frames: p50 12.1 p95 13.4 p99 15.0 max 17.2 ms | age p95 41.0 ms | dropped 0 (0.0%)"
     )
+
+
+@pytest.mark.parametrize(
+    ("board", "end"),
+    [
+        (BoardSnapshot({"gpu": 61.4, "tj": 63.0}, power_w=7.188), " | gpu 61 C 7.2 W"),
+        (BoardSnapshot({"cpu": 59.0, "tj": 60.0}, power_w=7.188), " | tj 60 C 7.2 W"),
+        (BoardSnapshot({"gpu": 61.4}), " | gpu 61 C"),
+        (BoardSnapshot(power_w=7.188), " | 7.2 W"),
+        (BoardSnapshot({"x86_pkg_temp": 44.0}, memory_total_mib=8000.0), ""),
+        (None, ""),
+    ],
+)
+def test_the_summary_ends_with_the_board_where_it_can_be_read(board: BoardSnapshot | None, end: str) -> None:
+    summary = Summary(298, 12.1, 13.4, 15.0, 17.2, 41.0, 29.8, 2, 2 / 300)
+    assert summary_line(summary, board) == summary_line(summary) + end

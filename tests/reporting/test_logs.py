@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from perception.config import ROOT
+from perception.config import ROOT, LogSettings, Settings
 from perception.reporting.logs import TextLog, goes_to_journal, start_logging
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
@@ -94,6 +94,15 @@ def test_less_than_the_level_is_not_logged_by_either_way(stderr: Stderr, level: 
     assert "".join(line[-1] for line in stderr.text.splitlines()) == said
 
 
+def test_the_level_can_change_while_the_program_runs(stderr: Stderr) -> None:
+    log = start_logging("INFO", None, 0)
+    for level in ("ERROR", "DEBUG"):
+        log.apply(Settings(log=LogSettings(level=level)))
+        logger.debug(f"d {level}")
+        log.info(f"o {level}")
+    assert [line.split()[-2:] for line in stderr.text.splitlines()] == [["d", "DEBUG"], ["o", "DEBUG"]]
+
+
 @pytest.mark.parametrize("way", ["loguru", "direct"])
 @pytest.mark.parametrize("text", ["{braces} {0} {}", "100% %s %d", "<red>tags</red>", "back\\slash", "Straße 車"])
 def test_no_character_of_a_message_is_taken_for_a_command(stderr: Stderr, tmp_path: Path, way: str, text: str) -> None:
@@ -112,6 +121,14 @@ def test_under_systemd_the_text_goes_to_the_journal_alone_and_without_a_stamp(
     say(log, way, "hello")
     assert stderr.text == "hello\n"
     assert not (tmp_path / "logs").exists()
+
+
+def test_the_journal_is_told_how_grave_a_line_is(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_it_the_journal(monkeypatch)
+    start_logging("DEBUG", None, 0)
+    for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        logger.log(level, level)
+    assert stderr.text.splitlines() == ["<7>DEBUG", "INFO", "<4>WARNING", "<3>ERROR", "<3>CRITICAL"]
 
 
 def test_the_journal_is_known_by_device_and_inode(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:

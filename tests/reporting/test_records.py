@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from perception.frame import BackendInfo, Detections, Report, StageTimes
+from perception.frame import BackendInfo, BoardSnapshot, Detections, Report, StageTimes
 from perception.reporting.records import RecordSink, record_line
 from tests.fakes import make_report
 from tests.small_disk import small_disk
@@ -133,3 +134,27 @@ def test_the_records_stay_within_their_bound(tmp_path: Path, vehicles: int) -> N
         assert vehicles == 0 or sum(file.stat().st_size for file in tmp_path.iterdir()) <= 1 << 18
     sink.close()
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 1 << 18
+
+
+def test_the_board_stands_in_the_record_with_every_figure_it_can_have() -> None:
+    board = BoardSnapshot(
+        {"gpu": 60.78125},
+        {"gpu": 99.0},
+        power_w=7.18848,
+        rails_w={"VDD_IN": 7.18848},
+        gpu_load=0.453,
+        cpu_load=math.nan,
+        throttling=("gpu-throttle-alert",),
+        oc_events={"under-voltage": 0},
+    )
+    told = parse(record_line(replace(make_report(), board=board), NOON))["board"]
+    assert list(told) == [field.name for field in fields(BoardSnapshot)]
+    assert {name: value for name, value in told.items() if value is not None} == {
+        "temperatures_c": {"gpu": 60.781},
+        "throttle_from_c": {"gpu": 99.0},
+        "power_w": 7.188,
+        "rails_w": {"VDD_IN": 7.188},
+        "gpu_load": 0.453,
+        "throttling": ["gpu-throttle-alert"],
+        "oc_events": {"under-voltage": 0},
+    }

@@ -13,8 +13,8 @@ import pytest
 from loguru import logger
 
 from perception.config import LogSettings, RecordSettings, RunSettings, Settings
-from perception.errors import SettingsError
-from perception.frame import Summary
+from perception.errors import BusyError
+from perception.frame import BoardSnapshot, Summary
 from perception.reporting.logs import TextLog, start_logging
 from perception.reporting.sinks import Sinks, text_and_record_bytes
 from perception.stop import StopFlag
@@ -110,7 +110,7 @@ def test_the_video_is_finished_after_a_fault_too(tmp_path: Path, log: TextLog) -
 
 def test_a_video_that_cannot_be_had_is_refused_at_the_start(tmp_path: Path, log: TextLog) -> None:
     wanted = Settings(log=LogSettings(dir=tmp_path), record=RecordSettings(path=tmp_path / "none" / "out.mp4"))
-    with pytest.raises(SettingsError, match="does not exist"):
+    with pytest.raises(BusyError, match="does not exist"):
         Sinks(wanted, StopFlag(), log)
 
 
@@ -136,3 +136,38 @@ def test_closing_the_window_asks_the_run_to_stop(tmp_path: Path, log: TextLog, m
 )
 def test_the_bound_is_shared_by_what_is_written(file: bool, records: bool, shares: tuple[int, int]) -> None:
     assert text_and_record_bytes(Settings(log=LogSettings(file=file, records=records))) == shares
+
+
+def test_a_snapshot_of_the_board_goes_to_one_record_and_to_the_summary(
+    tmp_path: Path, text: io.StringIO, log: TextLog
+) -> None:
+    first, second = BoardSnapshot({"gpu": 61.0}, power_w=7.2), BoardSnapshot({"gpu": 62.0}, power_w=7.3)
+    told = iter([None, first, first, second, second])
+    with Sinks(settings(tmp_path), StopFlag(), log, lambda: next(told)) as sinks:
+        sinks.at_end(lambda: SUMMARY)
+        for frame_id in range(5):
+            sinks.write(make_report(frame_id=frame_id), SUMMARY if frame_id == 2 else None)
+    boards = [json.loads(line)["board"] for line in (tmp_path / "frames.jsonl").read_text().splitlines()]
+    assert [board and board["power_w"] for board in boards] == [None, 7.2, None, 7.3, None]
+    summaries = [said for said in messages(text) if said.startswith("Latency")]
+    assert [said.rsplit(" | ", 1)[1] for said in summaries] == ["gpu 61 C 7.2 W", "gpu 62 C 7.3 W"]
+
+
+def test_a_board_that_is_lost_leaves_the_summary(tmp_path: Path, text: io.StringIO, log: TextLog) -> None:
+    told = iter([BoardSnapshot({"gpu": 61.0}), None])
+    with Sinks(settings(tmp_path), StopFlag(), log, lambda: next(told)) as sinks:
+        sinks.write(make_report(), None)
+        sinks.write(make_report(), SUMMARY)
+    assert messages(text)[-1].endswith("dropped 2 (0.7%)")
+
+
+def test_throttling_is_warned_of_with_the_latency(tmp_path: Path, text: io.StringIO, log: TextLog) -> None:
+    told = iter([None, BoardSnapshot({"gpu": 99.0}, throttling=("gpu-throttle-alert",))])
+    with Sinks(settings(tmp_path), StopFlag(), log, lambda: next(told)) as sinks:
+        sinks.write(make_report(), None)
+        sinks.write(make_report(), None)
+    warnings = [said for said in messages(text) if said.startswith("Throttling")]
+    assert warnings == [
+        "Throttling began: gpu-throttle-alert (gpu 99 C). Latency before: p50 12.4 ms.",
+        "Throttling, or the run, ended after 0 s. Latency: p50 unknown during it, 12.4 ms before.",
+    ]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.errors import SettingsError
+from perception.errors import BusyError
 from perception.frame import Truth
 from perception.reporting.truth import Score, TruthSink
 from tests.fakes import make_report
@@ -132,8 +132,8 @@ def test_without_truth_nothing_is_printed(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == ""
 
 
-def test_a_truth_file_that_cannot_be_written_is_a_fault_of_the_settings(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"--truth .*: the folder .* does not exist"):
+def test_a_truth_file_whose_folder_is_missing_waits_for_its_disk(tmp_path: Path) -> None:
+    with pytest.raises(BusyError, match=r"--truth .*: the folder .* does not exist"):
         TruthSink(tmp_path / "no such folder" / "truth.jsonl")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from perception.board.poller import Board
 from perception.camera import open_source
 from perception.camera.stream import frames
 from perception.config import Settings
@@ -27,10 +28,10 @@ def measure(service: Detector, info: BackendInfo, settings: Settings, log: TextL
     """
     stop = StopFlag()
     costs: dict[str, list[float]] = {"take a frame": [], "meter": [], "line and record": [], "all": []}
-    with Sinks(settings, stop, log) as sinks, open_source(settings.source) as source:
+    with Board() as board, Sinks(settings, stop, log, board.newest) as sinks, open_source(settings.source) as source:
         meter = Meter(info, time.monotonic, settings.log.warmup_frames, settings.log.summary_s)
         asked = time.perf_counter()
-        for frame in frames(source, settings.source, settings.run, stop):
+        for frame in frames(source, settings.run, stop):
             taken = time.perf_counter()
             result = service.detect(frame)
             detected = time.perf_counter()

@@ -1,4 +1,8 @@
-"""ultralytics' predict, for comparison. As a program: predict.py WEIGHTS CLIP [FRAMES] prints a JSON line a frame."""
+"""ultralytics' predict, for comparison.
+
+As a program: predict.py WEIGHTS CLIP [FRAMES] prints a JSON line a frame; predict.py --time WEIGHTS CLIP the
+milliseconds of each of TIMED frames that are held in memory, as one JSON list.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ import importlib
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 # What our own input is: the full square, not the rectangle that predict would choose for a .pt by default.
+TIMED = 300
 OPTIONS = {"rect": False, "imgsz": 640, "verbose": False}
 
 
@@ -38,6 +45,12 @@ def load(weights: str) -> Any:
     return YOLO(weights, task="detect")
 
 
+def on_images(weights: str) -> Callable[[Any], Any]:
+    """predict on one image (H, W, 3) BGR, in this process. ImportError where ultralytics is not installed."""
+    model = load(weights)
+    return lambda image: model.predict(image, **OPTIONS)
+
+
 def _stand_in_for_torchvision() -> None:
     """Beside a CPU build of torch torchvision does not import; predict wants only its NMS, and ultralytics has one."""
     from ultralytics.utils.nms import TorchNMS
@@ -48,8 +61,25 @@ def _stand_in_for_torchvision() -> None:
     sys.modules.update({"torchvision": torchvision, "torchvision.ops": ops})
 
 
+def _timed(weights: str, clip: str) -> list[float]:
+    import cv2
+
+    capture = cv2.VideoCapture(clip)
+    images = [image for read, image in (capture.read() for _ in range(80)) if read]
+    model = load(weights)
+    times = []
+    for number in range(TIMED + 50):
+        started = time.perf_counter()
+        model.predict(images[number % len(images)], **OPTIONS)
+        times.append((time.perf_counter() - started) * 1000)
+    return times[50:]
+
+
 def main() -> None:
     """Prints {xyxy, conf, cls} of each frame of a clip."""
+    if sys.argv[1] == "--time":
+        print(json.dumps(_timed(*sys.argv[2:])))
+        return
     weights, clip, *count = sys.argv[1:]
     for number, result in enumerate(load(weights).predict(clip, stream=True, **OPTIONS), start=1):
         boxes = result.boxes

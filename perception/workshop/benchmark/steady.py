@@ -23,7 +23,7 @@ def memory_by_frame(service: Detector, uri: str, count: int, step: int) -> dict[
     """Resident MiB after every `step` of `count` frames of the source."""
     settings, memory = SourceSettings(uri=uri), {}
     with open_source(settings) as source:
-        for frame in frames(source, settings, RunSettings(max_frames=count), StopFlag()):
+        for frame in frames(source, RunSettings(max_frames=count), StopFlag()):
             service.detect(frame)
             if (frame.frame_id + 1) % step == 0:
                 memory[frame.frame_id + 1] = resident_mib()
@@ -46,7 +46,7 @@ def slow_consumer(uri: str, fps: float, duration_s: float) -> Ages:
     settings = SourceSettings(uri=uri)
     ages, ids, began = [], [], 0.0
     with open_source(settings) as source:
-        for frame in frames(source, settings, RunSettings(duration_s=duration_s), StopFlag()):
+        for frame in frames(source, RunSettings(duration_s=duration_s), StopFlag()):
             began = began or frame.captured_at
             ages.append((time.monotonic() - frame.captured_at) * 1000)
             ids.append(frame.frame_id)

@@ -1,0 +1,55 @@
+"""What the kernels tell the host: the candidates of each image of a launch, and what the launch took."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from perception.backends.cuda import Gpu
+from perception.frame import Candidates
+from perception.heads import MAX_DETECTIONS
+
+CANDIDATE_FLOATS = 8  # left, top, right, bottom, confidence, class, anchor (an integer), unused
+TIMES = 3
+
+
+class Answers:
+    """Page-locked memory that the filter kernel writes for up to `batch` images: Answer and Candidate of kernels.cu.
+
+    anchors: candidates that one image can have. final: the model suppressed its own overlaps.
+    """
+
+    def __init__(self, gpu: Gpu, batch: int, anchors: int, final: bool) -> None:
+        self._final = final
+        self._answer = gpu.host_memory(8 * TIMES + 4 * batch)
+        self._times_ns = self._answer.bytes[: 8 * TIMES].view(np.uint64)
+        self._counts = self._answer.bytes[8 * TIMES :][: 4 * batch].view(np.uint32)
+        floats = batch * anchors * CANDIDATE_FLOATS
+        self._memory = gpu.host_memory(4 * floats)
+        lists = self._memory.bytes[: 4 * floats]
+        self._lists: npt.NDArray[np.float32] = lists.view(np.float32).reshape(batch, anchors, CANDIDATE_FLOATS)
+        self._anchors = lists.view(np.uint32).reshape(self._lists.shape)[..., 6]
+
+    @property
+    def address(self) -> int:
+        """Where the device writes the Answer."""
+        return self._answer.address
+
+    @property
+    def lists_address(self) -> int:
+        """Where the device writes the candidates."""
+        return self._memory.address
+
+    def device_ms(self) -> tuple[float, float, float]:
+        """What letterbox, engine and filter took in the last launch, by the clock of the device."""
+        letterbox_ns, infer_ns, filter_ns = self._times_ns.tolist()
+        return letterbox_ns * 1e-6, infer_ns * 1e-6, filter_ns * 1e-6
+
+    def candidates(self, slot: int) -> Candidates:
+        """What the filter left for one image, in the order of the engine's output: the threads' own order varies."""
+        count = int(self._counts[slot])
+        rows = self._lists[slot, :count]
+        rows = rows[self._anchors[slot, :count].argsort()] if count > 1 else rows.copy()
+        if self._final:
+            rows = rows[:MAX_DETECTIONS]
+        return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self._final)

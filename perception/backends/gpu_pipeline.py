@@ -1,0 +1,288 @@
+"""A picture to its vehicle candidates without leaving the GPU: letterbox kernel, engine, filter kernel.
+
+The letterbox reads the picture where the camera's reader left it, in page-locked memory, or where an ordinary picture
+was copied to; the filter writes the few boxes that pass straight into the host's memory. All three are recorded as one
+CUDA graph, which finds the address of the picture in host memory, so that it serves every picture of a size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from loguru import logger
+
+from perception.backends import kernels
+from perception.backends.answers import Answers
+from perception.backends.cuda import CaptureRefused, Graph
+from perception.backends.frame_pool import POOL_FRAMES, POOL_SIZES, FramePool
+from perception.backends.graphs import Graphs
+from perception.backends.kernels import BLOCK_THREADS, Placement
+from perception.backends.staging import Staging
+from perception.backends.tensorrt import Engine
+from perception.errors import BackendError
+from perception.frame import BackendInfo, Candidates, Image, StageTimes
+from perception.heads import is_end_to_end
+from perception.preprocess import PAD_GREY, Letterbox
+
+STATE_HEAD_BYTES = 28
+PLACEMENTS = 16  # sizes of image whose taps are kept
+
+
+def _filled(box: Letterbox) -> tuple[int, int, tuple[int, int]]:
+    """The part of an input that pictures fill; the rest is padding."""
+    return box.left, box.top, box.scaled_hw
+
+
+class GpuPipeline:
+    """An engine as a Backend of the service: all of preprocess, infer and the threshold on the GPU.
+
+    module: the loaded kernels. class_ids: which of class_names are vehicles. with_graph False launches every kernel on
+    its own; pool_frames: how many frames there are to lend. Owns the engine and its Gpu from here on, and closes both.
+    Raises BackendError for an engine whose output is of no known layout.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        module: Any,
+        class_names: Mapping[int, str],
+        class_ids: tuple[int, ...],
+        with_graph: bool = True,
+        pool_frames: int = POOL_FRAMES,
+    ) -> None:
+        self._engine = engine
+        self._gpu = gpu = engine.gpu
+        self._with_graph = with_graph
+        self.info = BackendInfo("tensorrt", engine.precision, engine.input_hw, engine.batch, class_names)
+        self._frames = FramePool(gpu.host_memory, pool_frames, max(POOL_SIZES, engine.batch))
+        try:
+            self._final = is_end_to_end(engine.output.shape, len(class_names))
+        except ValueError as error:
+            raise BackendError(f"{engine.path} is of no known layout: {error}", "Export it again.") from None
+        self._classes = len(class_names)
+        self._anchors = engine.output.shape[1 if self._final else 2]
+        self._prepare_kernels(module)
+        self._prepare_memory()
+        self._placements: dict[tuple[int, int], Placement] = {}
+        self._placed: list[Placement | None] = [None] * engine.batch
+        self._staging = [Staging(gpu.host_memory) for _ in range(engine.batch)]
+        self._launch_key: tuple[int, float] | None = None
+        self._graph: Graph | None = None
+        self._graphs = Graphs()
+        self._choose(class_ids)
+
+    def _prepare_kernels(self, module: Any) -> None:
+        engine = self._engine
+        self._find_images = module.get_function("find_images").prepare("PP")
+        self._letterbox = module.get_function(f"letterbox_{engine.input.dtype.name}").prepare("PlPPiiiPiiP")
+        kind = "final" if self._final else "raw"
+        self._filter = module.get_function(f"filter_{kind}_{engine.output.dtype.name}").prepare("PiiPPifPPPP")
+
+    def _prepare_memory(self) -> None:
+        gpu, batch = self._gpu, self._engine.batch
+        state = np.zeros(STATE_HEAD_BYTES + 4 * batch, np.uint8)
+        state[:8] = state[16:24] = 0xFF  # earliest times: later than any
+        self._state = gpu.upload(state)
+        self._places = np.zeros((batch, 4), np.float32)
+        self._device_places = gpu.upload(self._places)
+        self._images = gpu.device_memory(8 * batch)
+        self._sources_memory = gpu.host_memory(8 * batch)
+        self._sources = self._sources_memory.bytes[: 8 * batch].view(np.uint64)
+        self._answers = Answers(gpu, batch, self._anchors, self._final)
+        tensor = self._engine.input
+        self._grey = np.full(tensor.shape[1:], np.float32(PAD_GREY) / np.float32(255), tensor.dtype)
+
+    def __enter__(self) -> GpuPipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees all in order: graph, memory, engine, context."""
+        self._forget_launch()
+        self._frames.close()
+        del self._answers, self._sources, self._sources_memory, self._images
+        del self._state, self._device_places, self._is_vehicle, self._vehicles
+        del self._placements, self._placed, self._staging, self._find_images, self._letterbox, self._filter
+        self._engine.close()
+        self._gpu.close()
+
+    def look_for(self, class_ids: tuple[int, ...]) -> None:
+        """Which of the model's classes are vehicles from the next `infer` on.
+
+        Where there is no memory for it, BackendError, and all stays as it was; GpuError for any other fault.
+        """
+        try:
+            self._choose(class_ids)
+        except BackendError as fault:
+            if self._gpu.is_short_of_memory(fault):
+                raise
+            raise self._gpu.fault(fault) from fault
+
+    def _choose(self, class_ids: tuple[int, ...]) -> None:
+        is_vehicle = np.zeros(self._classes, np.uint8)
+        is_vehicle[list(class_ids)] = 1
+        flags, ids = self._gpu.upload(is_vehicle), self._gpu.upload(np.asarray(class_ids, np.int32))
+        self._forget_launch()
+        self._is_vehicle, self._vehicles, self._vehicle_count = flags, ids, len(class_ids)
+
+    def lend(self, hw: tuple[int, int]) -> Image | None:
+        """A page-locked frame (height, width, 3) to decode into, for any thread; None where none is free."""
+        return self._frames.lend(hw)
+
+    @property
+    def device_ms(self) -> tuple[float, float, float]:
+        """What letterbox, engine and filter took in the last launch, by the clock of the device."""
+        return self._answers.device_ms()
+
+    def infer(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+        """Candidates above `conf` in pixels of each image (H, W, 3) uint8 BGR, in the order of the images.
+
+        Of a batch each image is told its share of the time. GpuError where the device fails: it does not come back.
+        """
+        if not images:
+            return []
+        batch = self._engine.batch
+        try:
+            if len(images) <= batch:
+                return self._infer_batch(images, conf)
+            chunks = [images[start : start + batch] for start in range(0, len(images), batch)]
+            return [pair for chunk in chunks for pair in self._infer_batch(chunk, conf)]
+        except self._gpu.cuda.Error as error:
+            raise self._gpu.fault(error) from error
+        except BackendError as fault:  # memory for pictures of another size: too late for another backend
+            raise self._gpu.fault(fault) from fault
+
+    def _infer_batch(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+        started = time.perf_counter()
+        for slot, image in enumerate(images):
+            self._find(slot, image)
+        if self._launch_key != (len(images), conf):
+            self._prepare_launch(len(images), conf)
+        prepared = time.perf_counter()
+        if self._graph is not None:
+            self._graph.launch()
+        else:
+            self._enqueue()
+        self._gpu.stream.synchronize()
+        answered = time.perf_counter()
+        answers = self._answers
+        found = [answers.candidates(slot) for slot in range(len(images))]
+        letterbox_ms, _, filter_ms = answers.device_ms()
+        before_ms, device_ms = (prepared - started) * 1000, (answered - prepared) * 1000
+        after_ms = (time.perf_counter() - answered) * 1000
+        infer_ms = max(device_ms - letterbox_ms - filter_ms, 0.0)
+        share = 1 / len(images)
+        stages = StageTimes((before_ms + letterbox_ms) * share, infer_ms * share, (filter_ms + after_ms) * share)
+        return [(candidates, stages) for candidates in found]
+
+    def _find(self, slot: int, image: Image) -> None:
+        """Tells the letterbox of a slot where its image lies."""
+        placement = self._placed[slot]
+        if placement is None or placement.box.image_hw != image.shape[:2]:
+            placement = self._place(slot, (image.shape[0], image.shape[1]))
+        address = self._frames.address(image)
+        if address is None:
+            hw, wanted = placement.box.image_hw, self._frames.wanted
+            if wanted and hw in wanted:
+                self._frames.prepare(hw)
+            address = self._staging[slot].copy(image, placement.needed)
+        self._sources[slot] = address
+
+    def _place(self, slot: int, hw: tuple[int, int]) -> Placement:
+        """Makes a slot of the input ready for images of another size: its padding, and where they lie."""
+        placement = self._placements.pop(hw, None)
+        if placement is None:
+            placement = kernels.place(self._gpu, Letterbox.fit(hw, self.info.input_hw))
+        self._placements[hw] = placement  # the latest used is the last
+        while len(self._placements) > max(PLACEMENTS, self._engine.batch):
+            del self._placements[next(iter(self._placements))]
+        before, grey = self._placed[slot], self._grey
+        if before is None or _filled(before.box) != _filled(placement.box):
+            self._gpu.cuda.memcpy_htod(self._engine.input.address + slot * grey.nbytes, grey)
+        self._places[slot] = placement.place
+        self._gpu.cuda.memcpy_htod(self._device_places, self._places)
+        self._placed[slot] = placement
+        self._launch_key = None
+        self._frames.free_retired()
+        return placement
+
+    def _forget_launch(self) -> None:
+        self._launch_key = self._graph = None
+        self._graphs.clear()
+
+    def _prepare_launch(self, images: int, conf: float) -> None:
+        """Makes the next launches ready for so many images, where they now lie, and this threshold."""
+        self._launch_key = (images, conf)
+        placed = tuple(self._placed[:images])
+        key = images, conf, tuple(placement.box.image_hw for placement in placed if placement)
+        self._graph = self._graphs.find(key)
+        if self._graph is not None:
+            return
+        self._engine.set_batch(images)
+        if not self._with_graph:
+            return
+        self._enqueue()  # TensorRT does its last preparations in a first run, which must not be recorded
+        self._gpu.stream.synchronize()
+        try:
+            self._graph = Graph(self._gpu.stream.handle, self._enqueue)
+            self._graphs.keep(key, self._graph, placed)
+        except CaptureRefused as refusal:
+            self._with_graph = False
+            logger.warning(f"No CUDA graph, each kernel is launched by itself: {refusal}")
+
+    def _enqueue(self) -> None:
+        """Puts all the work of a launch on the stream, kernel by kernel."""
+        assert self._launch_key is not None
+        images, conf = self._launch_key
+        stream, sources = self._gpu.stream, self._sources_memory.address
+        self._find_images.prepared_async_call((1, 1, 1), (images, 1, 1), stream, sources, int(self._images))
+        for slot in range(images):
+            self._enqueue_letterbox(slot)
+        self._engine.enqueue()
+        self._enqueue_filter(images, conf)
+
+    def _enqueue_letterbox(self, slot: int) -> None:
+        placement, tensor = self._placed[slot], self._engine.input
+        assert placement is not None
+        box, (height, width) = placement.box, self.info.input_hw
+        place = 3 * slot * height * width + box.top * width + box.left
+        self._letterbox.prepared_async_call(
+            (-(-box.scaled_hw[1] // placement.block_width), box.scaled_hw[0], 1),
+            (BLOCK_THREADS, 1, 1),
+            self._gpu.stream,
+            int(self._images) + 8 * slot,
+            3 * box.image_hw[1],
+            int(placement.columns),
+            int(placement.rows),
+            box.scaled_hw[1],
+            placement.block_width,
+            placement.staged,
+            tensor.address + place * tensor.dtype.itemsize,
+            width,
+            height * width,
+            int(self._state),
+            shared_size=2 * placement.staged,
+        )
+
+    def _enqueue_filter(self, images: int, conf: float) -> None:
+        self._filter.prepared_async_call(
+            (-(-self._anchors // BLOCK_THREADS), images, 1),
+            (BLOCK_THREADS, 1, 1),
+            self._gpu.stream,
+            self._engine.output.address,
+            self._anchors,
+            self._classes,
+            int(self._is_vehicle),
+            int(self._vehicles),
+            self._vehicle_count,
+            conf,
+            int(self._device_places),
+            int(self._state),
+            self._answers.lists_address,
+            self._answers.address,
+        )

@@ -1,0 +1,152 @@
+"""Opens a plain file that a user named, and tells whether native code in it may be trusted."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from perception.errors import BackendError
+
+TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
+"""Where JetPack installs it; elsewhere it comes with TensorRT's own archive."""
+REBUILD = f"{TRTEXEC} --fp16 --onnx=MODEL.onnx --saveEngine=engines/MODEL.engine"
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Opens a file for reading, links followed; never waits, as a pipe would make it.
+
+    Raises FileNotFoundError where there is none, BackendError with its cure for whatever cannot be read as a file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise BackendError(f"{path} is a link to {path.readlink()}, which does not exist", "Renew it.") from None
+        raise
+    except PermissionError:
+        raise BackendError(f"{path} cannot be read: Permission denied", _how_to_let_read(path)) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL within the name
+        raise BackendError(f"{path} cannot be opened: {reason_of(error)}", "Check the path.") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+        raise BackendError(f"{path} is {kind}, not a file", "Check the path.")
+    return os.fdopen(descriptor, "rb")
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, in the system's words, without the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _how_to_let_read(path: Path) -> str:
+    folder = path.parent
+    if os.access(folder, os.X_OK):
+        return f"Allow it: chmod a+r {_quoted(path)}"
+    return f"Let this user into its folder: chmod a+x {_quoted(folder)}"
+
+
+def check_trusted(path: Path, descriptor: int) -> None:
+    """Raises BackendError for a file that somebody else could have put there, or could change at any time.
+
+    Whoever writes an engine runs code as the user that loads it. So it must belong to root, to the user that runs this,
+    or to the owner of the pilot's own code (who needs no engine to do that: a clone mounted into a container as root).
+    Nobody else may write it, nor put another in its place: that is up to the mode of its folder, unless it is sticky.
+    `descriptor` is the open file, so that what is checked is what is read.
+    """
+    status = os.fstat(descriptor)
+    trusted = {0, os.geteuid(), Path(__file__).stat().st_uid}
+    if status.st_uid not in trusted:
+        me = _user_name(os.geteuid())
+        raise BackendError(
+            f"{path} belongs to {_user_name(status.st_uid)}, and an engine is native code: it must belong to root, "
+            f"to {me}, who runs this, or to the owner of the pilot",
+            f"If you trust it: sudo chown {me} {_quoted(path)}",
+        )
+    if writers := writers_besides_owner(status, descriptor):
+        raise BackendError(
+            f"{path} may be written by {writers} (mode {stat.S_IMODE(status.st_mode):04o}), and an engine is native "
+            "code",
+            f"If you trust it: {_for(status)}chmod go-w {_quoted(path)}",
+        )
+    for folder in sorted({path.absolute().parent, Path(os.path.realpath(path)).parent}):
+        _check_folder(path, folder)
+
+
+def _check_folder(path: Path, folder: Path) -> None:
+    status = folder.stat()
+    writers = None if status.st_mode & stat.S_ISVTX else writers_besides_owner(status, folder)
+    if writers:
+        raise BackendError(
+            f"{path} may be replaced by {writers}, who may write its folder {folder} "
+            f"(mode {stat.S_IMODE(status.st_mode):04o}), and an engine is native code",
+            f"If you trust it: {_for(status)}chmod go-w {_quoted(folder)}",
+        )
+
+
+def writers_besides_owner(status: os.stat_result, file: int | Path) -> str | None:
+    """Who may write `file` besides its owner, in words; None for nobody.
+
+    A group with the owner alone in it counts as the owner: many systems give each user one, and a umask of 002.
+    """
+    if status.st_mode & stat.S_IWOTH:
+        return "others"
+    if not status.st_mode & stat.S_IWGRP:
+        return None  # with an access list these bits are its mask, so that nobody on it may write, either
+    if _has_access_list(file):
+        return "users on its access list"
+    if is_own_group(status.st_uid, status.st_gid):
+        return None
+    return f"the group {_name(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid)}"
+
+
+def is_own_group(uid: int, gid: int) -> bool:
+    """Whether the group is the user's own: its primary one, of its name, without other members.
+
+    Where the system knows neither (files from outside a container), equal numbers are taken for it.
+    """
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        user = None
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:
+        group = None
+    if user is None or group is None:
+        return user is None and group is None and uid == gid
+    return user.pw_gid == gid and user.pw_name == group.gr_name and not set(group.gr_mem) - {user.pw_name}
+
+
+def _has_access_list(file: int | Path) -> bool:
+    try:
+        return bool(os.getxattr(file, "system.posix_acl_access"))
+    except OSError:  # none is set, or the file system has no such thing
+        return False
+
+
+def _user_name(uid: int) -> str:
+    return _name(lambda: pwd.getpwuid(uid).pw_name, uid)
+
+
+def _name(look_up: Callable[[], str], number: int) -> str:
+    try:
+        return look_up()
+    except KeyError:
+        return str(number)
+
+
+def _for(status: os.stat_result) -> str:
+    """The word before a chmod by this user on a file of that status."""
+    return "" if os.geteuid() in (0, status.st_uid) else "sudo "
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

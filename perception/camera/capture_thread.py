@@ -1,0 +1,123 @@
+"""The thread that owns a capture: opens it, reads it, closes it, and opens it again after a pause."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from perception.camera.capture import Capture, Picture
+from perception.errors import SourceError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A call into a driver: the seconds after which it counts as hung, None for never, and what to say then."""
+
+    limit_s: float | None
+    fault: SourceError
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The three calls of a capture's life."""
+
+    opening: Call
+    reading: Call
+    closing: Call
+
+
+class Desk(Protocol):
+    """Whom the thread tells. Once the thread is stopped, nothing that it tells has any effect."""
+
+    def attempt(self, thread: CaptureThread) -> None: ...
+
+    def opened(self, thread: CaptureThread) -> None: ...
+
+    def wait_for_room(self) -> None: ...
+
+    def accept(self, thread: CaptureThread, picture: Picture, capture: Capture) -> None: ...
+
+    def trouble(self, thread: CaptureThread, fault: SourceError) -> float: ...
+
+    def ended(self, thread: CaptureThread, reason: Exception) -> None: ...
+
+
+class CaptureThread:
+    """Reads one source until it ends or the thread is stopped.
+
+    A thread that hangs in a driver cannot be ended. It is stopped and left behind, and gives the capture back by itself
+    should the driver ever return. `steps` grows with each call and each picture; `call` is the call that the thread is
+    in, None while it pauses.
+    """
+
+    def __init__(self, open_capture: Callable[[], Capture], desk: Desk, calls: Calls, pause_s: float = 0.0) -> None:
+        """pause_s: before the first attempt to open."""
+        self.steps = 0
+        self.call: Call | None = None
+        self._open_capture = open_capture
+        self._desk = desk
+        self._calls = calls
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(pause_s,), name="reader", daemon=True)
+        self._thread.start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to end."""
+        return self._stop.is_set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """It shall end as soon as it can."""
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Waits for its end."""
+        self._thread.join(timeout_s)
+
+    def _run(self, pause_s: float) -> None:
+        try:
+            while not self._stop.wait(pause_s):
+                pause_s = self._attempt()
+                self._begin(None)
+        except Exception as reason:  # the main thread raises it: what ends a thread must not pass in silence
+            self._desk.ended(self, reason)
+
+    def _begin(self, call: Call | None) -> None:
+        self.steps += 1  # first: whoever looks in between must not hold the time before against this call
+        self.call = call
+
+    def _attempt(self) -> float:
+        """Opens and reads until the source is lost; seconds until the next attempt."""
+        self._desk.attempt(self)
+        self._begin(self._calls.opening)
+        try:
+            capture = self._open_capture()
+        except SourceError as fault:
+            return self._desk.trouble(self, fault)
+        try:
+            self._desk.opened(self)
+            self._read(capture)
+        except SourceError as fault:
+            return self._desk.trouble(self, fault)
+        finally:  # before the pause: what is lost is not held
+            self._begin(self._calls.closing)
+            capture.close()
+        return 0.0
+
+    def _read(self, capture: Capture) -> None:
+        while not self.stopped:
+            self._begin(None)
+            self._desk.wait_for_room()
+            self._begin(self._calls.reading)
+            picture = capture.read()
+            while picture is None and not self.stopped:  # nothing yet is no step: a silent source must not seem alive
+                picture = capture.read()
+            if picture is not None:
+                self._desk.accept(self, picture, capture)

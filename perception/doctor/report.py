@@ -1,0 +1,74 @@
+"""The findings as text for a person, or as JSON for a machine."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from perception.doctor.examine import exit_code
+from perception.doctor.finding import Result, Verdict
+from perception.doctor.machine import Machine
+
+SCHEMA = 1
+COLORS: Mapping[Verdict, str] = MappingProxyType(
+    {Verdict.OK: "32", Verdict.WARNING: "33", Verdict.PROBLEM: "1;31", Verdict.UNKNOWN: "36"}
+)
+"""ECMA-48 codes: green, yellow, bold red, cyan."""
+INDENT = 30
+
+
+def text_lines(results: Sequence[Result], width: int, color: bool) -> Iterator[str]:
+    """A line a finding, its cure below; the last line counts. width: of the terminal; 0 leaves lines as they are."""
+    for result in results:
+        finding = result.finding
+        verdict = finding.verdict.value.ljust(12)
+        if color:
+            verdict = f"\033[{COLORS[finding.verdict]}m{verdict}\033[0m"
+        found = _wrapped(printable(finding.found), width)
+        yield f"{verdict}{result.check.title:<18}{found[0]}"
+        yield from (" " * INDENT + line for line in found[1:])
+        if finding.cure and finding.verdict is not Verdict.OK:
+            # Never wrapped: a command is there to be copied.
+            yield " " * INDENT + "-> " + printable(finding.cure)
+    counts = Counter(result.finding.verdict for result in results)
+    yield ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict)
+
+
+def printable(text: str) -> str:
+    """One line without control characters: what a file holds must not drive the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    if width < INDENT + 30:
+        return [text]
+    return textwrap.wrap(text, width - INDENT, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def json_text(machine: Machine, results: Sequence[Result]) -> str:
+    """One object: schema, when, whose Python, the findings in the table's order, the exit code."""
+    counts = Counter(result.finding.verdict for result in results)
+    rows = [
+        {
+            "check": result.check.name,
+            "verdict": result.finding.verdict.value,
+            "code": result.finding.code or None,
+            "found": result.finding.found,
+            "cure": result.finding.cure or None,
+        }
+        for result in results
+    ]
+    report = {
+        "schema": SCHEMA,
+        "ts": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(machine.now)),
+        "python": machine.python,
+        "jetson": machine.is_jetson,
+        "findings": rows,
+        "counts": {verdict.value: counts[verdict] for verdict in Verdict},
+        "exit_code": exit_code(results),
+    }
+    return json.dumps(report, indent=2)

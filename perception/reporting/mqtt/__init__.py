@@ -1,0 +1,1 @@
+"""Events to a fleet over MQTT: docs/mqtt.md tells the topics and their messages."""

@@ -1,0 +1,1 @@
+"""The run as video: one file, or a folder of segments."""

@@ -1,0 +1,190 @@
+"""The answers of the server, each to its path."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from perception.reporting.web.gate import Gate
+from perception.reporting.web.metrics import CONTENT_TYPE, Metrics
+from perception.reporting.web.overview import Overview, Verdict
+from perception.reporting.web.picture import Projector
+from perception.reporting.web.tokens import SESSION_S
+
+VIEWERS = 8
+FORM_BYTES = 4096
+BOUNDARY = b"picture"
+PAGE = Path(__file__).parent / "page"
+FILES = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "charts.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+_COUNT = 10**15
+
+
+class MotionPicture(Response):
+    """MJPEG: each part replaces the one before, multipart/x-mixed-replace. A slow viewer misses pictures."""
+
+    def __init__(self, projector: Projector) -> None:
+        super().__init__(media_type=f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
+        del self.headers["content-length"]
+        self._projector = projector
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends pictures until the viewer is gone."""
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            with self._projector.watching():
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await self._send(gone, send)
+        finally:
+            gone.cancel()
+
+    async def _send(self, gone: asyncio.Future[None], send: Send) -> None:
+        number, before = 0, b"--" + BOUNDARY + b"\r\n"
+        while True:
+            wanted = asyncio.ensure_future(self._projector.after(number))
+            await asyncio.wait((gone, wanted), return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                wanted.cancel()
+                return
+            number, jpeg = wanted.result().number, wanted.result().jpeg
+            head = b"Content-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(jpeg)
+            # A browser shows a part when the next one begins, so the next one begins at once.
+            body = b"".join((before, head, jpeg, b"\r\n--", BOUNDARY, b"\r\n"))
+            before = b""
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class Answers:
+    """Every path with what answers it."""
+
+    def __init__(self, overview: Overview, projector: Projector, gate: Gate) -> None:
+        self._overview = overview
+        self._metrics = Metrics(overview)
+        self._projector = projector
+        self._gate = gate
+        self._page = (PAGE / "page.html").read_bytes()
+        self._sign_in = (PAGE / "sign_in.html").read_text(encoding="utf-8")
+        self._files = {name: (PAGE / name).read_bytes() for name in FILES}
+
+    def app(self) -> Starlette:
+        """The application, without the gate before it."""
+        routes = [
+            Route("/", self.page),
+            Route("/picture.mjpeg", self.motion),
+            Route("/picture.jpg", self.still),
+            Route("/api/state", self.state),
+            Route("/metrics", self.metrics),
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
+            Route("/page/{name}", self.file),
+            Route("/sign-in", self.sign_in, methods=["GET", "POST"]),
+            Route("/sign-out", self.sign_out, methods=["POST"]),
+        ]
+        return Starlette(routes=routes)
+
+    async def page(self, request: Request) -> Response:
+        """The page."""
+        return Response(self._page, media_type="text/html")
+
+    async def file(self, request: Request) -> Response:
+        """Style, scripts and icon of the page; no other file can be asked for."""
+        name = request.path_params["name"]
+        if name not in self._files:
+            return PlainTextResponse("There is no such file.\n", 404)
+        return Response(self._files[name], media_type=FILES[name])
+
+    async def motion(self, request: Request) -> Response:
+        """The moving picture."""
+        if self._projector.viewers >= VIEWERS:
+            return PlainTextResponse(f"{VIEWERS} viewers watch already.\n", 503)
+        return MotionPicture(self._projector)
+
+    async def still(self, request: Request) -> Response:
+        """One picture."""
+        if self._projector.viewers >= VIEWERS:
+            return PlainTextResponse(f"{VIEWERS} viewers watch already.\n", 503)
+        jpeg = await self._projector.still()
+        if jpeg is None:
+            return PlainTextResponse("No picture comes from the source.\n", 503)
+        return Response(jpeg, media_type="image/jpeg")
+
+    async def state(self, request: Request) -> Response:
+        """Everything the page tells. after: seconds of the history before it are left out; log: as much for lines."""
+        try:
+            after, log = (_count(request.query_params.get(name, "-1")) for name in ("after", "log"))
+        except ValueError:
+            return PlainTextResponse("after and log are whole numbers.\n", 400)
+        return JSONResponse({**self._overview.state(after, log), "token": self._gate.guarded})
+
+    async def metrics(self, request: Request) -> Response:
+        """For Prometheus."""
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def healthz(self, request: Request) -> Response:
+        """Whether the loop turns."""
+        return _verdict(self._overview.live())
+
+    async def readyz(self, request: Request) -> Response:
+        """Whether frames flow."""
+        return _verdict(self._overview.ready())
+
+    async def sign_in(self, request: Request) -> Response:
+        """The form; with the token, a cookie."""
+        if request.method != "POST":
+            return self._form("", 200)
+        if not self._gate.may_try(request.scope):
+            return self._form("Too many attempts. Wait a minute, then try again.", 429)
+        if not self._gate.is_token(await _posted_token(request)):
+            return self._form("That is not the token.", 401)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(
+            self._gate.cookie, self._gate.new_session(), max_age=SESSION_S, httponly=True, samesite="strict"
+        )
+        return answer
+
+    async def sign_out(self, request: Request) -> Response:
+        """Takes the cookie back."""
+        answer = RedirectResponse("/sign-in", 303)
+        answer.delete_cookie(self._gate.cookie, httponly=True, samesite="strict")
+        return answer
+
+    def _form(self, message: str, status: int) -> Response:
+        headers = {"retry-after": "60"} if status == 429 else None
+        return Response(self._sign_in.replace("{message}", message), status, headers, "text/html")
+
+
+async def _posted_token(request: Request) -> str:
+    """The token of the form, empty where the form is none, or too long."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_BYTES:
+            return ""
+    return parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0].strip()
+
+
+def _count(text: str) -> int:
+    if len(text) > 16:
+        raise ValueError(text)
+    return max(min(int(text), _COUNT), -1)
+
+
+def _verdict(verdict: Verdict) -> Response:
+    good, words = verdict
+    return PlainTextResponse(f"{words}\n", 200 if good else 503)

@@ -1,0 +1,119 @@
+"""What every request passes before it is answered: who asks, under which name, how often; what goes back with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from perception.reporting.web.address import Names
+from perception.reporting.web.tokens import Guard, Limiter
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+OPEN = ("/sign-in", "/healthz", "/readyz", "/page/page.css", "/page/icon.svg")
+"""What needs no token."""
+REQUESTS_BURST, REQUESTS_PER_S = 60, 30
+GUESSES_BURST, GUESSES_PER_S = 5, 5 / 60
+
+
+class Gate:
+    """An ASGI application before another one; `app` is set once that exists."""
+
+    cookie = "pilot_session"
+
+    def __init__(self, names: Names, guard: Guard | None, clock: Callable[[], float] = time.monotonic) -> None:
+        """guard: None where nobody needs a token. clock: monotonic seconds."""
+        self._names = names
+        self._guard = guard
+        self._requests = Limiter(REQUESTS_BURST, REQUESTS_PER_S, clock)
+        self._guesses = Limiter(GUESSES_BURST, GUESSES_PER_S, clock)
+        self.app: ASGIApp | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a token is needed."""
+        return self._guard is not None
+
+    def may_try(self, scope: Scope) -> bool:
+        """Whether this address may guess a token once more."""
+        return self._guesses.allows(_address(scope))
+
+    def is_token(self, text: str) -> bool:
+        """Whether this lets somebody in."""
+        return self._guard is not None and self._guard.is_token(text)
+
+    def new_session(self) -> str:
+        """The value of the cookie."""
+        assert self._guard is not None
+        return self._guard.new_session()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a request through, or answers it."""
+        assert self.app is not None
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        await (refusal or self.app)(scope, receive, _with_headers(send))
+
+    def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        if not self._requests.allows(_address(scope)):
+            return PlainTextResponse("Too many requests.\n", 429, {"retry-after": "1"})
+        if not self._names.know(headers.get("host", "")):
+            return PlainTextResponse("This name is not one of the pilot's: web.hosts lists further ones.\n", 421)
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
+            return PlainTextResponse("Another site may not use this one.\n", 403)
+        if self._guard is None or scope["path"] in OPEN:
+            return None
+        return self._stranger(self._guard, scope, headers)
+
+    def _stranger(self, guard: Guard, scope: Scope, headers: Headers) -> ASGIApp | None:
+        if guard.is_session(_cookie(headers, self.cookie)):
+            return None
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            if not self.may_try(scope):
+                return PlainTextResponse("Too many attempts.\n", 429, {"retry-after": "60"})
+            if guard.is_token(token.strip()):
+                self._guesses.give_back(_address(scope))
+                return None
+        if scope["path"] == "/":
+            return RedirectResponse("/sign-in", 303)
+        return PlainTextResponse("A token is needed.\n", 401, {"www-authenticate": "Bearer"})
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_with_headers
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(name)
+    except CookieError:
+        return ""
+    return found.value if found else ""

@@ -1,0 +1,165 @@
+"""The server of the page: uvicorn in a thread with a loop of its own, from the start of a run to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import uvicorn
+from loguru import logger
+
+from perception.config import WebSettings
+from perception.frame import BoardSnapshot, Report
+from perception.reporting.web.address import Names, is_loopback, listen, parse
+from perception.reporting.web.answers import Answers
+from perception.reporting.web.facts import Meter, Parts, Service, Source
+from perception.reporting.web.gate import Gate
+from perception.reporting.web.log_ring import LogRing
+from perception.reporting.web.overview import Overview
+from perception.reporting.web.picture import Projector
+from perception.reporting.web.protocol import HEADER_BYTES, BoundedProtocol
+from perception.reporting.web.sink import WebSink
+from perception.reporting.web.tokens import Guard, need_token, read_token
+
+SETTLE_S = 1.0
+CLOSING_S = 3.0
+COMPLAINT_S = 60.0
+
+
+class WebPage:
+    """A sink that shows the run in a browser. The server runs from here to `close`."""
+
+    def __init__(self, settings: WebSettings, bind: str, environment: Mapping[str, str] = os.environ) -> None:
+        """bind: as web.bind. environment: may hold the token.
+
+        Raises SettingsError for an address that is taken or wrong, and where a token is wrong or missing.
+        """
+        address = parse(bind)
+        token = read_token(settings.token_path, environment)
+        listener = listen(address)
+        if token is None and not is_loopback(listener):
+            listener.close()
+            raise need_token(address.host)
+        self._sink = WebSink()
+        self._ring = LogRing()
+        self._overview = Overview(self._sink, self._ring.lines)
+        gate = Gate(Names(address.host, settings.hosts), Guard(token) if token else None)
+        self.port: int = listener.getsockname()[1]
+        self._server = _Server(self._overview, Projector(self._sink, settings), gate, listener)
+        self._thread = threading.Thread(target=self._server.serve_until_told, name="web", daemon=True)
+        self._thread.start()
+        logger.info(f"The live page: http://{_shown(listener)}/" + (" (with the token)" if token else ""))
+
+    def follow(self, service: Service, source: Source, meter: Meter) -> None:
+        """Tells of these parts from here on."""
+        self._sink.turn(self._sink.board)
+        self._overview.parts = Parts(service, source, meter)
+
+    def write(self, report: Report) -> None:
+        """Leaves the report to the server."""
+        self._sink.write(report)
+
+    def turn(self, board: BoardSnapshot | None) -> None:
+        """The loop turns, with or without a frame. board: its newest figures."""
+        self._sink.turn(board)
+
+    def close(self) -> None:
+        """Ends the server; viewers are cut off."""
+        self._server.should_exit = True
+        self._thread.join(CLOSING_S)
+        self._ring.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with the housekeeping of the page in its loop."""
+
+    def __init__(self, overview: Overview, projector: Projector, gate: Gate, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                gate,
+                http=BoundedProtocol,
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                h11_max_incomplete_event_size=HEADER_BYTES,
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._overview = overview
+        self._projector = projector
+        self._listener = listener
+        gate.app = Answers(overview, projector, gate).app()
+
+    def serve_until_told(self) -> None:
+        """Serves until should_exit is set. Whatever goes wrong here must not end the run."""
+        handler = _ToLog()
+        log = logging.getLogger("uvicorn.error")
+        log.addHandler(handler)
+        log.propagate = False
+        try:
+            asyncio.run(self._run(handler.complain))
+        except Exception as fault:
+            logger.opt(exception=fault).error("The live page ended with a fault; detection goes on")
+        finally:
+            log.removeHandler(handler)
+            log.propagate = True
+            self._projector.close()
+
+    async def _run(self, complain: Callable[[str, BaseException | None], None]) -> None:
+        def on_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            complain(str(context.get("message", "")), context.get("exception"))
+
+        asyncio.get_running_loop().set_exception_handler(on_fault)
+        settling = asyncio.ensure_future(self._settle())
+        await self.serve(sockets=[self._listener])
+        settling.cancel()
+
+    async def _settle(self) -> None:
+        while True:
+            self._overview.settle()
+            if not self._projector.viewers:
+                self._overview.sink.forget()  # the loop may have left a picture just after the last viewer went
+            await asyncio.sleep(SETTLE_S)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Cuts every connection, since a viewer of the picture would never leave by itself."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)
+
+
+class _ToLog(logging.Handler):
+    """What uvicorn calls an error is a bug of the page, and told once a minute; what strangers send is not told."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(logging.ERROR)
+        self._clock = clock
+        self._next = float("-inf")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes a record of uvicorn's."""
+        self.complain(record.getMessage(), record.exc_info[1] if record.exc_info else None)
+
+    def complain(self, what: str, fault: BaseException | None) -> None:
+        """Logs a bug of the page, with its traceback."""
+        if self._clock() >= self._next:
+            self._next = self._clock() + COMPLAINT_S
+            logger.opt(exception=fault).error(f"The live page has a fault, detection goes on: {what.strip()}")
+
+
+def _shown(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
+        host = socket.gethostname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

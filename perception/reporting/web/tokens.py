@@ -1,0 +1,115 @@
+"""The secret that lets somebody in where the page is not bound to this machine alone."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from perception.errors import SettingsError
+
+VARIABLE = "PILOT_WEB_TOKEN"
+SHORTEST = 16
+SESSION_S = 7 * 86_400
+_MAKE = "(umask 077; openssl rand -hex 32 > web.token)"
+
+
+def read_token(path: Path | None, environment: Mapping[str, str]) -> str | None:
+    """The token of the file, else of PILOT_WEB_TOKEN; None where neither is given.
+
+    Raises SettingsError for a file that cannot be read or that others may read, and for a token that is too short.
+    """
+    if path is None and VARIABLE not in environment:
+        return None
+    where = str(path) if path else VARIABLE
+    token = (_read(path) if path else environment[VARIABLE]).strip()
+    if len(token) < SHORTEST or not token.isascii() or not token.isprintable():
+        raise SettingsError(f"{where} holds no token of {SHORTEST} printable characters or more", f"Make one: {_MAKE}")
+    return token
+
+
+def need_token(host: str) -> SettingsError:
+    """What is said where others can reach the page and there is no token."""
+    return SettingsError(
+        f"web.bind: {host} can be reached by others, and there is no token",
+        f"Make one, {_MAKE}, and set web.token_path: web.token; or bind to 127.0.0.1 and come through ssh -L.",
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise SettingsError(f"web.token_path: {path} is no file")
+            if status.st_mode & 0o077:
+                raise SettingsError(
+                    f"web.token_path: others may read {path} (mode {stat.S_IMODE(status.st_mode):04o})",
+                    f"chmod 600 {path}",
+                )
+            return file.read(4096)
+    except OSError as error:
+        raise SettingsError(f"web.token_path: {path} cannot be read ({error.strerror})", f"Make it: {_MAKE}") from None
+
+
+class Guard:
+    """Judges tokens and sessions. A session is its end and a seal made with the token: nothing is kept here.
+
+    wall_clock: Unix seconds.
+    """
+
+    def __init__(self, token: str, wall_clock: Callable[[], float] = time.time) -> None:
+        self._digest = hashlib.sha256(token.encode()).digest()
+        self._key = hashlib.sha256(b"vehicle pilot session\0" + token.encode()).digest()
+        self._wall_clock = wall_clock
+
+    def is_token(self, text: str) -> bool:
+        """Whether this is the token; takes the same time whatever it is."""
+        return hmac.compare_digest(hashlib.sha256(text.encode("utf-8", "replace")).digest(), self._digest)
+
+    def new_session(self) -> str:
+        """The value of a cookie that lets in for a week."""
+        ends = str(int(self._wall_clock()) + SESSION_S)
+        return f"{ends}.{self._seal(ends)}"
+
+    def is_session(self, value: str) -> bool:
+        """Whether the cookie is one of ours, and its week is not over."""
+        ends, _, seal = value.partition(".")
+        sealed = hmac.compare_digest(seal.encode("utf-8", "replace"), self._seal(ends).encode())
+        return sealed and int(ends) > self._wall_clock()
+
+    def _seal(self, ends: str) -> str:
+        return hmac.new(self._key, ends.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+class Limiter:
+    """So many in a burst, then so many a second, for each of the last 256 addresses. clock: monotonic seconds."""
+
+    ADDRESSES = 256
+
+    def __init__(self, burst: float, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def allows(self, address: str) -> bool:
+        """Whether one more may come from this address; counts it if so."""
+        now = self._clock()
+        left, at = self._left.pop(address, (self._burst, now))
+        left = min(left + (now - at) * self._per_s, self._burst)
+        allowed = left >= 1
+        self._left[address] = (left - 1 if allowed else left, now)
+        if len(self._left) > self.ADDRESSES:
+            self._left.popitem(last=False)
+        return allowed
+
+    def give_back(self, address: str) -> None:
+        """What was counted last from this address is no longer counted."""
+        left, at = self._left.get(address, (self._burst, self._clock()))
+        self._left[address] = (min(left + 1, self._burst), at)

@@ -1,0 +1,74 @@
+"""The names of TensorRT that the run time uses: all of them listed, and all of them in the real bindings.
+
+`make .venv-trt10/.ready .venv-trt11/.ready` brings the bindings, which need no GPU to be imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perception.backends import tensorrt
+from perception.backends.tensorrt import USED
+from perception.config import ROOT
+
+# What the code calls TensorRT's objects, and what they are.
+OBJECTS = {
+    "module": "",
+    "severity": "ILogger.Severity.",
+    "self._runtime": "Runtime.",
+    "self._engine": "ICudaEngine.",
+    "self._context": "IExecutionContext.",
+    "context": "IExecutionContext.",
+}
+LOOK_UP = """
+import tensorrt_lean_bindings as module
+from perception.backends.tensorrt import library_version, missing_names
+print(module.__version__, library_version(module), *missing_names(module))
+"""
+
+
+def names_in_use() -> set[str]:
+    """Every attribute of TensorRT's objects in the module of the run time, as USED has it."""
+    tree = ast.parse(Path(tensorrt.__file__).read_text())
+    chains = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    found = {
+        kind + chain.removeprefix(f"{owner}.")
+        for chain in chains
+        for owner, kind in OBJECTS.items()
+        if chain.startswith(f"{owner}.")
+    }
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in (*found, *USED))}
+
+
+def test_the_list_is_what_the_run_time_uses() -> None:
+    assert names_in_use() == set(USED)
+
+
+def test_no_other_module_of_the_run_time_knows_tensorrt() -> None:
+    here = Path(tensorrt.__file__)
+    for path in [*ROOT.glob("*.py"), *(ROOT / "perception").rglob("*.py")]:
+        if path == here or "workshop" in path.parts or "doctor" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {"tensorrt", "tensorrt_lean", "tensorrt_bindings"} & set(modules), path
+
+
+@pytest.mark.parametrize(("folder", "version"), [(".venv-trt10", "10.16.1.11"), (".venv-trt11", "11.4.0.106")])
+def test_every_name_is_in_the_real_bindings(folder: str, version: str) -> None:
+    """Nothing is made with them: TensorRT crashes without a driver."""
+    place = ROOT / folder
+    if not (place / "tensorrt_lean_bindings").exists():
+        pytest.skip(f"no GPU bindings of TensorRT {version}: make {folder}/.ready")
+    code = f"import sys\nsys.path[:0] = [{str(place)!r}, {str(ROOT)!r}]\n{LOOK_UP}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    if "undefined symbol: Py" in done.stderr or "Python version mismatch" in done.stderr:
+        pytest.skip(f"no GPU bindings of TensorRT {version} for Python {sys.version.split()[0]}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [version, ".".join(version.split(".")[:3])], "what follows is missing"

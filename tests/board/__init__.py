@@ -1,0 +1,1 @@
+"""The board: its files, its sources, its poller."""

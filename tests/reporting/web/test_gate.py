@@ -1,0 +1,122 @@
+"""Who may ask the server, under which name, how often; and what goes back with every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Message
+
+from perception.config import WebSettings
+from perception.errors import SettingsError
+from perception.reporting.web.address import Names
+from perception.reporting.web.gate import REQUESTS_BURST, REQUESTS_PER_S, Gate
+from perception.reporting.web.server import WebPage
+from tests.fakes import FakeClock
+from tests.reporting.web.pilots import ask
+
+TOKEN = "correct-horse-battery-staple"
+
+
+def test_every_answer_has_the_headers_that_protect_it(page: WebPage) -> None:
+    for path in ("/", "/api/state", "/metrics", "/page/page.js", "/none", "/sign-in"):
+        headers = ask(page.port, path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"
+        assert not [name for name in headers if name.startswith("access-control") or name == "server"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "localhost:9"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, 200),
+    ],
+)
+def test_another_site_gets_nothing(page: WebPage, headers: dict[str, str], status: int) -> None:
+    assert ask(page.port, "/api/state", headers=headers).status == status
+
+
+def test_a_burst_of_requests_is_slowed_down_for_its_address_alone() -> None:
+    clock = FakeClock()
+    gate = Gate(Names("127.0.0.1", ()), None, clock)
+    gate.app = PlainTextResponse("through")
+
+    async def status(address: str) -> int:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        headers = [(b"host", b"localhost")]
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "client": (address, 1)}
+        await gate(scope, receive, send)
+        return int(sent[0]["status"])
+
+    async def burst(count: int, address: str) -> list[int]:
+        return [await status(address) for _ in range(count)]
+
+    assert asyncio.run(burst(REQUESTS_BURST + 2, "192.0.2.1")) == [200] * REQUESTS_BURST + [429] * 2
+    assert asyncio.run(burst(1, "192.0.2.2")) == [200]
+    clock.now += 1
+    assert asyncio.run(burst(REQUESTS_PER_S + 1, "192.0.2.1")) == [200] * REQUESTS_PER_S + [429]
+
+
+def test_strangers_see_the_door_alone(guarded: WebPage) -> None:
+    for path in ("/api/state", "/metrics", "/picture.jpg", "/picture.mjpeg", "/page/page.js"):
+        answer = ask(guarded.port, path)
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+    answer = ask(guarded.port, "/")
+    assert (answer.status, answer.headers["location"]) == (303, "/sign-in")
+    for path in ("/sign-in", "/healthz", "/page/page.css"):
+        assert ask(guarded.port, path).status == 200
+
+
+def test_the_token_gives_a_cookie_that_lets_in(guarded: WebPage, logged: list[str]) -> None:
+    answer = ask(guarded.port, "/sign-in", "POST", f"token={TOKEN}".encode())
+    assert (answer.status, answer.headers["location"]) == (303, "/")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and TOKEN not in cookie
+    session = {"Cookie": cookie.partition(";")[0]}
+    assert ask(guarded.port, "/", headers=session).status == 200
+    assert json.loads(ask(guarded.port, "/api/state", headers=session).body)["token"] is True
+    out = ask(guarded.port, "/sign-out", "POST", headers=session)
+    assert (out.status, out.headers["location"]) == (303, "/sign-in")
+    assert "Max-Age=0" in out.headers["set-cookie"]
+    assert TOKEN not in "".join(logged)
+
+
+def test_guesses_are_refused_and_slowed_down(guarded: WebPage) -> None:
+    bodies = [b"token=wrong", b"", b"token=" + b"x" * 10_000, b"\xff\xfe=1&&&&", b"token=%00"]
+    for body in bodies:
+        answer = ask(guarded.port, "/sign-in", "POST", body)
+        assert answer.status == 401
+        assert "That is not the token." in answer.text
+    answer = ask(guarded.port, "/sign-in", "POST", f"token={TOKEN}".encode())
+    assert (answer.status, answer.headers["retry-after"]) == (429, "60")
+
+
+def test_a_scraper_comes_in_by_bearer_and_is_never_slowed_down(guarded: WebPage) -> None:
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    assert [ask(guarded.port, "/metrics", headers=right).status for _ in range(20)] == [200] * 20
+    wrong = {"Authorization": "Bearer wrong"}
+    assert [ask(guarded.port, "/metrics", headers=wrong).status for _ in range(6)] == [401] * 5 + [429]
+
+
+def test_an_address_that_others_reach_needs_a_token() -> None:
+    with pytest.raises(SettingsError, match=r"0\.0\.0\.0 can be reached by others, and there is no token\. Make one"):
+        WebPage(WebSettings(), "0.0.0.0:0", {})
+    page = WebPage(WebSettings(), "0.0.0.0:0", {"PILOT_WEB_TOKEN": TOKEN})
+    assert ask(page.port, "/api/state").status == 401
+    page.close()
