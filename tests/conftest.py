@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import shutil
 import sys
 from collections.abc import Generator, Iterator
@@ -25,6 +26,12 @@ ALLOWED_SKIPS = ("no GPU", "no camera", "no Python 3.8")
 hypothesis.settings.register_profile("ci", deadline=None)
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A run that `nohup` started hands an ignored SIGHUP down to every pilot, which would then never reload."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
