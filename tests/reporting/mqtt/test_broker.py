@@ -65,7 +65,7 @@ def test_a_broker_with_tls_and_a_password_hears_everything(tmp_path: Path, logge
         assert json.loads(heard.of("state")[0])["source_state"] == "live"
         with listener(running_broker.port, tmp_path) as late:
             wait_until(lambda: bool(late.of("availability") and late.of("state")), "what is retained")
-            assert late.of("availability") == [b"offline"]
+            assert set(late.of("availability")) == {b"offline"}  # once or, as QoS 1 allows, again
             assert late.ids() == []
     assert warnings(logged) == []
     assert PASSWORD not in "".join(logged)

@@ -108,6 +108,6 @@ def test_a_huge_body_is_not_kept(pilot: WebPilot) -> None:
 def test_a_taken_port_ends_the_start_with_its_sentence(pilot: WebPilot, tmp_path: Path) -> None:
     log = tmp_path / "stderr"
     second = start(tmp_path, log, f"bind: '127.0.0.1:{pilot.port}'")
-    assert second.wait(PATIENCE_S) == 2
+    assert second.wait(PATIENCE_S) == 3
     assert f"The page cannot be served at 127.0.0.1:{pilot.port} (Address already in use)." in log.read_text()
     assert "Traceback" not in log.read_text()
