@@ -154,11 +154,11 @@ def test_a_broker_that_is_away_gets_what_waited_in_order_and_drops_are_counted(
         write(told, last, 10)
         wait_until(lambda: bool(heard.ids()) and heard.ids()[-1] == last + 9, "the last message")
         told.close()
-        ids = heard.ids()
+        ids = list(dict.fromkeys(heard.ids()))  # QoS 1: what was not confirmed at the outage may come once more
         lost = told._outbox.lost
     assert ids == sorted(ids)
     assert lost > 0
-    assert len(set(ids)) + lost == last + 10
+    assert len(ids) + lost == last + 10
     assert any("is reached again" in line and "were lost" in line for line in logged)
     assert warnings(logged)[-1] == f"WARNING {lost} messages on vehicles did not reach the broker"
 
