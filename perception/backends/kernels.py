@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy.typing as npt
 from loguru import logger
 
 from perception.backends.cuda import Gpu
-from perception.backends.trusted_file import check_trusted, open_plain
+from perception.backends.trusted_file import check_trusted, open_plain, write_whole
 from perception.errors import BackendError
 from perception.preprocess import Letterbox
 
@@ -81,15 +80,10 @@ def _kept(path: Path) -> bytes | None:
 
 
 def _keep(path: Path, image: bytes) -> None:
-    beside = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(hashlib.sha256(image).digest() + image)
-        beside.chmod(0o644)
-        beside.replace(path)
+        write_whole(path, hashlib.sha256(image).digest() + image)
     except OSError as error:
-        with suppress(OSError):  # a read-only disk refuses this, too
-            beside.unlink()
         logger.warning(f"The kernels could not be kept in {path.parent}: {error.strerror}; each start builds them")
 
 

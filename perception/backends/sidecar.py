@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from perception.backends.trusted_file import REBUILD, open_plain, reason_of
+from perception.backends.trusted_file import REBUILD, open_plain, reason_of, write_whole
 from perception.errors import BackendError
 
 SCHEMA = 1
@@ -80,7 +79,7 @@ class Sidecar:
         """Writes the file whole or not at all, readable by all (mode 0644). Raises BackendError where it cannot."""
         text = self.to_json()
         try:
-            _replace(path, text.encode())
+            write_whole(path, text.encode())
         except OSError as error:
             raise BackendError(
                 f"{path} cannot be written: {reason_of(error)}", "Make room, or make its folder writable."
@@ -172,26 +171,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"it holds {shown(text)}, which is too large a number")
     return value
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Writes beside `path`, forces it to the disk and renames, so that a power cut leaves the old file or the new."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _is_text(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Opens a plain file that a user named, and tells whether native code in it may be trusted."""
+"""Opens a plain file that a user named, tells whether native code in it may be trusted, and writes one whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pwd
 import shlex
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -150,3 +151,26 @@ def _for(status: os.stat_result) -> str:
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes beside `path`, forces it to the disk and renames, so that a power cut leaves the old file or the new.
+
+    The file is readable by all (mode 0644). Raises OSError.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from perception.frame import BoardSnapshot, Detections, Report
 from perception.lock import Lock
 from perception.reporting.bounded_file import BoundedFile
 from perception.reporting.claim import claim
+from perception.reporting.figures import rounded
 
 SCHEMA = 1
 
@@ -54,16 +54,8 @@ def _board(board: BoardSnapshot | None) -> str:
     """Every figure of a snapshot, rounded to what it can tell; the keys are the fields of BoardSnapshot."""
     if board is None:
         return "null"
-    figures = {field.name: _rounded(getattr(board, field.name)) for field in fields(board)}
+    figures = {field.name: rounded(getattr(board, field.name)) for field in fields(board)}
     return json.dumps(figures, separators=(",", ":"))
-
-
-def _rounded(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {name: _rounded(figure) for name, figure in value.items()}
-    if isinstance(value, float):
-        return round(value, 3) if math.isfinite(value) else None  # JSON has no word for the others
-    return value
 
 
 def _ms(value: float | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from perception.frame import BackendInfo, BoardSnapshot, Detections
+from perception.reporting.figures import rounded
 from perception.source_state import SourceState
 
 SCHEMA = 1
@@ -95,7 +96,7 @@ def state_message(now: Now) -> bytes:
             "source_state_s": None if now.source_for_s is None else round(now.source_for_s, 1),
             "source_fault": (state and state.fault) or None,
             "reconnects": state and state.reconnects,
-            "board": _finite(asdict(now.board)) if now.board else None,
+            "board": rounded(asdict(now.board)) if now.board else None,
             "messages_waiting": now.waiting,
             "messages_lost": now.lost,
         }
@@ -105,15 +106,6 @@ def state_message(now: Now) -> bytes:
 def _percentile(turns: Sequence[Turn], field: int, percent: float) -> float | None:
     values = [turn[field] for turn in turns]
     return round(float(np.percentile(values, percent)), 3) if values else None
-
-
-def _finite(value: Any) -> Any:
-    """Rounded to what a board can tell; JSON has no word for what is not finite."""
-    if isinstance(value, Mapping):
-        return {name: _finite(figure) for name, figure in value.items()}
-    if isinstance(value, float):
-        return round(value, 3) if np.isfinite(value) else None
-    return value
 
 
 def _moment(wall_s: float) -> str:

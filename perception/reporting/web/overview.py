@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from perception.frame import BackendInfo
+from perception.reporting.figures import rounded
 from perception.reporting.web.facts import Lines, Parts
 from perception.reporting.web.sink import WebSink
 from perception.reporting.web.tally import Second, Tally
@@ -97,9 +97,9 @@ class Overview:
             "history": _columns([second for second in tally.history if second.number > after]),
             "log": [_fields(line) for line in self._lines() if line.number > log],
         }
-        rounded = _rounded(known)
-        assert isinstance(rounded, dict)
-        return rounded
+        state = rounded(known)
+        assert isinstance(state, dict)
+        return state
 
     def _source(self, now: float) -> dict[str, Any] | None:
         if self.parts is None:
@@ -131,14 +131,3 @@ def _fields(noun: Any) -> dict[str, Any] | None:
 
 def _columns(history: Sequence[Second]) -> dict[str, list[Any]]:
     return {field.name: [getattr(second, field.name) for second in history] for field in dataclasses.fields(Second)}
-
-
-def _rounded(value: object) -> object:
-    """The value with figures to three places, and null for those that JSON has no word for."""
-    if isinstance(value, float):
-        return round(value, 3) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): _rounded(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(inner) for inner in value]
-    return value
