@@ -80,7 +80,7 @@ def start(clip: Clip, onnx: Onnx, weights: Weights = None, rounds: Rounds = 5, j
     rows: dict[str, dict[str, float]] = {}
     for name, command in commands.items():
         taken = [start_cost.measure(command) for _ in range(rounds)]
-        seconds, memory = sorted(first for first, _ in taken), max(peak for _, peak in taken)
+        seconds, memory = sorted(one.first_s for one in taken), max(one.resident for one in taken)
         rows[name] = {"median s": seconds[rounds // 2], "max s": seconds[-1], "peak MiB": round(memory, 1)}
     show(f"Start to first vehicle line, {rounds} starts", rows, [])
     save(json, {"start": rows})

@@ -24,6 +24,7 @@ from perception.stop import StopFlag
 if TYPE_CHECKING:
     from perception.reporting.mqtt.sink import MqttSink
     from perception.reporting.web.server import WebPage
+    from perception.reporting.window import WindowSink
 
 # The records are the larger part: a record is about three times as long as its line.
 RECORDS_SHARE = 0.75
@@ -70,7 +71,7 @@ class Sinks:
         self._snapshot: BoardSnapshot | None = None
         self._thermal = ThermalWatch()
         self._stop = stop
-        self._window = None
+        self._window: WindowSink | None = None
         self._mqtt: MqttSink | None = None
         self._web: WebPage | None = None
         self._log = log
@@ -80,6 +81,17 @@ class Sinks:
         demo = settings.source.uri.strip().lower().startswith("demo:")
         if settings.record.truth and not demo:
             raise SettingsError("--truth needs a source that knows the truth", "Use it with --source demo://drive.")
+        self._open_outputs(settings)
+        if demo:
+            self._sinks.insert(0, TruthSink(settings.record.truth))  # closed last, so that its line is the last
+        for sink in self._sinks:
+            if sink is not self._records:
+                self._stack.callback(sink.close)
+        self._stack.callback(self._close_records)
+        self._stack.callback(self._thermal.close)
+
+    def _open_outputs(self, settings: Settings) -> None:
+        """Window, recording, broker and page, as far as they are asked for."""
         if settings.run.show:
             from perception.reporting.window import WindowSink
 
@@ -97,13 +109,6 @@ class Sinks:
         if settings.web.bind:
             self._web = _open_page(settings.web, settings.web.bind)
             self._sinks.append(self._web)
-        if demo:
-            self._sinks.insert(0, TruthSink(settings.record.truth))  # closed last, so that its line is the last
-        for sink in self._sinks:
-            if sink is not self._records:
-                self._stack.callback(sink.close)
-        self._stack.callback(self._close_records)
-        self._stack.callback(self._thermal.close)
 
     def __enter__(self) -> Sinks:
         return self

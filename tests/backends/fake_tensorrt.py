@@ -6,6 +6,7 @@ None and an error on the logger, work without addresses or without a shape gives
 
 from __future__ import annotations
 
+import abc
 import enum
 import hashlib
 import json
@@ -65,7 +66,7 @@ class Severity(enum.Enum):
     VERBOSE = 4
 
 
-class ILogger:
+class ILogger(abc.ABC):
     """Crashes, as TensorRT does, where a subclass did not initialise it."""
 
     Severity = Severity
@@ -73,8 +74,9 @@ class ILogger:
     def __init__(self) -> None:
         self.is_initialised = True
 
+    @abc.abstractmethod
     def log(self, level: Any, message: str) -> None:
-        raise NotImplementedError("pure virtual")
+        """Takes one line."""
 
 
 class TensorIOMode(enum.Enum):

@@ -15,8 +15,8 @@ from perception.backends import kernels
 from perception.backends.kernels import KernelsUnavailable
 from perception.errors import BackendError
 from perception.frame import Frame
-from perception.workshop.benchmark import engine_commands, engine_cost, engine_start
-from perception.workshop.benchmark.engine_start import Start
+from perception.workshop.benchmark import engine_commands, engine_cost, engine_start, start_cost
+from perception.workshop.benchmark.start_cost import Start
 from tests.backends.emulated_gpu import BINARY, Device, LogicError
 from tests.backends.fake_tensorrt import write_engine
 from tests.tiny_model import NAMES
@@ -94,21 +94,21 @@ LOG = (
 
 
 def test_the_parts_of_a_start_are_those_of_its_log() -> None:
-    start = Start(datetime(2026, 1, 2, 3, 4, 5), 4.0, LOG, 0.0, 0.0)
+    start = Start(datetime(2026, 1, 2, 3, 4, 5), 4.0, LOG, 0.0)
     found = engine_start.parts(start)
     assert list(found.values()) == [1.5, 0.25, 2.0, 0.25]
     assert sum(found.values()) == start.first_s
     with pytest.raises(BackendError, match="no line with a time stamp and 'Serving with'"):
-        engine_start.parts(Start(start.begun, 4.0, LOG[:3], 0.0, 0.0))
+        engine_start.parts(Start(start.begun, 4.0, LOG[:3], 0.0))
 
 
 def test_a_context_alone_tells_what_cuda_took() -> None:
     lines = ("Vehicle detection: none, CUDA took 0.125\n",)
-    assert engine_start.cuda_seconds([Start(datetime(2026, 1, 2), 1.0, lines, 0.0, 0.0)]) == [0.125]
+    assert engine_start.cuda_seconds([Start(datetime(2026, 1, 2), 1.0, lines, 0.0)]) == [0.125]
 
 
 def test_a_process_that_fails_is_told_with_its_last_line() -> None:
     with pytest.raises(BackendError, match=r"ended with 3: out of luck"):
-        engine_start._start(["/bin/sh", "-c", "echo a line; echo out of luck; exit 3"])
+        start_cost.measure(["/bin/sh", "-c", "echo a line; echo out of luck; exit 3"])
     with pytest.raises(BackendError, match=r"ended with 0: it said nothing"):
-        engine_start._start(["/bin/true"])
+        start_cost.measure(["/bin/true"])

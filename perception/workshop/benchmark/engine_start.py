@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
 
 from perception.errors import BackendError
+from perception.workshop.benchmark import start_cost
+from perception.workshop.benchmark.start_cost import FRAME_LINE, Start
 
 # A context as the pilot makes it, and nothing else; then it holds still to be measured.
 CONTEXT_ALONE = """
@@ -29,8 +27,6 @@ time.sleep(1)
 context.pop()
 """
 FRAMES = 400
-LOOK_S = 0.05
-FRAME_LINE = "Vehicle detection:"
 MARKS = {
     "process start to first log line": "",
     "to Loading": "Loading vehicle detection model",
@@ -44,18 +40,17 @@ STAMP_LENGTH = len("2000-01-01 00:00:00.000")
 Rows = dict[str, dict[str, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """One start: seconds to the first line that tells of a frame, the lines up to it, and the peaks of memory in MiB.
+class Watch:
+    """Looks at a process while it starts: the peak of its anonymous memory in MiB; BackendError for torch in it."""
 
-    begun: wall clock. resident: all memory of the process; anonymous: what of it no file backs.
-    """
+    def __init__(self) -> None:
+        self.anonymous = 0.0
 
-    begun: datetime
-    first_s: float
-    lines: tuple[str, ...]
-    resident: float
-    anonymous: float
+    def __call__(self, pid: int) -> None:
+        """One look."""
+        self.anonymous = max(self.anonymous, _anonymous_mib(pid))
+        if _has_torch(pid):
+            raise BackendError("The pilot imported torch on its way to an engine")
 
 
 def measure(root: Path, engine: Path, clip: Path, names: Sequence[str], rounds: int) -> tuple[Rows, Rows]:
@@ -76,9 +71,16 @@ def measure(root: Path, engine: Path, clip: Path, names: Sequence[str], rounds: 
             )
         )
         pilot = [str(root / "pilot.py"), "--config", str(config), "--source", f"{clip.absolute()}?loop=1"]
-        ours = [_start([sys.executable, *pilot]) for _ in range(rounds)]
-        alone = [_start([sys.executable, "-c", CONTEXT_ALONE]) for _ in range(rounds)]
-    return _compared(_row(ours), _row(alone), cuda_seconds(alone)), _parts(ours)
+        ours, ours_anonymous = _starts([sys.executable, *pilot], rounds)
+        alone, alone_anonymous = _starts([sys.executable, "-c", CONTEXT_ALONE], rounds)
+    rows = _compared(_row(ours, ours_anonymous), _row(alone, alone_anonymous), cuda_seconds(alone))
+    return rows, _parts(ours)
+
+
+def _starts(command: Sequence[str], rounds: int) -> tuple[list[Start], float]:
+    """So many starts, and the highest peak of anonymous memory in MiB."""
+    watch = Watch()
+    return [start_cost.measure(command, watch) for _ in range(rounds)], watch.anonymous
 
 
 def _compared(ours: dict[str, float], alone: dict[str, float], cuda_s: Sequence[float]) -> Rows:
@@ -100,10 +102,10 @@ def _seconds(values: Sequence[float]) -> dict[str, float]:
     return {"median s": round(median(values), 3), "max s": round(max(values), 3)}
 
 
-def _row(starts: Sequence[Start]) -> dict[str, float]:
+def _row(starts: Sequence[Start], anonymous: float) -> dict[str, float]:
     return _seconds([start.first_s for start in starts]) | {
         "resident MiB": round(max(start.resident for start in starts), 1),
-        "of it anonymous MiB": round(max(start.anonymous for start in starts), 1),
+        "of it anonymous MiB": round(anonymous, 1),
     }
 
 
@@ -134,31 +136,6 @@ def parts(start: Start) -> dict[str, float]:
         found[name] = (at - before).total_seconds()
         before = at
     return found
-
-
-def _start(command: Sequence[str]) -> Start:
-    begun, started = datetime.now(), time.perf_counter()
-    first_s, lines, last, peak, looked = None, list[str](), "it said nothing", 0.0, 0.0
-    with subprocess.Popen(  # noqa: S603 - the commands above
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout
-        for line in process.stdout:
-            last = line
-            if first_s is None:
-                lines.append(line)
-                first_s = time.perf_counter() - started if FRAME_LINE in line else None
-            if time.perf_counter() - looked > LOOK_S:
-                looked = time.perf_counter()
-                peak = max(peak, _anonymous_mib(process.pid))
-                if _has_torch(process.pid):
-                    process.kill()
-                    raise BackendError("The pilot imported torch on its way to an engine")
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if first_s is None or process.returncode:
-        raise BackendError(f"{' '.join(command[:3])} ended with {process.returncode}: {last.strip()}")
-    return Start(begun, first_s, tuple(lines), usage.ru_maxrss / 1024, peak)
 
 
 def _anonymous_mib(pid: int) -> float:
