@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from perception.backends.sidecar import Calibration, Sidecar
+from perception.errors import BackendError
+
+T = TypeVar("T")
 
 ULTRALYTICS: dict[str, Any] = {
     "description": "Ultralytics YOLO11n model trained on coco.yaml",
@@ -63,3 +67,14 @@ def install(path: Path, data: bytes, **changes: Any) -> Path:
     path.write_bytes(data)
     sidecar(data, **changes).write(path.with_suffix(".json"))
     return path
+
+
+def taken_or_refused(read: Callable[[Path], T], path: Path, data: bytes) -> T | None:
+    """What `read` makes of a file of these bytes, None where it refuses it in a sentence; no other exception passes."""
+    path.write_bytes(data)
+    try:
+        return read(path)
+    except BackendError as fault:
+        said = str(fault)
+    assert said.isprintable()
+    return None

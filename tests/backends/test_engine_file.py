@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perception.backends import trusted_file
-from perception.backends.engine_file import MAX_HEADER_BYTES, EngineFile, open_engine
+from perception.backends.engine_file import MAX_HEADER_BYTES, open_engine
 from perception.errors import BackendError
-from tests.backends.engine_files import ULTRALYTICS, install, plan, sidecar, with_header
+from tests.backends.engine_files import ULTRALYTICS, install, plan, sidecar, taken_or_refused, with_header
 
 REBUILD = trusted_file.REBUILD
 within_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -309,28 +309,17 @@ def test_it_needs_the_standard_library_alone(engine: Path) -> None:
 # Anything at all
 
 
-def taken_or_refused(path: Path, data: bytes) -> EngineFile | None:
-    """What open_engine makes of the bytes; any exception but BackendError comes through."""
-    path.write_bytes(data)
-    try:
-        return open_engine(path)
-    except BackendError as fault:
-        said = str(fault)
-    assert said.isprintable()
-    return None
-
-
 @given(data=st.binary(max_size=300))
 @within_tmp_path
 def test_any_bytes_are_refused_in_a_sentence(tmp_path: Path, data: bytes) -> None:
-    file = taken_or_refused(tmp_path / "x.engine", data)
+    file = taken_or_refused(open_engine, tmp_path / "x.engine", data)
     assert file is None or data.startswith(b"ftrt")
 
 
 @given(data=st.binary(max_size=300))
 @within_tmp_path
 def test_any_plan_with_the_tag_is_taken_whole_or_refused_in_a_sentence(tmp_path: Path, data: bytes) -> None:
-    file = taken_or_refused(tmp_path / "x.engine", b"ftrt" + data)
+    file = taken_or_refused(open_engine, tmp_path / "x.engine", b"ftrt" + data)
     assert file is None or file.plan == b"ftrt" + data
 
 
@@ -344,7 +333,7 @@ json_values = st.recursive(
 @given(metadata=st.dictionaries(st.text(max_size=8), json_values, max_size=5))
 @within_tmp_path
 def test_any_header_in_json_is_taken(tmp_path: Path, metadata: dict[str, object]) -> None:
-    file = taken_or_refused(tmp_path / "x.engine", with_header(metadata, plan()))
+    file = taken_or_refused(open_engine, tmp_path / "x.engine", with_header(metadata, plan()))
     assert file is not None
     assert file.plan == plan()
     assert repr(dict(file.metadata)) == repr(metadata)
@@ -363,7 +352,7 @@ def test_a_mutated_engine_is_taken_or_refused_in_a_sentence(
     for place, new in changes:
         data[place : place + len(new)] = new
     data = data[: cut or None]
-    file = taken_or_refused(tmp_path / "x.engine", bytes(data))
+    file = taken_or_refused(open_engine, tmp_path / "x.engine", bytes(data))
     assert file is None or data.endswith(file.plan)
 
 
@@ -373,4 +362,4 @@ def test_no_single_bit_can_change_under_a_sidecar(tmp_path: Path, place: int, bi
     path = install(tmp_path / "x.engine", plan(200))
     data = bytearray(plan(200))
     data[place] ^= 1 << bit
-    assert taken_or_refused(path, bytes(data)) is None
+    assert taken_or_refused(open_engine, path, bytes(data)) is None

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perception.backends import trusted_file
-from perception.backends.sidecar import MAX_BYTES, Sidecar, read_sidecar, sidecar_path
+from perception.backends.sidecar import MAX_BYTES, read_sidecar, sidecar_path
 from perception.errors import BackendError
-from tests.backends.engine_files import sidecar
+from tests.backends.engine_files import sidecar, taken_or_refused
 from tests.small_disk import small_disk
 
 CURE = f"Rebuild the engine with it: {trusted_file.REBUILD}"
@@ -293,28 +293,17 @@ json_values = st.recursive(
 )
 
 
-def read_or_refused(path: Path, data: bytes) -> Sidecar | None:
-    """What read_sidecar makes of the bytes; any exception but BackendError comes through."""
-    path.write_bytes(data)
-    try:
-        return read_sidecar(path)
-    except BackendError as fault:
-        said = str(fault)
-    assert said.isprintable()
-    return None
-
-
 @given(data=st.binary(max_size=200))
 @within_tmp_path
 def test_any_bytes_are_refused_in_a_sentence(tmp_path: Path, data: bytes) -> None:
-    assert read_or_refused(tmp_path / "m.json", data) is None
+    assert taken_or_refused(read_sidecar, tmp_path / "m.json", data) is None
 
 
 @given(changes=st.dictionaries(st.sampled_from(sorted(values())), json_values, min_size=1, max_size=3))
 @within_tmp_path
 def test_any_value_is_taken_or_refused_in_a_sentence(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = tmp_path / "m.json"
-    found = read_or_refused(path, json.dumps({**values(), **changes}).encode())
+    found = taken_or_refused(read_sidecar, path, json.dumps({**values(), **changes}).encode())
     if found:  # then it is a sidecar like any other
         found.write(path)
         assert read_sidecar(path) == found
@@ -325,5 +314,5 @@ def test_any_value_is_taken_or_refused_in_a_sentence(tmp_path: Path, changes: di
 def test_a_mutated_sidecar_is_taken_or_refused_in_a_sentence(tmp_path: Path, place: int, new: bytes) -> None:
     data = bytearray(sidecar().to_json().encode())
     data[place : place + len(new)] = new
-    found = read_or_refused(tmp_path / "m.json", bytes(data))
+    found = taken_or_refused(read_sidecar, tmp_path / "m.json", bytes(data))
     assert found is None or found.schema == 1
