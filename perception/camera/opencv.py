@@ -180,7 +180,7 @@ def open_rtsp(uri: SourceUri, settings: SourceSettings) -> Camera:
     # and which takes two seconds of a camera that gives ten a second.
     os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|fpsprobesize;0")
     # One decoder thread: frame threads would hold back as many pictures as there are threads, unseen by any stamp.
-    parameters = _known({**_timeouts(settings), "CAP_PROP_N_THREADS": 1})
+    parameters = known({**_timeouts(settings), "CAP_PROP_N_THREADS": 1})
     capture = open_capture(uri.target, cv2.CAP_FFMPEG, parameters)
     if capture is None:
         raise SourceError(
@@ -211,7 +211,7 @@ def _timeouts(settings: SourceSettings) -> dict[str, int]:
     }
 
 
-def _known(parameters: dict[str, int]) -> list[int]:
+def known(parameters: dict[str, int]) -> list[int]:
     """Names and values in a row, as VideoCapture takes them, less those that this OpenCV lacks and would refuse."""
     return [part for name, value in parameters.items() if hasattr(cv2, name) for part in (getattr(cv2, name), value)]
 
@@ -219,7 +219,7 @@ def _known(parameters: dict[str, int]) -> list[int]:
 @functools.cache
 def _pipelines_take_timeouts() -> bool:
     """Whether GStreamer's side knows the time limits: OpenCV 4.6 has their names, and refuses to open with them."""
-    trial = open_capture("videotestsrc num-buffers=1 ! appsink", cv2.CAP_GSTREAMER, _known(_timeouts(SourceSettings())))
+    trial = open_capture("videotestsrc num-buffers=1 ! appsink", cv2.CAP_GSTREAMER, known(_timeouts(SourceSettings())))
     if trial is not None:
         trial.release()
     return trial is not None
@@ -236,7 +236,7 @@ def open_pipeline(uri: SourceUri, pipeline: str, settings: SourceSettings, lock:
     """A GStreamer pipeline that ends in an appsink. lock: of its camera, taken."""
     _require_gstreamer(uri)
     capture = open_capture(
-        pipeline, cv2.CAP_GSTREAMER, _known(_timeouts(settings)) if _pipelines_take_timeouts() else ()
+        pipeline, cv2.CAP_GSTREAMER, known(_timeouts(settings)) if _pipelines_take_timeouts() else ()
     )
     if capture is None:
         raise SourceError(

@@ -10,7 +10,7 @@ import cv2
 from loguru import logger
 
 from perception.camera.capture import Borrower, Picture
-from perception.camera.opencv import open_capture, rate_of, summary_of
+from perception.camera.opencv import known, open_capture, rate_of, summary_of
 from perception.camera.pace import Pace
 from perception.camera.uri import SourceUri
 from perception.errors import EndOfStream, SourceError
@@ -18,6 +18,8 @@ from perception.errors import EndOfStream, SourceError
 # A sound file may promise a few frames more than it holds (edit lists, variable rate); a cut one misses many.
 TRUNCATED_FRAMES = 5
 TRUNCATED_SHARE = 0.05
+MOST_DECODER_THREADS = 4
+"""FFmpeg would take one for each core, and each holds pictures: tens of MiB on a large machine."""
 
 
 class VideoFile(Borrower):
@@ -46,7 +48,8 @@ class VideoFile(Borrower):
         if not os.access(path, os.R_OK):
             raise SourceError(f"The file {path} cannot be read by this user", f"Allow it: chmod a+r {path}")
         name = str(path.absolute())  # FFmpeg takes what stands before a colon in a bare name for a protocol
-        capture = open_capture(name, cv2.CAP_FFMPEG) or open_capture(name, cv2.CAP_GSTREAMER)
+        threads = known({"CAP_PROP_N_THREADS": min(len(os.sched_getaffinity(0)), MOST_DECODER_THREADS)})
+        capture = open_capture(name, cv2.CAP_FFMPEG, threads) or open_capture(name, cv2.CAP_GSTREAMER)
         if capture is None:
             raise SourceError(
                 f"{path} is not a video that can be read: it is empty, cut off, or of another kind",
