@@ -199,7 +199,7 @@ def _open_engine(settings: Settings, files: ModelFiles) -> Backend:
         allowed = "fp16" if settings.fp16 else "fp32"
         raise PassedOver(
             f"{files.engine} is {precision}, which is switched off ({precision}: false); "
-            f"this builds one of {allowed}: {REBUILD if allowed == 'fp16' else REBUILD.replace('--fp16 ', '')}"
+            f"this builds one of {allowed}: {REBUILD} --precision {allowed}"
         )
     if precision == "unknown":
         logger.warning(f"{files.engine} does not say its precision: int8 and fp16 of the settings cannot be checked")

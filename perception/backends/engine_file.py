@@ -21,7 +21,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from perception.backends.sidecar import Sidecar, read_sidecar, shown, sidecar_path
+from perception.backends.described import read_described
+from perception.backends.sidecar import Sidecar, shown, sidecar_path
 from perception.backends.trusted_file import REBUILD, check_trusted, open_plain, reason_of
 from perception.errors import BackendError
 
@@ -53,11 +54,11 @@ class EngineFile:
     warnings: tuple[str, ...]
 
 
-def open_engine(path: Path) -> EngineFile:
+def open_engine(path: Path, described_by: Path | None = None) -> EngineFile:
     """The engine at `path`, read once: what is checked here is what will be deserialized.
 
-    Checked in this order: its kind, its length, who may write it, its sha256 against its sidecar. Raises BackendError
-    with the cure for each misfit.
+    described_by: its sidecar, where that does not lie beside it. Checked in this order: its kind, its length, who may
+    write it, its sha256 against its sidecar. Raises BackendError with the cure for each misfit.
     """
     try:
         with open_plain(path) as file:
@@ -72,7 +73,7 @@ def open_engine(path: Path) -> EngineFile:
         raise BackendError(f"{path} cannot be read: {reason_of(error)}", "Check the disk, and copy it again.") from None
     except MemoryError:
         raise BackendError(f"{path} does not fit into memory", "Check that it is the file you mean.") from None
-    sidecar = _fitting_sidecar(path, data)
+    sidecar = _fitting_sidecar(path, described_by or sidecar_path(path), data)
     return EngineFile(path, MappingProxyType(metadata), plan, version, sidecar, warnings)
 
 
@@ -151,20 +152,23 @@ def _version(start: bytes) -> str | None:
     return f"{major}.{minor}.{patch}" if 8 <= major < 64 else None  # the tag came with TensorRT 8
 
 
-def _fitting_sidecar(path: Path, data: bytes) -> Sidecar | None:
-    """The sidecar of the engine, None where there is none. Raises BackendError where it speaks of another file."""
-    place = sidecar_path(path)
-    sidecar = read_sidecar(place)
-    if sidecar is None:
+def _fitting_sidecar(path: Path, place: Path, data: bytes) -> Sidecar | None:
+    """What the file at `place` tells of the engine, None where there is no such file or it knows nothing more.
+
+    Raises BackendError where it speaks of other engines.
+    """
+    described = read_described(place)
+    if not described:
         return None
     sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 != sidecar.engine_sha256:
-        raise BackendError(
-            f"{path} is not the file that its sidecar {place} was written for: its sha256 begins {sha256[:12]}, "
-            f"there it begins {sidecar.engine_sha256[:12]}",
-            f"If you replaced it yourself, delete {place}; if not, do not run it. {_REBUILD}",
-        )
-    return sidecar
+    for engine in described:
+        if engine.engine_sha256 == sha256:
+            return engine.sidecar
+    raise BackendError(
+        f"{path} is not the file that its sidecar {place} was written for: its sha256 begins {sha256[:12]}, "
+        f"there it begins {described[0].engine_sha256[:12]}",
+        f"If you replaced it yourself, delete {place}; if not, do not run it. {_REBUILD}",
+    )
 
 
 def _truncated(path: Path, size: int, needed: int) -> BackendError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from perception.backends.trusted_file import REBUILD, open_plain, reason_of, write_whole
 from perception.errors import BackendError
@@ -20,6 +20,7 @@ SCHEMA = 1
 PRECISIONS = ("fp32", "fp16", "int8")
 # A sidecar takes some kilobytes; anything far larger was named by mistake.
 MAX_BYTES = 1 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,17 @@ class Sidecar:
 
     def to_json(self) -> str:
         """The text of the file. Raises ValueError for a number that JSON does not have (NaN, infinity)."""
+        return json.dumps(self.to_values(), indent=2, allow_nan=False) + "\n"
+
+    def to_values(self) -> dict[str, Any]:
+        """What the file holds, as the JSON module takes it."""
         values: dict[str, Any] = {"schema": self.schema}
         for field in fields(self):
             value = getattr(self, field.name)
             values[field.name] = dict(value) if isinstance(value, Mapping) else value
         if self.calibration is not None:
             values["calibration"] = {field.name: getattr(self.calibration, field.name) for field in fields(Calibration)}
-        return json.dumps(values, indent=2, allow_nan=False) + "\n"
+        return values
 
     def write(self, path: Path) -> None:
         """Writes the file whole or not at all, readable by all (mode 0644). Raises BackendError where it cannot."""
@@ -99,6 +104,14 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
     Raises BackendError, naming the key, for one that cannot be used.
     """
+    return read_as(path, from_values)
+
+
+def read_as(path: Path, make: Callable[[dict[str, Any]], T]) -> T | None:
+    """What `make` gives for the JSON object in the file at `path`; None where there is no file.
+
+    Raises BackendError where there is no such object, or where `make` raises ValueError: then with its words.
+    """
     try:
         with open_plain(path) as file:
             data = file.read(MAX_BYTES + 1)
@@ -109,7 +122,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
     if len(data) > MAX_BYTES:
         raise _unusable(path, f"is larger than {MAX_BYTES} bytes and no sidecar of an engine")
     try:
-        return _from_json(data)
+        return make(_object_of(data))
     except RecursionError:
         raise _unusable(path, "is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -130,10 +143,15 @@ def _unusable(path: Path, what: str) -> BackendError:
     return BackendError(f"The sidecar {path} {what}", f"Rebuild the engine with it: {REBUILD}")
 
 
-def _from_json(data: bytes) -> Sidecar:
+def _object_of(data: bytes) -> dict[str, Any]:
     values = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_number, parse_float=_finite)
     if not isinstance(values, dict):
         raise ValueError("it does not hold an object")
+    return values
+
+
+def from_values(values: dict[str, Any]) -> Sidecar:
+    """The sidecar that a JSON object tells. Raises ValueError, naming the key, for one that cannot be."""
     if values.get("schema") != SCHEMA or isinstance(values["schema"], bool):
         raise ValueError(f"it is of schema {shown(values.get('schema'))}, and this version knows {SCHEMA}")
     values = _known(values, Sidecar, "")

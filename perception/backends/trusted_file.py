@@ -14,9 +14,8 @@ from typing import BinaryIO
 
 from perception.errors import BackendError
 
-TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
-"""Where JetPack installs it; elsewhere it comes with TensorRT's own archive."""
-REBUILD = f"{TRTEXEC} --fp16 --onnx=MODEL.onnx --saveEngine=engines/MODEL.engine"
+REBUILD = "python3 scripts/export_int8_engine.py --model MODEL"
+"""The command that builds an engine and installs it with its sidecar; `--precision` follows where it matters."""
 
 
 def open_plain(path: Path) -> BinaryIO:
@@ -169,8 +168,13 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Forces a file, or the names in a folder, to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

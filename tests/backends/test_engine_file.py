@@ -293,7 +293,7 @@ def test_it_needs_the_standard_library_alone(engine: Path) -> None:
     for name in ("__init__.py", "errors.py", "backends/__init__.py", "backends/trusted_file.py"):
         (engine.parent / "perception" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / "perception" / name, engine.parent / "perception" / name)
-    for name in ("engine_file.py", "sidecar.py", "identity.py"):
+    for name in ("engine_file.py", "described.py", "sidecar.py", "identity.py"):
         shutil.copy(root / "perception/backends" / name, engine.parent / "perception/backends" / name)
     script = (
         "import sys, pathlib\n"

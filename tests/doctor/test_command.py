@@ -56,7 +56,8 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] not in sys.s
     )
 
     allowed = {"perception"} | {f"perception.{name}" for name in ("errors", "heat", "backends", "board", "board.sysfs")}
-    allowed |= {f"perception.backends.{name}" for name in ("engine_file", "sidecar", "identity", "trusted_file")}
+    files = ("engine_file", "described", "sidecar", "identity", "trusted_file")
+    allowed |= {f"perception.backends.{name}" for name in files}
     loaded = {name for name in ast.literal_eval(done.stdout) if not name.startswith("perception.doctor")}
     assert loaded - {"__main__"} == allowed
 

@@ -1,0 +1,1 @@
+"""From weights to an engine in service: plan, stages, gate, installation."""
