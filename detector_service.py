@@ -16,7 +16,7 @@ from loguru import logger
 
 from perception.adapter import PickClasses, SessionBackend
 from perception.backends.engine_file import open_engine
-from perception.backends.identity import precision_of
+from perception.backends.identity import ForeignEngineError, precision_of
 from perception.backends.session import Session
 from perception.backends.trusted_file import REBUILD
 from perception.classes import vehicle_ids
@@ -139,15 +139,17 @@ class PassedOver(Exception):
     """One step of the selection cannot serve; its text is the reason."""
 
 
-def open_service(settings: Settings) -> DetectorService:
+def open_service(settings: Settings, alive: Callable[[str], None] = lambda _: None) -> DetectorService:
     """The service on the first backend of the selection that can serve.
 
-    Logs a line for every step that is passed over and, last, the choice. Raises BackendError where no allowed backend
-    is left, SettingsError where `classes` does not fit the model.
+    alive: told each second, in words, what it waits for, where that takes minutes. Logs a line for every step that is
+    passed over and, last, the choice. Raises BackendError where no allowed backend is left, SettingsError where
+    `classes` does not fit the model.
     """
     files = find_model(settings.model.weights, ROOT, settings.engine_dir)
-    reasons = []
-    for step, open_backend in _steps(settings, files):
+    reasons: list[str] = []
+    faults: list[BackendError] = []
+    for step, open_backend in _steps(settings, files, faults, alive):
         try:
             backend = open_backend()
         except PassedOver as absent:
@@ -160,6 +162,7 @@ def open_service(settings: Settings) -> DetectorService:
                 raise
             logger.warning(f"{step} passed over: {fault}")
             reasons.append(f"{step}: {fault.what}")
+            faults.append(fault)
         else:
             with ExitStack() as opened:
                 opened.push(backend)  # closed where a stop comes before the service has it
@@ -177,11 +180,19 @@ def _log_choice(info: BackendInfo, step: str, reasons: Sequence[str]) -> None:
     logger.info(f"Serving with {step}: {info.name} {info.precision}, input {size} ({because})")
 
 
-def _steps(settings: Settings, files: ModelFiles) -> Iterator[tuple[str, Callable[[], Backend]]]:
-    """The order of preference: each step with its name and what opens it, or raises PassedOver."""
+def _steps(
+    settings: Settings, files: ModelFiles, faults: Sequence[BackendError], alive: Callable[[str], None]
+) -> Iterator[tuple[str, Callable[[], Backend]]]:
+    """The order of preference: each step with its name and what opens it, or raises PassedOver.
+
+    faults: those of the steps so far.
+    """
     yield "TensorRT", lambda: _open_engine(settings, files)
     if settings.engine.require:
         return
+    if settings.engine.when_missing == "export":
+        foreign = any(isinstance(fault, ForeignEngineError) for fault in faults)
+        yield "TensorRT after an export", lambda: _export_engine(settings, files, foreign, alive)
     yield "PyTorch on CUDA", lambda: _open_pytorch(settings, files.pt, "cuda:0")
     for path in files.weights:
         if path == files.onnx:
@@ -210,6 +221,27 @@ def _open_engine(settings: Settings, files: ModelFiles) -> Backend:
     _log_loading(files.engine)
     picker, model, device = _class_picker(settings), settings.model, settings.engine.device
     return open_engine_backend(engine, picker, model.names, model.imgsz, settings.engine_dir, device)
+
+
+def _export_engine(settings: Settings, files: ModelFiles, foreign: bool, alive: Callable[[str], None]) -> Backend:
+    """Builds an FP16 engine where there is none, or one that is `foreign` to this machine, and opens it."""
+    if files.engine is not None and not foreign:
+        raise PassedOver(f"{files.engine} is there, and is not replaced without being asked to")
+    if not files.weights:
+        raise PassedOver("there are no weights to export")
+    if not settings.fp16:
+        raise PassedOver("fp16 is switched off, and nothing else is built at a start")
+    if importlib.util.find_spec("tensorrt") is None:
+        raise PassedOver("tensorrt is not installed")
+    if not _has_cuda_driver():
+        raise PassedOver("this machine has no CUDA driver")
+    from perception.workshop.export.at_start import Order, export_at_start
+    from perception.workshop.export.place import Place
+
+    logger.info("Exporting model to TensorRT...")
+    place = Place(settings.engine_dir, files.stem)
+    export_at_start(Order(files.weights[0], place, settings.model.imgsz, settings.engine.device), alive)
+    return _open_engine(settings, find_model(settings.model.weights, ROOT, settings.engine_dir))
 
 
 def _open_pytorch(settings: Settings, path: Path | None, device: str) -> Backend:

@@ -49,7 +49,7 @@ def run(live: LiveSettings, stop: StopFlag, log: TextLog) -> int:
         heart = stack.enter_context(Heartbeat(os.environ))
         board = stack.enter_context(Board())
         sinks = stack.enter_context(Sinks(settings, stop, log, board.newest))
-        service = stack.enter_context(stop.at_once(open_service, settings))
+        service = stack.enter_context(stop.at_once(lambda wanted: open_service(wanted, heart.extend), settings))
         source = stack.enter_context(Feed(settings.source, lambda wanted: open_source(wanted, service.lend)))
         meter = Meter(service.info, time.monotonic, settings.log.warmup_frames, settings.log.summary_s)
         sinks.at_end(meter.run)

@@ -71,6 +71,15 @@ def _check_model(settings: Settings) -> str:
 
 
 def _check_backend(settings: Settings, open_service: Callable[[Settings], Service]) -> str:
+    if settings.engine.when_missing == "export":  # minutes and memory: more than a check may take
+        engine = settings.engine.model_copy(update={"when_missing": "fallback"})
+        try:
+            found = _check_backend(settings.model_copy(update={"engine": engine}), open_service)
+        except PilotError as fault:
+            raise type(fault)(
+                fault.what, f"{fault.cure} A run would try an export before, which check does not."
+            ) from None
+        return found if found.startswith("tensorrt") else f"{found}; a run would try an export before"
     with open_service(settings) as service:
         info = service.info
         return f"{info.name} {info.precision}, input {info.input_hw[1]}x{info.input_hw[0]}"

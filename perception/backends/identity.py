@@ -23,6 +23,10 @@ INPUT_DTYPES = ("float32", "float16")
 QUANTIZE = {8: "int8", 16: "fp16", 32: "fp32", None: "fp32"}
 
 
+class ForeignEngineError(BackendError):
+    """An engine of another TensorRT or another GPU: on this machine it is as good as none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What an engine is to run on. tensorrt_version: of the library that is loaded (getInferLibVersion), which the
@@ -79,7 +83,7 @@ def _check_tensorrt(engine: EngineFile, built_by: str, machine: Machine) -> None
         if _runs_later(built, here):
             return
         said += ", and a version-compatible engine does not reach that far"
-    raise BackendError(said, f"Rebuild it: {REBUILD}")
+    raise ForeignEngineError(said, f"Rebuild it: {REBUILD}")
 
 
 def _runs_later(built: Version, here: Version) -> bool:
@@ -109,7 +113,7 @@ def _check_gpu(engine: EngineFile, sidecar: Sidecar, machine: Machine) -> None:
         return
     if level == "ampere_plus" and min(capabilities) >= (8, 0):
         return
-    raise BackendError(
+    raise ForeignEngineError(
         f"{engine.path} was built for the GPU {sidecar.gpu_name} (compute capability {sidecar.compute_capability}), "
         f"this device has {machine.gpu_name} ({machine.compute_capability})",
         f"Rebuild it: {REBUILD}",

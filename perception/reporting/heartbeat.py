@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from loguru import logger
 
 BEAT_S = 1.0
+EXTENSION_S = 60.0
+"""How much longer than now the start may take, told anew with every status."""
 STATUS_S = 10.0
 SEND_S = 0.1
 """As long a message may wait for a service manager that does not take it; then it is lost, and the pilot goes on."""
@@ -33,6 +35,7 @@ class Heartbeat:
         self._beats_at = clock() if self._socket else float("inf")
         self._status: object = None
         self._status_at = 0.0
+        self._extends = False
         self._unheard = False
 
     def __enter__(self) -> Heartbeat:
@@ -65,6 +68,13 @@ class Heartbeat:
     def ready(self) -> None:
         """READY=1: the start, or the reading of new settings, is over."""
         self._send("READY=1")
+
+    def extend(self, text: str) -> None:
+        """The start takes its time: EXTEND_TIMEOUT_USEC with STATUS=text, at most every 10 s."""
+        now = self._clock()
+        if now - self._status_at >= STATUS_S or not self._extends:
+            self._extends, self._status, self._status_at = True, text, now
+            self._send(f"EXTEND_TIMEOUT_USEC={EXTENSION_S * 1e6:.0f}\nSTATUS={_one_line(text)}")
 
     def reloading(self) -> None:
         """RELOADING=1: new settings are read from here on until `ready`."""

@@ -46,7 +46,7 @@ def test_either_engine_gets_its_own_sidecar_and_no_third_one_any(path: Path) -> 
         told = open_engine(engine).sidecar
         assert told and told.gpu_name == name
     engine.write_bytes(plan(400))
-    with pytest.raises(BackendError, match="is not the file that its sidecar .* was written for"):
+    with pytest.raises(BackendError, match=r"is not the file that its sidecar .* was written for"):
         open_engine(engine)
 
 

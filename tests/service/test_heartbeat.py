@@ -57,6 +57,19 @@ def test_what_is_said_is_what_sd_notify_describes(tmp_path: Path, heard: Callabl
     assert before <= int(stamp) <= time.monotonic_ns() // 1000
 
 
+def test_a_long_start_is_extended_at_once_and_then_every_ten_seconds(
+    tmp_path: Path, heard: Callable[[], list[str]]
+) -> None:
+    clock = FakeClock()
+    with heart(tmp_path, clock) as speaking:
+        heard()
+        for second in range(25):
+            speaking.extend(f"exporting an\nengine ({second} s)")
+            clock.now += 1
+        said = heard()
+    assert said == [f"EXTEND_TIMEOUT_USEC=60000000\nSTATUS=exporting an engine ({at} s)" for at in (0, 10, 20)]
+
+
 def test_beats_are_at_least_a_second_apart(tmp_path: Path, heard: Callable[[], list[str]]) -> None:
     clock = FakeClock()
     with heart(tmp_path, clock, **WATCHED) as speaking:

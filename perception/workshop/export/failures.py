@@ -1,0 +1,110 @@
+"""What is known of an export at start-up that failed, so that a service that starts again does not repeat it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from perception.backends.trusted_file import open_plain, reason_of, write_whole
+from perception.errors import BackendError
+from perception.workshop.export.place import Place
+
+SCHEMA = 1
+MEMORY = 6
+"""The exit code of an export that had no memory: one that the next boot may cure."""
+BEGUN = "it was begun, and did not come to an end"
+MOST_BEGUN = 3
+"""So often an export may be begun that neither ended nor failed, one a boot: somebody may have pulled the plug."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def inputs_of(model: Path, imgsz: int) -> dict[str, Any]:
+    """What an export at start-up is made from: where these are the same, so will be its end. Raises OSError."""
+    with model.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return {"model_sha256": digest.hexdigest(), "imgsz": imgsz, "precision": "fp16", "tensorrt": _tensorrt_version()}
+
+
+class Memory:
+    """engines/<stem>.failed.json. An attempt is noted before it begins, lest one that kills the pilot be repeated."""
+
+    def __init__(self, place: Place, inputs: Mapping[str, Any]) -> None:
+        """inputs: see `inputs_of`."""
+        self.path = place.folder / f"{place.stem}.failed.json"
+        self._inputs = dict(inputs)
+
+    def failed_before(self) -> str:
+        """What became of an earlier attempt with the same inputs, in words; empty where another may be made.
+
+        One that had no memory may be made again after a boot. A file that cannot be read is no obstacle.
+        """
+        known = self._known()
+        if not known:
+            return ""
+        another_boot = known.get("boot_id") != _boot_id()
+        if another_boot and (known.get("exit_code") == MEMORY or 0 < _begun(known) < MOST_BEGUN):
+            return ""
+        return f"an export of the same model failed ({known.get('created_at')}): {known.get('what')}"
+
+    def begin(self) -> None:
+        """Remembers that an attempt begins. Raises BackendError where that cannot be written."""
+        self._write(BEGUN, None, _begun(self._known()) + 1)
+
+    def note(self, what: str, exit_code: int | None) -> None:
+        """Remembers how an attempt failed. Raises BackendError where that cannot be written."""
+        self._write(what, exit_code, 0)
+
+    def _known(self) -> dict[str, Any]:
+        """What was written of these inputs; empty where nothing was, or cannot be read."""
+        try:
+            with open_plain(self.path) as file:
+                known = json.loads(file.read(1 << 16))
+        except (OSError, ValueError, RecursionError, BackendError):
+            return {}
+        fits = isinstance(known, dict) and known.get("schema") == SCHEMA and known.get("inputs") == self._inputs
+        return known if fits else {}
+
+    def _write(self, what: str, exit_code: int | None, begun: int) -> None:
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        values = {"schema": SCHEMA, "created_at": now, "boot_id": _boot_id(), "inputs": self._inputs}
+        values |= {"exit_code": exit_code, "begun": begun, "what": what}
+        try:
+            write_whole(self.path, (json.dumps(values, indent=2) + "\n").encode())
+        except OSError as error:
+            raise BackendError(
+                f"{self.path} cannot be written: {reason_of(error)}", "Without it a failed export would be repeated."
+            ) from None
+
+    def forget(self) -> None:
+        """Nothing failed."""
+        with suppress(OSError):  # it tells of other inputs then, or of an export that a person made since
+            self.path.unlink(missing_ok=True)
+
+
+def _tensorrt_version() -> str:
+    """As its package says, without loading it."""
+    for name in ("tensorrt", "tensorrt_cu12", "tensorrt_cu13"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""
+
+
+def _begun(known: Mapping[str, Any]) -> int:
+    """How many attempts in a row neither ended nor failed."""
+    count = known.get("begun")
+    return count if type(count) is int else 0
+
+
+def _boot_id() -> str:
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
