@@ -56,5 +56,23 @@ class BusyError(PilotError):
     exit_code = 3
 
 
+class ExportMemoryError(PilotError):
+    """An export for which this device has not enough memory, before it begins or in the middle of it."""
+
+    exit_code = 6
+
+
+class AccuracyError(PilotError):
+    """A new engine that finds less than the model it was built from: it is not put into service."""
+
+    exit_code = 7
+
+
+class BuildError(PilotError):
+    """An engine that could not be built."""
+
+    exit_code = 8
+
+
 class EndOfStream(Exception):
     """A finite source has delivered its last frame. Not a fault."""
