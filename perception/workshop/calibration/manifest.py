@@ -80,8 +80,8 @@ def _read_folder(folder: Path) -> CalibrationSet:
 
 
 def _read_yaml(data: Path) -> CalibrationSet:
-    values = _mapping(data)
-    root = _root_of(data, values)
+    values = read_data_set(data)
+    root = root_of(data, values)
     if named := values.get("manifest"):
         path = root / _text(data, "manifest", named)
         if not path.exists():
@@ -91,11 +91,11 @@ def _read_yaml(data: Path) -> CalibrationSet:
     if split is None:
         raise SettingsError(f"{data} names no images", "Write `train: FOLDER`, as ultralytics' data sets have it.")
     places = values[split] if isinstance(values[split], list) else [values[split]]
-    images = [image for place in places for image in _images_of(data, root / _text(data, split, place))]
+    images = [image for place in places for image in images_at(data, root / _text(data, split, place))]
     return _undescribed(root, sorted(set(images)))
 
 
-def _mapping(data: Path) -> Mapping[str, Any]:
+def read_data_set(data: Path) -> Mapping[str, Any]:
     """The keys of a data set. Not as settings are read: here class numbers are keys, too."""
     try:
         values = yaml.safe_load(data.read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def _mapping(data: Path) -> Mapping[str, Any]:
     return values
 
 
-def _root_of(data: Path, values: Mapping[str, Any]) -> Path:
+def root_of(data: Path, values: Mapping[str, Any]) -> Path:
     """What the paths of a data set start from: its `path`, itself from the file's folder or from here."""
     beside = data.parent
     if not values.get("path"):
@@ -124,7 +124,7 @@ def _text(data: Path, key: str, value: object) -> str:
     return value
 
 
-def _images_of(data: Path, place: Path) -> list[Path]:
+def images_at(data: Path, place: Path) -> list[Path]:
     """The images of one entry of a data set: a folder, an image, or a .txt with a path on each line."""
     if place.is_dir():
         return images_in(place)
