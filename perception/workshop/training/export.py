@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from perception.config import ModelSettings
-from perception.workshop.benchmark.predict import load
+from perception.workshop.onnx import onnx_from_weights
 from perception.workshop.training.train import ARCHITECTURE
 
-OPSET = 17
 DEFAULT_CONFIDENCE = ModelSettings().conf
 # All that a reader of the file may want to know of the training; paths and machines are none of it.
 _KEPT_ARGUMENTS = (
@@ -34,7 +31,7 @@ def export(checkpoint: Path, folder: Path, stem: str, sure_from: float, about: M
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{stem}.pt"
     settings = strip(checkpoint, weights, sure_from)
-    onnx_from_weights(weights, folder / f"{stem}.onnx")
+    _write_onnx(weights, folder / f"{stem}.onnx")
     files = {name: _sha256(folder / name) for name in (f"{stem}.pt", f"{stem}.onnx")}
     reads_as = {"confidence": sure_from, "reads_as": DEFAULT_CONFIDENCE}
     note = {"schema": 1, "architecture": ARCHITECTURE, "sha256": files, "settings": settings, "calibration": reads_as}
@@ -84,24 +81,15 @@ def shift_confidence(model: Any, sure_from: float) -> None:
         branch[-1].bias.data += logit(DEFAULT_CONFIDENCE) - logit(sure_from)
 
 
-def onnx_from_weights(weights: Path, target: Path) -> None:
-    """Exports a .pt through ultralytics, whose metadata carries the class names."""
+def _write_onnx(weights: Path, target: Path) -> None:
+    """Exports a .pt; its metadata carries the class names, and says what it is."""
     import onnx
 
-    with tempfile.TemporaryDirectory() as folder:
-        # The exporter writes beside the weights, and a name without a path is all that it then knows.
-        copy = shutil.copyfile(weights, Path(folder) / weights.name)
-        made = load(str(copy)).export(format="onnx", opset=OPSET, imgsz=640, dynamic=False, simplify=False)
-        model = onnx.load(made)
-    model.ir_version = min(model.ir_version, 8)
+    model = onnx_from_weights(weights, 640)
     described = {
         "description": "YOLO11n architecture, trained from random weights for five classes of vehicles",
         "author": "vehicle-pilot",
     }
     for entry in model.metadata_props:
         entry.value = described.get(entry.key, entry.value)
-    for node in model.graph.node:
-        node.ClearField("doc_string")
-        del node.metadata_props[:]
-    onnx.checker.check_model(model)
     onnx.save(model, target)

@@ -1,0 +1,87 @@
+"""What an export is asked for, as it was typed, and the checks that need nothing but the words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from perception.config import ROOT
+from perception.errors import SettingsError
+from perception.workshop.export.place import Place
+
+PRECISIONS = ("int8", "fp16", "fp32")
+METHODS = ("auto", "calibrator", "qdq")
+CALIBRATORS = ("entropy", "minmax")
+DATA = ROOT / "config" / "calibration.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The flags of scripts/export_int8_engine.py. Raises SettingsError for a word that cannot be.
+
+    data: the calibration set, None for the one of config/. batch: the engine's. output: a folder, or the engine's own
+    path. workspace_gib: scratch memory of a layer. max_drop: points of accuracy that may be lost. labels: images with
+    labels to judge on. reference: the float model that a quantised ONNX was made from.
+    """
+
+    model: str = "yolo11n.pt"
+    data: Path | None = None
+    workspace_gib: float = 2.0
+    batch: int = 1
+    calibration_batch: int = 1
+    imgsz: int = 640
+    device: str = "cuda:0"
+    precision: str = "int8"
+    method: str = "auto"
+    calibrator: str = "entropy"
+    cache: Path | None = None
+    recalibrate: bool = False
+    output: Path = ROOT / "engines"
+    optimization_level: int | None = None
+    timing_cache: Path | None = None
+    max_drop: float = 1.0
+    labels: Path | None = None
+    reference: Path | None = None
+    tactic_sources: str = "default"
+    dry_run: bool = False
+    force: bool = False
+    only_onnx: bool = False
+
+    def __post_init__(self) -> None:
+        for flag, value, allowed in (
+            ("--precision", self.precision, PRECISIONS),
+            ("--method", self.method, METHODS),
+            ("--calibrator", self.calibrator, CALIBRATORS),
+            ("--tactic-sources", self.tactic_sources, ("default", "none")),
+        ):
+            if value not in allowed:
+                raise SettingsError(f"{flag} is {value!r}", f"It is one of {', '.join(allowed)}.")
+        if self.imgsz % 32:
+            raise SettingsError(f"--imgsz is {self.imgsz}", "It is a multiple of 32, as the network halves it 5 times.")
+        self.gpu  # noqa: B018 - a word that cannot be is told at once
+
+    @property
+    def gpu(self) -> int:
+        """The number of the GPU, as CUDA counts. Raises SettingsError for what is none."""
+        match = re.fullmatch(r"(?:cuda|cuda:(\d{1,3})|(\d{1,3}))", self.device)
+        if not match:
+            cure = "TensorRT builds on a GPU alone: cuda:0." if self.device == "cpu" else "Name a GPU, such as cuda:0."
+            raise SettingsError(f"--device is {self.device!r}", cure)
+        return int(match[1] or match[2] or 0)
+
+    @property
+    def workspace_mib(self) -> int:
+        """Scratch memory in MiB."""
+        return max(1, round(self.workspace_gib * 1024))
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the ONNX must leave the batch open."""
+        return self.batch > 1 or self.calibration_batch > 1
+
+    def place(self, stem: str) -> Place:
+        """Where the engine of a model of that stem goes."""
+        if self.output.suffix == ".engine":
+            return Place(self.output.parent, self.output.stem)
+        return Place(self.output, stem)

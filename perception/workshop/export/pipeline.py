@@ -1,0 +1,258 @@
+"""The stages of an export in their order, each in a process of its own: what was done before is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from perception.backends.engine_file import open_engine
+from perception.errors import AccuracyError, BackendError, BuildError, GpuError
+from perception.preprocess import PREPROCESS_VERSION
+from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.export.install import Replaced, install
+from perception.workshop.export.options import Options
+from perception.workshop.export.place import Place
+from perception.workshop.export.sources import Model
+from perception.workshop.export.work import Work, key_of, sha256_of
+from perception.workshop.onnx import OPSET
+
+ONNX = "perception.workshop.export.onnx_stage"
+QDQ = "perception.workshop.export.qdq_stage"
+BUILD = "perception.workshop.build_stage"
+VERIFY = "perception.workshop.export.verify_stage"
+
+RunStage = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""Runs the module as a child with the request, and gives its result. Raises PilotError."""
+
+
+class Verdict(Protocol):
+    """What the gate says of an engine: see perception/workshop/accuracy/gate.py."""
+
+    @property
+    def passed(self) -> bool: ...
+
+    @property
+    def lines(self) -> tuple[str, ...]: ...
+
+    @property
+    def report(self) -> Mapping[str, Any]: ...
+
+
+class Hands(Protocol):
+    """What the pipeline has done for it.
+
+    stage: see RunStage. build: a stage that is tried again with less workspace where memory was short. judge: compares
+    the engine with the float model, None where no images are there for it.
+    """
+
+    def stage(self, module: str, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+    def build(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+    def judge(self, onnx: Path, engine: Path) -> Verdict | None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An export whose inputs were found. method: "calibrator", "qdq", or "" where nothing is calibrated.
+
+    tensorrt: version of the library that builds, None where nothing will be built.
+    """
+
+    options: Options
+    model: Model
+    calibration: CalibrationSet | None
+    method: str
+    tensorrt: str | None
+    place: Place
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An engine in service. facts: of the build; empty where it was built before. trial: of verify_stage."""
+
+    engine: Path
+    facts: Mapping[str, Any]
+    trial: Mapping[str, Any]
+    verdict: Verdict | None
+    replaced: Replaced
+
+
+def run(task: Task, hands: Hands) -> Done:
+    """Exports, verifies, judges, installs. Raises PilotError; then what was in service still is."""
+    plain = float_onnx(task, hands)
+    onnx = quantized_onnx(task, plain, hands)
+    engine, facts = _built(task, onnx, hands)
+    trial = _tried(task, engine, hands)
+    verdict = _judged(task, plain, engine, hands)
+    try:
+        replaced = install(engine, task.place, task.work.folder)
+    finally:
+        if not engine.exists():
+            task.work.forget(engine)
+    return Done(task.place.engine, facts, trial, verdict, replaced)
+
+
+def float_onnx(task: Task, hands: Hands) -> Path:
+    """The ONNX model of the weights, made once for the same weights and size."""
+    model, options = task.model, task.options
+    if model.is_onnx:
+        return model.path
+    inputs = {"weights": sha256_of(model.path), "imgsz": options.imgsz, "dynamic": options.is_dynamic, "opset": OPSET}
+    target = task.work.onnx(key_of(inputs))
+    if target.exists():
+        hands.say(f"ONNX of these weights: {target}, made before")
+        return target
+    request = {"weights": model.path, "target": target, "imgsz": options.imgsz, "dynamic_batch": options.is_dynamic}
+    hands.stage(ONNX, _as_json(request))
+    task.work.forget_others(target)
+    return target
+
+
+def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
+    """The model with Q/DQ nodes where that is the method, made once for the same model and images; else `onnx`."""
+    if task.method != "qdq" or task.calibration is None:
+        return onnx
+    inputs = {
+        "onnx": sha256_of(onnx),
+        "manifest": task.calibration.manifest_sha256,
+        "calibrator": task.options.calibrator,
+        "preprocess": PREPROCESS_VERSION,
+    }
+    target = task.work.onnx(key_of(inputs), ".qdq")
+    if target.exists() and not task.options.recalibrate:
+        hands.say(f"Q/DQ model of these images: {target}, made before")
+        return target
+    request = {
+        "onnx": onnx,
+        "images": list(task.calibration.images),
+        "target": target,
+        "calibrator": task.options.calibrator,
+    }
+    hands.stage(QDQ, _as_json(request))
+    task.work.forget_others(target)
+    return target
+
+
+def _built(task: Task, onnx: Path, hands: Hands) -> tuple[Path, Mapping[str, Any]]:
+    """The engine, not in service yet, and the facts of its build."""
+    request = build_request(task, onnx)
+    inputs = {**request, "onnx": sha256_of(onnx), "tensorrt": task.tensorrt, "preprocess": PREPROCESS_VERSION}
+    for unimportant in ("images", "recalibrate", "timing_cache", "cache_dir"):
+        inputs.pop(unimportant, None)
+    engine = task.work.engine(key_of(inputs))
+    if not task.options.recalibrate and _is_whole(engine):
+        hands.say(f"This engine was built before, and is not in service yet: {engine}")
+        return engine, {}
+    task.work.forget_others(engine)
+    engine.parent.mkdir(parents=True, exist_ok=True)
+    result = hands.build(_as_json({**request, "engine": engine}))
+    return engine, result.get("facts", {})
+
+
+def build_request(task: Task, onnx: Path) -> dict[str, Any]:
+    """What perception/workshop/build_request.py asks for, less the engine's path."""
+    options, calibration = task.options, task.calibration
+    request: dict[str, Any] = {
+        "onnx": onnx,
+        "precision": options.precision,
+        "batch": options.batch,
+        "imgsz": options.imgsz,
+        "device": options.gpu,
+        "workspace_mib": options.workspace_mib,
+        "optimization_level": options.optimization_level,
+        "tactic_sources": options.tactic_sources,
+        "timing_cache": options.timing_cache or task.work.folder / "timing.cache",
+        "weights_sha256": None if task.model.is_onnx else sha256_of(task.model.path),
+    }
+    if calibration is not None:
+        about = {"manifest_sha256": calibration.manifest_sha256, "algorithm": f"qdq {options.calibrator}"}
+        if task.method == "qdq":
+            request["calibrated"] = {"images": len(calibration.images), **about}
+        else:
+            request |= {
+                "images": list(calibration.images),
+                "manifest_sha256": calibration.manifest_sha256,
+                "calibrator": options.calibrator,
+                "calibration_batch": options.calibration_batch,
+                "cache_dir": options.cache or task.work.folder,
+                "recalibrate": options.recalibrate,
+            }
+    return request
+
+
+def _is_whole(engine: Path) -> bool:
+    """Whether an engine of an export that did not end is there with its sidecar, unchanged."""
+    try:
+        return open_engine(engine).sidecar is not None
+    except BackendError:
+        return False
+
+
+def _tried(task: Task, engine: Path, hands: Hands) -> Mapping[str, Any]:
+    request = {
+        "engine": engine,
+        "described_by": None,
+        "kernel_dir": task.place.folder,
+        "imgsz": task.options.imgsz,
+        "device": task.options.gpu,
+    }
+    try:
+        return hands.stage(VERIFY, _as_json(request))
+    except (BackendError, GpuError) as fault:
+        raise BuildError(f"The new engine does not run, and is left out of service: {fault.what}", fault.cure) from None
+
+
+def _judged(task: Task, onnx: Path, engine: Path, hands: Hands) -> Verdict | None:
+    """What the gate says, written into the sidecar. Raises AccuracyError where the engine stays out of service."""
+    verdict = hands.judge(onnx, engine)
+    if verdict is None:
+        return None
+    _note(engine, verdict.report)
+    for line in verdict.lines:
+        hands.say(line)
+    if not verdict.passed:
+        raise AccuracyError(
+            f"The new engine stays out of service (it lies in {engine}): it lost more than {task.options.max_drop:g} "
+            "points against the float model",
+            advice(task),
+        )
+    return verdict
+
+
+def _note(engine: Path, report: Mapping[str, Any]) -> None:
+    sidecar = open_engine(engine).sidecar
+    if sidecar is None:
+        raise BuildError(f"{engine} has no sidecar any more", "Leave the folder alone during an export.")
+    replace(sidecar, accuracy=dict(report)).write(engine.with_suffix(".json"))
+
+
+def advice(task: Task) -> str:
+    """What to try next where the gate refused an engine."""
+    options = task.options
+    if options.precision != "int8":
+        return "Build it in more precision: --precision fp32; or see whether the model fits its images."
+    tries = []
+    if options.calibrator == "entropy":
+        tries.append("--calibrator minmax")
+    if task.method == "calibrator":
+        tries.append("--method qdq")
+    tries.append("more images of your own roads (scripts/build_calibration_set.py VIDEO... --count 500 --force)")
+    tries.append("--precision fp16, which loses next to nothing")
+    return f"Try, in this order: {'; '.join(tries)}. What you accept is --max-drop."
+
+
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with paths as text, those that are None left out."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value.absolute())
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return {name: plain(value) for name, value in values.items() if value is not None}

@@ -1,0 +1,127 @@
+"""What the user sees of an export: bars on a terminal, lines in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+LINE_S = 10.0
+"""Between two lines on the progress of one thing, where there is no terminal."""
+
+
+class _Rate(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None or task.total is None else f"{speed:.1f}/s", style="progress.data.speed")
+
+
+class Screen:
+    """Takes the events of the stages. A context manager; `say` may be called at any time.
+
+    clock: monotonic seconds.
+    """
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._clock = clock
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._stage = ""
+        self._stage_at = 0.0
+        self._line_at: dict[str, float] = {}
+
+    def __enter__(self) -> Screen:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_stage()
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text, markup=False)
+
+    def show(self, renderable: object) -> None:
+        """A table of rich, or anything else that it prints."""
+        self._console.print(renderable)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """An event of a stage: see perception/workshop/stage.py. One of no known kind is left out."""
+        kind = event.get("event")
+        if kind == "say":
+            self.say(str(event.get("text", "")))
+        elif kind == "stage":
+            self._begin_stage(str(event.get("name", "")))
+        elif kind == "progress":
+            self._progress(str(event.get("what", "")), int(event.get("done", 0)), int(event.get("of", 0)))
+
+    def _begin_stage(self, name: str) -> None:
+        self._end_stage()
+        self._stage, self._stage_at = name, self._clock()
+        if not self._console.is_terminal:
+            self.say(f"{name} ...")
+        self._tasks[name] = self._bars.add_task(name, total=None)
+
+    def _end_stage(self) -> None:
+        """A line on what is over, with the time it took, where that is worth one."""
+        for task in self._tasks.values():
+            self._bars.remove_task(task)
+        self._tasks.clear()
+        self._line_at.clear()
+        took_s = self._clock() - self._stage_at
+        if self._stage and took_s >= 1:
+            self.say(f"{self._stage}: {took_s:.0f} s")
+        self._stage = ""
+
+    def _progress(self, what: str, done: int, of: int) -> None:
+        task = self._tasks.get(what)
+        if task is None:
+            task = self._tasks[what] = self._bars.add_task(what, total=of or None)
+        self._bars.update(task, completed=done, total=of or None)
+        if done >= of:
+            self._bars.update(task, visible=False)
+        if not self._console.is_terminal:
+            self._line(what, done, of)
+
+    def _line(self, what: str, done: int, of: int) -> None:
+        now = self._clock()
+        started = self._line_at.setdefault(f"{what} began", now)
+        if now - self._line_at.get(what, started) < LINE_S and not (done >= of and now - started >= LINE_S):
+            return
+        self._line_at[what] = now
+        rate = done / (now - started) if now > started else 0.0
+        left = f", {(of - done) / rate:.0f} s left" if rate and done < of else ""
+        self.say(f"{what}: {done} of {of} ({rate:.1f}/s{left})")

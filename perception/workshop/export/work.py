@@ -1,0 +1,67 @@
+"""What an export keeps until the next one: files named by all that they were made from, so that none is ever stale."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KEY_DIGITS = 16
+
+
+def key_of(inputs: Mapping[str, Any]) -> str:
+    """The same for the same inputs alone."""
+    text = json.dumps(inputs, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The folder of one model's unfinished work, see place.work_folder."""
+
+    folder: Path
+    stem: str
+
+    def onnx(self, key: str, kind: str = "") -> Path:
+        """An ONNX model made from weights; kind: `.qdq` for a quantised one."""
+        return self.folder / f"{self.stem}.{key}{kind}.onnx"
+
+    def engine(self, key: str) -> Path:
+        """An engine that is not in service yet, in a folder of its own with its sidecar."""
+        return self.folder / f"{self.stem}.{key}" / f"{self.stem}.engine"
+
+    def forget_others(self, kept: Path) -> None:
+        """Removes what was made from other inputs in the place of `kept`: models of its kind, or engines' folders."""
+        if kept.suffix == ".onnx":
+            kind = "".join(kept.suffixes[-2:]) if kept.name.endswith(".qdq.onnx") else ".onnx"
+            for path in self.folder.glob(f"{self.stem}.{'?' * KEY_DIGITS}{kind}"):
+                if path != kept:
+                    path.unlink(missing_ok=True)
+            return
+        for folder in self.folder.glob(f"{self.stem}.{'?' * KEY_DIGITS}"):
+            if folder != kept.parent:
+                _remove_folder(folder)
+
+    def forget(self, engine: Path) -> None:
+        """Removes the folder of an engine that is in service now."""
+        _remove_folder(engine.parent)
+
+
+def _remove_folder(folder: Path) -> None:
+    with suppress(OSError):  # what cannot be removed is in nobody's way
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()

@@ -1,0 +1,54 @@
+"""From .pt weights to an ONNX model, through ultralytics' own exporter."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from perception.errors import BuildError
+from perception.workshop.benchmark.predict import load
+
+OPSET = 17
+IR_VERSION = 8
+"""The newest that ONNX Runtime 1.16, of JetPack 6's time, and TensorRT 8.6 read."""
+
+
+def onnx_from_weights(
+    weights: Path, imgsz: int, dynamic_batch: bool = False, *, simplify: bool = False, folder: Path | None = None
+) -> Any:
+    """The model in a .pt file as ONNX, float32, input n x 3 x imgsz x imgsz; NMS stays outside of it.
+
+    dynamic_batch: whether n is left open; else it is 1. simplify: by onnxslim, which must be installed. folder: for
+    what the exporter writes on the way. The class names come along as metadata; what tells of this machine does not.
+    Raises BuildError where ultralytics cannot.
+    """
+    import onnx
+
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        # The exporter writes beside the weights, and a name without a path is all that it then knows.
+        copy = shutil.copyfile(weights, Path(place) / weights.name)
+        made = _export(copy, imgsz=imgsz, dynamic=dynamic_batch, simplify=simplify)
+        model = onnx.load(made)
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    if dynamic_batch:  # ultralytics leaves height and width open with it
+        for axis, size in ((2, imgsz), (3, imgsz)):
+            model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    onnx.checker.check_model(model)
+    return model
+
+
+def _export(weights: Path, **more: Any) -> str:
+    try:
+        return str(load(str(weights)).export(format="onnx", opset=OPSET, device="cpu", nms=False, **more))
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # torch's and pickle's own, whatever lies in the file
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise BuildError(
+            f"{weights.name} cannot be exported: {reason}", "Give the weights of a YOLO detector of ultralytics."
+        ) from error

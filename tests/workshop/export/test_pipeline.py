@@ -1,0 +1,170 @@
+"""The stages of an export: their order, what is not done twice, and what stays in service where one fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perception.backends.engine_file import open_engine
+from perception.errors import AccuracyError, BackendError, BuildError, ExportMemoryError, GpuError, PilotError
+from perception.workshop.build_request import from_json
+from perception.workshop.export.pipeline import BUILD, ONNX, QDQ, VERIFY, Task, build_request, run
+from tests.workshop.export.hands import FakeHands, FakeVerdict, make_task
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o755)
+    return tmp_path
+
+
+def accuracy(task: Task) -> object:
+    sidecar = open_engine(task.place.engine).sidecar
+    assert sidecar
+    return None if sidecar.accuracy is None else dict(sidecar.accuracy)
+
+
+def test_the_stages_in_order_and_the_report_of_the_gate_in_the_sidecar(folder: Path) -> None:
+    task, hands = make_task(folder), FakeHands(FakeVerdict())
+    done = run(task, hands)
+    assert hands.did == [ONNX, BUILD, VERIFY, "judge"]
+    assert done.engine == folder / "engines" / "yolo11n.engine"
+    assert accuracy(task) == {"map50_95": 0.32}
+    assert "mAP50-95 0.324 -> 0.320" in hands.said
+    assert sorted(path.name for path in task.place.folder.glob("*")) == [".work", "yolo11n.engine", "yolo11n.json"]
+
+
+def test_without_images_to_judge_on_the_sidecar_says_nothing_of_accuracy(folder: Path) -> None:
+    task = make_task(folder, method="", precision="fp16")
+    assert run(task, FakeHands()).verdict is None
+    assert accuracy(task) is None
+
+
+def test_what_a_build_is_asked_for_is_what_it_understands(folder: Path) -> None:
+    task = make_task(folder, calibration_batch=8, workspace_gib=0.5, optimization_level=1, device="1")
+    request = {**build_request(task, folder / "m.onnx"), "engine": folder / "x.engine"}
+    request["images"] = [str(path) for path in request["images"]]
+    asked = from_json({key: str(value) if isinstance(value, Path) else value for key, value in request.items()})
+    assert (asked.precision, asked.workspace_mib, asked.calibration_batch, asked.device) == ("int8", 512, 8, 1)
+    assert asked.optimization_level == 1
+    assert asked.images == (folder / "1.png", folder / "2.png")
+    assert asked.weights_sha256 is not None
+    assert asked.timing_cache == folder / "engines" / ".work" / "timing.cache"
+
+
+def test_a_second_export_reads_the_onnx_again_and_builds_anew(folder: Path) -> None:
+    run(make_task(folder), FakeHands())
+    hands = FakeHands()
+    run(make_task(folder), hands)
+    assert hands.did == [BUILD, VERIFY, "judge"]
+    assert any("made before" in line for line in hands.said)
+
+
+def test_other_weights_are_another_onnx_and_the_old_one_goes(folder: Path) -> None:
+    run(make_task(folder), FakeHands())
+    (folder / "yolo11n.pt").write_bytes(b"PK\3\4 others")
+    hands = FakeHands()
+    task = make_task(folder)
+    run(task, hands)
+    assert hands.did[0] == ONNX
+    assert len(list(task.work.folder.glob("*.onnx"))) == 1
+
+
+def test_an_onnx_that_was_made_elsewhere_is_taken_as_it_is(folder: Path) -> None:
+    hands = FakeHands()
+    run(make_task(folder, weights="yolo11n.onnx"), hands)
+    assert hands.did == [BUILD, VERIFY, "judge"]
+    assert hands.requests[BUILD]["onnx"] == str(folder / "yolo11n.onnx")
+    assert "weights_sha256" not in hands.requests[BUILD]
+
+
+def test_a_quantised_model_is_built_and_the_float_one_is_what_it_is_judged_by(folder: Path) -> None:
+    hands = FakeHands(FakeVerdict())
+    run(make_task(folder, method="qdq"), hands)
+    assert hands.did == [ONNX, QDQ, BUILD, VERIFY, "judge"]
+    assert hands.requests[BUILD]["onnx"].endswith(".qdq.onnx")
+    assert not str(hands.requests["judge"]["onnx"]).endswith(".qdq.onnx")
+    assert hands.requests[BUILD]["calibrated"]["images"] == 2
+    assert "images" not in hands.requests[BUILD]
+    again = FakeHands()
+    run(make_task(folder, method="qdq"), again)
+    assert again.did == [BUILD, VERIFY, "judge"]
+    anew = FakeHands()
+    run(make_task(folder, method="qdq", recalibrate=True), anew)
+    assert anew.did == [QDQ, BUILD, VERIFY, "judge"]
+
+
+# What fails
+
+
+FAULTS: dict[str, tuple[str, PilotError, type[PilotError], int]] = {
+    "the weights": (ONNX, BuildError("no"), BuildError, 8),
+    "memory": (BUILD, ExportMemoryError("no"), ExportMemoryError, 6),
+    "the build": (BUILD, BuildError("no"), BuildError, 8),
+    "the run": (VERIFY, BackendError("does not load"), BuildError, 8),
+    "the gpu": (VERIFY, GpuError("fell off the bus"), BuildError, 8),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_whatever_fails_the_old_engine_serves(folder: Path, fault: str) -> None:
+    run(make_task(folder), FakeHands())
+    task, hands = make_task(folder), FakeHands()
+    before = task.place.engine.read_bytes()
+    (folder / "yolo11n.pt").write_bytes(b"PK\3\4 others")
+    stage, raised, kind, code = FAULTS[fault]
+    hands.faults[stage] = raised
+    with pytest.raises(kind) as caught:
+        run(task, hands)
+    assert caught.value.exit_code == code
+    assert task.place.engine.read_bytes() == before
+    assert open_engine(task.place.engine).sidecar
+
+
+def test_an_engine_that_the_gate_refuses_stays_out_and_is_not_built_again_to_be_judged_again(folder: Path) -> None:
+    run(make_task(folder), FakeHands())
+    task, hands = make_task(folder), FakeHands(FakeVerdict(False, ("mAP50-95 0.324 -> 0.000",)))
+    before = task.place.engine.read_bytes()
+    with pytest.raises(AccuracyError, match=r"stays out of service .* lost more than 1 points") as caught:
+        run(task, hands)
+    assert caught.value.exit_code == 7
+    assert "--calibrator minmax; --method qdq; more images" in caught.value.cure
+    assert "mAP50-95 0.324 -> 0.000" in hands.said
+    assert task.place.engine.read_bytes() == before
+    again = FakeHands(FakeVerdict())
+    run(make_task(folder, max_drop=50.0), again)
+    assert again.did == [VERIFY, "judge"]
+    assert any("built before, and is not in service yet" in line for line in again.said)
+    assert task.place.engine.read_bytes() != before
+    assert task.place.previous_engine.read_bytes() == before
+
+
+def test_a_stop_in_the_build_leaves_nothing_that_a_later_export_would_take_for_whole(folder: Path) -> None:
+    hands = FakeHands()
+    hands.faults[BUILD] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run(make_task(folder), hands)
+    assert hands.did == [ONNX, BUILD]
+    again = FakeHands()
+    run(make_task(folder), again)
+    assert again.did == [BUILD, VERIFY, "judge"]
+
+
+def test_an_unfinished_engine_that_was_changed_is_built_again(folder: Path) -> None:
+    task, hands = make_task(folder), FakeHands(FakeVerdict(False))
+    with pytest.raises(AccuracyError):
+        run(task, hands)
+    (left,) = task.work.folder.glob("*/yolo11n.engine")
+    left.write_bytes(left.read_bytes()[:-1] + b"!")
+    again = FakeHands()
+    run(task, again)
+    assert again.did == [BUILD, VERIFY, "judge"]
+
+
+def test_an_unfinished_engine_of_other_settings_goes(folder: Path) -> None:
+    with pytest.raises(AccuracyError):
+        run(make_task(folder), FakeHands(FakeVerdict(False)))
+    task = make_task(folder, method="", precision="fp16")
+    run(task, FakeHands())
+    assert list(task.work.folder.glob("*/*")) == []
