@@ -17,6 +17,8 @@ import numpy.typing as npt
 from perception.frame import Boxes, Image
 
 PAD_GREY = 114
+PREPROCESS_VERSION = "1"
+"""Changes with the bytes that a picture becomes: what was calibrated on others is then calibrated again."""
 
 
 @dataclass(frozen=True, slots=True)

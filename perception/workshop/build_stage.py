@@ -1,0 +1,193 @@
+"""The stage that builds: an ONNX model becomes an engine with its sidecar, in a process of its own.
+
+`python -m perception.workshop.build_stage REQUEST.json RESULT.json`; for the request see BuildRequest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from perception.backends.sidecar import Calibration
+from perception.backends.trusted_file import open_plain, write_whole
+from perception.config import ROOT
+from perception.doctor.machine import this_machine
+from perception.errors import PilotError, SettingsError
+from perception.preprocess import PREPROCESS_VERSION
+from perception.workshop import engine_writing
+from perception.workshop.build_request import BuildRequest, from_json
+from perception.workshop.builder import Built, build
+from perception.workshop.builder_config import Interrupt, Material
+from perception.workshop.calibrator import Calibrated, readable
+from perception.workshop.progress import Tell, say
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is read from an ONNX file: its metadata, the names of its nodes, those to keep out of INT8."""
+
+    sha256: str
+    metadata: Mapping[str, str]
+    nodes: frozenset[str]
+    protected: frozenset[str]
+    is_quantized: bool
+
+
+def run(values: Mapping[str, Any], tell: Tell, interrupt: Interrupt | None = None) -> dict[str, Any]:
+    """Builds, writes engine and sidecar, and gives what is known of them as JSON.
+
+    values: a BuildRequest as JSON. interrupt: see perception/workshop/calibrator.Feed. Raises PilotError.
+    """
+    request = from_json(values)
+    model = read_model(request)
+    images, manifest_sha256 = _images_of(request, model, tell)
+    material = Material(model.sha256, model.nodes, model.protected, images, manifest_sha256)
+    try:
+        built = build(request, material, tell, interrupt)
+    except Calibrated as done:
+        return calibrated(done)
+    return _written(request, model, material, built, tell)
+
+
+def calibrated(done: Calibrated) -> dict[str, Any]:
+    """The result of a request that wanted a calibration alone."""
+    return {"engine": None, "sidecar": None, "facts": {"calibration": dict(done.facts)}}
+
+
+def read_model(request: BuildRequest) -> Model:
+    """Reads the ONNX file once. SettingsError where it is none."""
+    import onnx
+
+    try:
+        sha256 = sha256_of(request.onnx)
+        model = onnx.load(str(request.onnx), load_external_data=False)
+    except FileNotFoundError:
+        raise SettingsError(f"{request.onnx} does not exist", "Give the path of an ONNX model.") from None
+    except Exception as error:  # protobuf's own classes
+        raise SettingsError(f"{request.onnx} is no ONNX model: {error}", "Export it again.") from None
+    is_quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    return Model(
+        sha256=sha256,
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+        nodes=frozenset(node.name for node in model.graph.node),
+        protected=_protected(request, model, is_quantized),
+        is_quantized=is_quantized,
+    )
+
+
+def _protected(request: BuildRequest, model: Any, is_quantized: bool) -> frozenset[str]:
+    if request.precision != "int8" or is_quantized or request.protect == "none":
+        return frozenset()
+    if request.protected is not None:
+        return frozenset(request.protected)
+    from perception.workshop.graph import protected
+
+    return frozenset(protected(model).names)
+
+
+def _images_of(request: BuildRequest, model: Model, tell: Tell) -> tuple[tuple[Path, ...], str]:
+    """The images to calibrate on, and what identifies their list; none where none are needed."""
+    if request.precision != "int8" or model.is_quantized or request.ranges is not None:
+        return (), ""
+    if request.images:
+        images, sha256 = request.images, request.manifest_sha256 or _sha256_of_all(request.images)
+    elif request.data is not None:
+        from perception.workshop.calibration.manifest import read_set
+
+        found = read_set(request.data)
+        images, sha256 = found.images, found.manifest_sha256
+    else:
+        raise SettingsError("An INT8 engine of this model needs images or ranges", "Give --data.")
+    return readable(images, tell), sha256
+
+
+def _written(request: BuildRequest, model: Model, material: Material, built: Built, tell: Tell) -> dict[str, Any]:
+    facts = dict(built.facts)
+    largest = facts["largest_input"]
+    header = engine_writing.metadata(
+        model.metadata, precision=request.precision, batch=largest[0], input_hw=(largest[2], largest[3]),
+        dynamic=facts["is_dynamic"],
+    )  # fmt: skip
+    calibration = _calibration_of(request, material, facts)
+    sidecar = engine_writing.write(
+        request.engine, built.plan, header, facts, request.weights_sha256, calibration, _l4t_release()
+    )
+    if request.layers is not None:
+        request.layers.write_text(built.layers)
+    share = facts["builder"]["int8_convolutions"]
+    said = f"{request.engine} is built: {request.engine.stat().st_size / 1e6:.1f} MB"
+    say(tell, said + (f", {share:.0%} of its convolutions in INT8" if request.precision == "int8" else ""))
+    return {"engine": str(request.engine), "sidecar": str(sidecar), "facts": facts}
+
+
+def _calibration_of(request: BuildRequest, material: Material, facts: Mapping[str, Any]) -> Calibration | None:
+    told = request.calibrated
+    if told is None and facts["calibration"] is not None:
+        told = {"manifest_sha256": material.manifest_sha256, "algorithm": request.calibrator} | facts["calibration"]
+    if told is None:
+        return None
+    return Calibration(told["images"], told["manifest_sha256"], told["algorithm"], PREPROCESS_VERSION)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content. Raises OSError."""
+    digest = hashlib.sha256()
+    with open_plain(path) as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sha256_of_all(paths: Sequence[Path]) -> str:
+    """Of a list of files: their names and contents, in order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            digest.update(f"{path.name}\0{sha256_of(path)}\n".encode())
+        except FileNotFoundError:
+            raise SettingsError(f"{path} does not exist", "Give images that are there.") from None
+    return digest.hexdigest()
+
+
+def _l4t_release() -> str | None:
+    def start_nothing(*_: object) -> NoReturn:
+        raise RuntimeError("reading the release starts no process")
+
+    release = this_machine(ROOT, ROOT / "config" / "pilot.yaml", sys.executable, start_nothing).l4t
+    return ".".join(map(str, release)) if release else None
+
+
+def end_at_once(result: Path) -> Interrupt:
+    """Ends this process with what a callback of the calibration raised: TensorRT 8.6 cannot be told to stop.
+
+    result: the file that the parent reads; see perception/workshop/stage.py. Anything but a PilotError, or the end of a
+    calibration alone, waits for the end of the build.
+    """
+
+    def end(fault: BaseException) -> None:
+        if isinstance(fault, Calibrated):
+            answer, code = calibrated(fault), 0
+        elif isinstance(fault, PilotError):
+            told = {"what": fault.what, "cure": fault.cure, "exit_code": fault.exit_code, "kind": type(fault).__name__}
+            answer, code = {"error": told}, 3
+        else:
+            return
+        write_whole(result, json.dumps(answer).encode())
+        sys.stdout.flush()
+        os._exit(code)
+
+    return end
+
+
+if __name__ == "__main__":
+    from perception.workshop.stage import serve
+
+    serve(lambda values, emit: run(values, emit, end_at_once(Path(sys.argv[2]))))

@@ -1,0 +1,217 @@
+"""The stage: from a request in JSON to an engine that the pilot's own run time loads, and ultralytics' reader reads."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perception.backends.cuda import Gpu
+from perception.backends.engine_file import open_engine
+from perception.backends.identity import class_names, precision_of
+from perception.backends.tensorrt import Engine
+from perception.errors import SettingsError
+from perception.workshop import build_stage, engine_writing
+from perception.workshop.build_request import from_json
+from tests.workshop.build import small_network
+from tests.workshop.build.conftest import Event, said
+from tests.workshop.build.fake_builder import Workbench
+
+
+@pytest.fixture
+def asked(onnx: Path, images: list[Path], tmp_path: Path) -> dict[str, Any]:
+    """An INT8 build, as JSON."""
+    return {
+        "onnx": str(onnx), "engine": str(tmp_path / "out" / "small.engine"), "precision": "int8", "imgsz": 64,
+        "images": [str(path) for path in images], "protected": sorted(small_network.HEAD),
+        "weights_sha256": "d" * 64, "optimization_level": None,
+    }  # fmt: skip
+
+
+def test_an_int8_engine_is_loaded_by_the_run_time(
+    bench: Workbench, asked: dict[str, Any], events: list[Event], logged: list[str]
+) -> None:
+    result = build_stage.run(asked, events.append)
+    assert json.loads(json.dumps(result)) == result
+    file = open_engine(Path(result["engine"]))
+    assert file.sidecar is not None
+    assert not file.warnings
+    assert (precision_of(file), class_names(file, ())) == ("int8", small_network.NAMES)
+    assert file.sidecar.weights_sha256 == "d" * 64
+    assert file.sidecar.calibration is not None
+    assert file.sidecar.calibration.images == 7
+    assert file.sidecar.calibration.algorithm == "entropy"
+    assert file.sidecar.accuracy is None
+    assert file.sidecar.builder["protected"] == 3
+    assert file.sidecar.input_shape == (1, 3, 64, 64)
+    with Gpu() as gpu:
+        engine = Engine(file, gpu, 640)
+        engine.try_out()
+        assert engine.input_hw == (64, 64)
+        engine.close()
+    assert not [line for line in logged if line.startswith("WARNING")], "its identity holds"
+    assert "67% of its convolutions in INT8" in said(events)
+
+
+def test_an_open_engine_says_so(bench: Workbench, asked: dict[str, Any], events: list[Event], tmp_path: Path) -> None:
+    onnx = small_network.build(tmp_path / "open.onnx", batch=None)
+    result = build_stage.run(asked | {"onnx": str(onnx), "batch": 4, "precision": "fp16"}, events.append)
+    file = open_engine(Path(result["engine"]))
+    assert file.sidecar is not None
+    assert file.sidecar.input_shape == (-1, 3, 64, 64)
+    assert file.sidecar.calibration is None
+    assert file.metadata["args"] | {"half": True, "int8": False, "dynamic": True, "batch": 4} == file.metadata["args"]
+    with Gpu() as gpu:
+        engine = Engine(file, gpu, 640)
+        assert engine.batch == 4
+        engine.close()
+
+
+def test_the_header_is_the_one_that_ultralytics_reads(
+    bench: Workbench, asked: dict[str, Any], events: list[Event]
+) -> None:
+    if importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("ultralytics is not installed: pip install -r requirements-torch.txt")
+    from ultralytics.nn.backends.base import BaseBackend
+
+    result = build_stage.run(asked, events.append)
+    offset, metadata = BaseBackend.engine_header(result["engine"])
+    assert Path(result["engine"]).read_bytes()[offset:].startswith(b"ftrt")
+    assert metadata["names"] == {"0": "person", "1": "car"}
+    assert (metadata["task"], metadata["stride"], metadata["imgsz"], metadata["batch"]) == ("detect", 8, [64, 64], 1)
+    needed = {"description", "author", "date", "version", "license", "docs", "args", "channels", "end2end"}
+    assert needed <= set(metadata)
+
+
+def test_a_set_of_images_is_read_with_its_manifest(
+    bench: Workbench, asked: dict[str, Any], images: list[Path], events: list[Event], tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for path in images:
+        path.rename(folder / path.name)
+    asked.pop("images")
+    calibrated = build_stage.run(asked | {"data": str(folder)}, events.append)["facts"]["calibration"]
+    assert calibrated["images"] == 7
+    again = build_stage.run(asked | {"data": str(folder)}, events.append)["facts"]["calibration"]
+    assert again["cache_was_read"]
+    (folder / images[2].name).write_bytes((folder / images[3].name).read_bytes())
+    changed = build_stage.run(asked | {"data": str(folder)}, events.append)["facts"]["calibration"]
+    assert not changed["cache_was_read"], "one image is another"
+    assert changed["cache"] != again["cache"]
+
+
+def test_another_list_of_images_is_calibrated_anew(
+    bench: Workbench, asked: dict[str, Any], images: list[Path], events: list[Event]
+) -> None:
+    build_stage.run(asked, events.append)
+    assert build_stage.run(asked, events.append)["facts"]["calibration"]["cache_was_read"]
+    images[0].write_bytes(images[1].read_bytes())
+    assert not build_stage.run(asked, events.append)["facts"]["calibration"]["cache_was_read"]
+
+
+def test_a_quantized_model_tells_what_it_was_calibrated_on(
+    bench: Workbench, asked: dict[str, Any], events: list[Event], tmp_path: Path
+) -> None:
+    onnx = small_network.build(tmp_path / "qdq.onnx", quantized=True)
+    told = {"images": 355, "manifest_sha256": "e" * 64, "algorithm": "percentile"}
+    result = build_stage.run(asked | {"onnx": str(onnx), "images": None, "calibrated": told}, events.append)
+    file = open_engine(Path(result["engine"]))
+    assert file.sidecar is not None
+    assert file.sidecar.calibration is not None
+    assert (file.sidecar.calibration.images, file.sidecar.calibration.algorithm) == (355, "percentile")
+
+
+def test_the_inspectors_answer_can_be_kept(
+    bench: Workbench, asked: dict[str, Any], events: list[Event], tmp_path: Path
+) -> None:
+    build_stage.run(asked | {"layers": str(tmp_path / "layers.json")}, events.append)
+    assert json.loads((tmp_path / "layers.json").read_text())["Layers"][0]["Name"] == "/model.0/conv/Conv"
+
+
+def test_a_calibration_alone_gives_its_facts(bench: Workbench, asked: dict[str, Any], events: list[Event]) -> None:
+    result = build_stage.run(asked | {"calibrate_only": True, "log_memory": True}, events.append)
+    assert result["engine"] is None
+    assert len(result["facts"]["calibration"]["free_mib"]) == 7
+    assert not Path(asked["engine"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"onnx": "/nowhere/a.onnx"}, "/nowhere/a.onnx does not exist"),
+        ({"images": None}, "needs images or ranges"),
+        ({"images": ["/nowhere/a.png"]}, "/nowhere/a.png does not exist"),
+        ({"colour": "red"}, "has no 'colour'"),
+        ({"engine": 3}, "engine is 3"),
+        ({"protected": "all"}, "protected is 'all'"),
+    ],
+)
+def test_a_request_of_no_use_is_refused(
+    bench: Workbench, asked: dict[str, Any], events: list[Event], change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        build_stage.run({**asked, **change}, events.append)
+
+
+def test_a_file_that_is_no_model_is_refused(
+    bench: Workbench, asked: dict[str, Any], events: list[Event], tmp_path: Path
+) -> None:
+    (tmp_path / "b.onnx").write_bytes(b"\xff" * 64)
+    with pytest.raises(SettingsError, match="is no ONNX model"):
+        build_stage.run(asked | {"onnx": str(tmp_path / "b.onnx")}, events.append)
+    with pytest.raises(SettingsError, match="A build needs 'engine'"):
+        from_json({"onnx": "a.onnx"})
+
+
+@pytest.mark.parametrize("fault", ["calibrated", "missing image"])
+def test_a_process_ends_at_once_with_its_result(tmp_path: Path, fault: str) -> None:
+    """In a process of its own, which os._exit leaves."""
+    raised = {
+        "calibrated": "Calibrated({'images': 3})",
+        "missing image": "SettingsError('a.png cannot be read any more', 'Leave it.')",
+    }[fault]
+    code = f"""
+import sys
+from pathlib import Path
+from perception.errors import SettingsError
+from perception.workshop.build_stage import end_at_once
+from perception.workshop.calibrator import Calibrated
+end = end_at_once(Path({str(tmp_path / "result.json")!r}))
+end(KeyboardInterrupt())
+print("said", flush=True)
+end({raised})
+print("never", flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=dict(os.environ)
+    )
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert done.stdout == "said\n"
+    if fault == "calibrated":
+        assert (done.returncode, result["facts"]["calibration"]) == (0, {"images": 3})
+    else:
+        assert (done.returncode, result["error"]["exit_code"], result["error"]["cure"]) == (3, 2, "Leave it.")
+
+
+def test_a_header_of_odd_metadata_is_still_one(tensorrt: ModuleType) -> None:
+    told = {"names": "{0: 'car'", "stride": "?", "imgsz": "[32, 32]", "args": "3", "extra": "text"}
+    header = engine_writing.metadata(told, precision="fp32", batch=2, input_hw=(64, 96), dynamic=False)
+    assert engine_writing.class_names(header) == {}
+    assert (header["imgsz"], header["batch"], header["extra"]) == ([64, 96], 2, "text")
+    assert header["args"] == {
+        "batch": 2, "dynamic": False, "nms": False, "half": False, "int8": False, "quantize": 32
+    }  # fmt: skip
+    plan = np.arange(40, dtype=np.uint8).tobytes()
+    data = engine_writing.wrap(plan, header)
+    length = int.from_bytes(data[:4], "little")
+    assert json.loads(data[4 : 4 + length]) == header
+    assert data[4 + length :] == plan

@@ -1,0 +1,358 @@
+"""Builds against the fake builder, as TensorRT 8.6, 10 and 11: what is asked of it, and what comes of its failures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from perception.errors import BuildError, ExportMemoryError, SettingsError
+from perception.workshop.build_request import BuildRequest
+from perception.workshop.build_stage import sha256_of
+from perception.workshop.builder import Built, build
+from perception.workshop.builder_config import Material
+from perception.workshop.calibrator import Calibrated
+from tests.backends.emulated_gpu import Device, MemoryError
+from tests.backends.fake_tensorrt import DataType, Severity
+from tests.workshop.build import small_network
+from tests.workshop.build.conftest import Event, said
+from tests.workshop.build.fake_builder import TIMED, Generation, Int8, MemoryPoolType, Workbench
+
+Bench = Callable[[Generation], Workbench]
+TACTIC = "Tactic Device request: 1000MB Available: 680MB. Device memory is insufficient to use tactic."
+
+
+def built_by(onnx: Path, images: list[Path], events: list[Event], **asked: Any) -> Built:
+    """A build of the small network, its head protected."""
+    request = BuildRequest(onnx, onnx.with_suffix(".engine"), **asked)
+    nodes = frozenset({*small_network.CONVOLUTIONS, *small_network.HEAD, "/model.0/act/Mul"})
+    protected = small_network.HEAD if request.protect == "head" else frozenset()
+    material = Material(sha256_of(onnx), nodes, protected, tuple(images), "c" * 64)
+    return build(request, material, events.append)
+
+
+@pytest.mark.parametrize("generation", ["8.6", "10"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_flags_of_a_precision(
+    bench_of: Bench, onnx: Path, images: list[Path], events: list[Event], generation: Generation, precision: str
+) -> None:
+    bench = bench_of(generation)
+    built_by(onnx, images, events, precision=precision)
+    assert bench.config is not None
+    assert bench.network is not None
+    flags = {"fp32": set(), "fp16": {"FP16"}, "int8": {"FP16", "INT8", "PREFER_PRECISION_CONSTRAINTS"}}
+    assert bench.config.flags == flags[precision]
+    assert bench.network.flags & 1, "explicit batch"
+    assert (bench.config.int8_calibrator is not None) == (precision == "int8")
+
+
+def test_settings_reach_the_builder(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
+    built = built_by(
+        onnx, images, events, workspace_mib=512, optimization_level=1, tactic_sources="none", constraints="obey"
+    )
+    config = bench.config
+    assert config is not None
+    assert config.memory == {MemoryPoolType.WORKSPACE: 512 << 20}
+    assert config.builder_optimization_level == 1
+    assert config.tactic_sources == 0
+    assert "OBEY_PRECISION_CONSTRAINTS" in config.flags
+    assert built.facts["builder"]["method"] == "calibrator, entropy"
+    assert built.facts["builder"]["workspace_mib"] == 512
+
+
+def test_the_defaults_are_left_to_tensorrt(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    built_by(onnx, images, events, precision="fp16")
+    assert bench.config is not None
+    assert bench.config.builder_optimization_level == 3
+    assert bench.config.tactic_sources is None
+    assert bench.config.timing is None
+    assert not bench.config.profiles
+
+
+@pytest.mark.parametrize(("wanted", "dtype"), [("fp16", DataType.HALF), ("fp32", DataType.FLOAT)])
+def test_the_head_is_kept_out_of_int8(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event], wanted: str, dtype: DataType
+) -> None:
+    built = built_by(onnx, images, events, protected_precision=wanted)
+    assert bench.network is not None
+    asked = {layer.name: layer.precision for layer in bench.network.layers if layer.precision is not None}
+    assert asked == dict.fromkeys(small_network.HEAD, dtype)
+    outputs = [layer.output_types for layer in bench.network.layers if layer.name in small_network.HEAD]
+    assert outputs == [{0: dtype}] * len(small_network.HEAD)
+    assert built.facts["convolutions"] == {"int8": 2, "other": [small_network.CONVOLUTIONS[2]], "unseen": []}
+    assert built.facts["builder"]["int8_convolutions"] == pytest.approx(2 / 3, abs=1e-4)
+    assert built.facts["protected_in_int8"] == []
+
+
+def test_without_protection_all_is_int8(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
+    built = built_by(onnx, images, events, protect="none")
+    assert bench.config is not None
+    assert bench.config.flags == {"FP16", "INT8"}
+    assert built.facts["convolutions"]["int8"] == 3
+
+
+def test_int8_can_be_asked_for_in_all_other_convolutions(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    built = built_by(onnx, images, events, force_int8=True)
+    assert bench.network is not None
+    asked = {layer.name: layer.precision for layer in bench.network.layers}
+    assert [asked[name] for name in small_network.CONVOLUTIONS] == [Int8.INT8, Int8.INT8, DataType.HALF]
+    assert built.facts["builder"]["forced"] == 2
+
+
+def test_a_second_build_reads_the_calibration(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    first = built_by(onnx, images, events).facts["calibration"]
+    assert (first["images"], first["cache_was_read"], first["free_mib"]) == (7, False, [])
+    assert len(bench.calibrated) == 7
+    second = built_by(onnx, images, events).facts["calibration"]
+    assert second["cache_was_read"]
+    assert len(bench.calibrated) == 7, "no image was read again"
+    assert "Calibration is read from" in said(events)
+    third = built_by(onnx, images, events, recalibrate=True).facts["calibration"]
+    assert not third["cache_was_read"]
+    assert len(bench.calibrated) == 14
+
+
+def test_another_algorithm_calibrates_anew(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    built_by(onnx, images, events)
+    built = built_by(onnx, images, events, calibrator="minmax")
+    assert not built.facts["calibration"]["cache_was_read"]
+    assert Path(built.facts["calibration"]["cache"]).read_bytes().splitlines()[1] == b"TRT-MinMax"
+
+
+@pytest.mark.parametrize(("generation", "calibrated"), [("8.6", 3), ("10", 2)])
+def test_an_open_batch_has_profiles(
+    bench_of: Bench, tmp_path: Path, images: list[Path], events: list[Event], generation: Generation, calibrated: int
+) -> None:
+    bench = bench_of(generation)
+    onnx = small_network.build(tmp_path / "open.onnx", batch=None)
+    built = built_by(onnx, images, events, batch=2, calibration_batch=3, log_memory=True)
+    config = bench.config
+    assert config is not None
+    assert [profile.shapes for profile in config.profiles] == [[(1, 3, 64, 64), (2, 3, 64, 64), (2, 3, 64, 64)]]
+    assert {tensor.shape[0] for tensor in bench.calibrated} == {calibrated}
+    assert (config.calibration_profile is not None) == (generation == "8.6")
+    assert built.facts["input_shape"] == [-1, 3, 64, 64]
+    assert built.facts["calibration"]["filled"] == -7 % calibrated
+    assert len(set(built.facts["calibration"]["free_mib"])) == 1
+    assert f"repeats its last image {-7 % calibrated} times" in said(events)
+
+
+def test_a_fixed_batch_takes_no_other(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
+    with pytest.raises(SettingsError, match="fixed batch of 1, and a batch of 4"):
+        built_by(onnx, images, events, batch=4)
+    with pytest.raises(SettingsError, match="cannot be calibrated with batches of 8"):
+        built_by(onnx, images, events, calibration_batch=8)
+    assert bench.builds == 0
+
+
+def test_given_ranges_take_the_place_of_a_calibration(
+    bench: Workbench, onnx: Path, tmp_path: Path, events: list[Event]
+) -> None:
+    ranges = tmp_path / "ranges.json"
+    ranges.write_text(json.dumps({"images": 1, "m0": 4.5, "c2": 9, "m1": 32, "gone": 1}))
+    built = built_by(onnx, [], events, ranges=ranges)
+    assert bench.network is not None
+    found = {tensor.name: tensor.range for layer in bench.network.layers for tensor in layer.outputs}
+    found["images"] = bench.network.inputs[0].range
+    expected = {"images": (-1, 1), "m0": (-4.5, 4.5), "output0": (-32, 32), "c1": None}
+    assert {name: found[name] for name in expected} == expected, "a reshape passes its input's range on"
+    assert built.facts["builder"]["ranges"] == {
+        "given": 4, "inherited": 1, "missing": ["c0", "s0", "c1", "s1"], "unknown": ["gone"]
+    }  # fmt: skip
+    assert built.facts["calibration"] is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": 0}', '{"a": "1"}', "{}"])
+def test_ranges_of_no_use_are_refused(
+    bench: Workbench, onnx: Path, tmp_path: Path, events: list[Event], text: str
+) -> None:
+    path = tmp_path / "ranges.json"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=r"ranges\.json"):
+        built_by(onnx, [], events, ranges=path)
+
+
+def test_ranges_of_another_model_are_refused(bench: Workbench, onnx: Path, tmp_path: Path, events: list[Event]) -> None:
+    path = tmp_path / "ranges.json"
+    path.write_text('{"elsewhere": 1.5}')
+    with pytest.raises(BuildError, match="No tensor of the network"):
+        built_by(onnx, [], events, ranges=path)
+
+
+@pytest.mark.parametrize("generation", ["8.6", "10", "11"])
+def test_a_quantized_model_brings_its_ranges(
+    bench_of: Bench, tmp_path: Path, events: list[Event], generation: Generation
+) -> None:
+    bench = bench_of(generation)
+    onnx = small_network.build(tmp_path / "qdq.onnx", quantized=True)
+    built = built_by(onnx, [], events, protect="none")
+    assert bench.config is not None
+    assert bench.network is not None
+    assert bench.config.int8_calibrator is None
+    assert bench.config.flags == (set() if generation == "11" else {"FP16", "INT8"})
+    assert bench.network.flags == {"8.6": 1, "10": 1, "11": 0}[generation]
+    assert built.facts["builder"]["method"] == "qdq"
+    with pytest.raises(SettingsError, match="is quantized, and fp16 is asked for"):
+        built_by(onnx, [], events, precision="fp16")
+
+
+def test_tensorrt_11_takes_precisions_from_the_model(
+    bench_of: Bench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    bench = bench_of("11")
+    with pytest.raises(SettingsError, match="no INT8 calibrator"):
+        built_by(onnx, images, events)
+    with pytest.raises(SettingsError, match="takes precisions from the model"):
+        built_by(onnx, images, events, precision="fp16")
+    assert built_by(onnx, images, events, precision="fp32").facts["builder"]["method"] == "typed"
+    assert bench.builds == 1
+
+
+def test_a_timing_cache_is_read_and_grows(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event], tmp_path: Path
+) -> None:
+    path = tmp_path / "caches" / "timing"
+    for _ in range(2):
+        built_by(onnx, images, events, precision="fp16", timing_cache=path)
+    assert path.read_bytes().startswith(TIMED + b" one more")
+    assert path.read_bytes().count(b" one more") > 1
+    path.write_bytes(b"of another device")
+    built_by(onnx, images, events, precision="fp16", timing_cache=path)
+    assert "another device" in said(events)
+    assert path.read_bytes() == TIMED + b" one more"
+
+
+def test_a_model_that_the_parser_does_not_know(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    import onnx as library
+
+    model = library.load(str(onnx))
+    model.graph.node[1].op_type = "HardSigmoid"
+    library.save(model, str(onnx))
+    with pytest.raises(BuildError, match="node number 1: No importer registered for op: HardSigmoid"):
+        built_by(onnx, images, events)
+
+
+def test_nms_inside_is_refused(bench: Workbench, tmp_path: Path, images: list[Path], events: list[Event]) -> None:
+    with pytest.raises(SettingsError, match="has NMS inside"):
+        built_by(small_network.build(tmp_path / "n.onnx", nms=True), images, events)
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"),
+    [
+        ([(Severity.ERROR, "Error Code 10: Internal Error (unexpected)")], BuildError),
+        ([], BuildError),
+        ([(Severity.ERROR, "Error Code 2: OutOfMemory (no further information)")], ExportMemoryError),
+        ([(Severity.WARNING, TACTIC)], ExportMemoryError),
+        ([(Severity.WARNING, TACTIC), (Severity.ERROR, "Could not find any implementation for x")], ExportMemoryError),
+        ([(Severity.WARNING, TACTIC), (Severity.ERROR, "Calibration failure: insufficient custom scales")], BuildError),
+    ],
+)  # fmt: skip
+def test_no_engine_is_told_with_tensorrts_own_reason(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event],
+    lines: list[tuple[Severity, str]], kind: type[Exception],
+) -> None:  # fmt: skip
+    bench.fail, bench.say = True, lines
+    with pytest.raises((BuildError, ExportMemoryError), match="TensorRT built no engine") as fault:
+        built_by(onnx, images, events, precision="fp16")
+    assert type(fault.value) is kind
+
+
+def test_tactics_without_memory_alone_fail_nothing(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    bench.say = [(Severity.WARNING, TACTIC)] * 30 + [(Severity.WARNING, "Something else")]
+    facts = built_by(onnx, images, events).facts
+    assert (facts["warnings"], facts["tactics_without_memory"]) == (31, 30)
+
+
+def test_no_builder_and_no_buffer_are_a_lack_of_memory(
+    bench: Workbench, tensorrt: ModuleType, device: Device, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    tensorrt.machine.refuse.add("builder")
+    with pytest.raises(ExportMemoryError, match="gives no builder"):
+        built_by(onnx, images, events)
+    tensorrt.machine.refuse.clear()
+    device.fail["mem_alloc"] = MemoryError("cuMemAlloc failed: out of memory")
+    with pytest.raises(ExportMemoryError, match="49152 bytes of device memory"):
+        built_by(onnx, images, events)
+    assert bench.builds == 0
+
+
+def test_no_device_is_a_build_that_cannot_be(
+    bench: Workbench, device: Device, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    with pytest.raises(BuildError, match="CUDA device 3 cannot be used"):
+        built_by(onnx, images, events, device=3)
+
+
+def test_a_fault_in_a_callback_is_raised_after_the_build(
+    bench: Workbench, device: Device, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    def stop(event: Event) -> None:
+        if event.get("what") == "calibration":
+            raise KeyboardInterrupt
+
+    request = BuildRequest(onnx, onnx.with_suffix(".engine"), protect="none")
+    with pytest.raises(KeyboardInterrupt):
+        build(request, Material("a" * 64, images=tuple(images)), stop)
+    assert not list(onnx.parent.glob("*.calib"))
+
+
+def test_a_stop_ends_the_build_at_its_next_step(
+    bench_of: Bench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    bench = bench_of("10")
+
+    def stop(event: Event) -> None:
+        if event.get("what") == "Building Engine" and event["done"] == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(BuildRequest(onnx, onnx.with_suffix(".engine"), precision="fp16"), Material("a" * 64), stop)
+    assert bench.cancelled
+
+
+def test_a_calibration_alone_writes_its_cache(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    with pytest.raises(Calibrated) as done:
+        built_by(onnx, images, events, calibrate_only=True, log_memory=True)
+    assert Path(done.value.facts["cache"]).exists()
+    assert len(done.value.facts["free_mib"]) == 7
+
+
+def test_protected_nodes_that_are_not_there_do_not_pass_unseen(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    request = BuildRequest(onnx, onnx.with_suffix(".engine"))
+    material = Material("a" * 64, protected=frozenset({"/model.9/Sigmoid"}), images=tuple(images))
+    with pytest.raises(BuildError, match="no layer of the nodes to protect"):
+        build(request, material, events.append)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"precision": "int4"}, {"batch": 0}, {"batch": True}, {"workspace_mib": 0}, {"optimization_level": 6},
+     {"calibrator": "best"}, {"imgsz": 16}],
+    ids=str,
+)  # fmt: skip
+def test_a_request_that_cannot_be(change: dict[str, Any]) -> None:
+    right = BuildRequest(Path("a.onnx"), Path("a.engine"))
+    with pytest.raises(SettingsError, match=next(iter(change))):
+        dataclasses.replace(right, **change)
