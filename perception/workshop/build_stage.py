@@ -174,7 +174,7 @@ def end_at_once(result: Path) -> Interrupt:
 
     def end(fault: BaseException) -> None:
         if isinstance(fault, Calibrated):
-            answer, code = calibrated(fault), 0
+            answer, code = {"result": calibrated(fault)}, 0
         elif isinstance(fault, PilotError):
             told = {"what": fault.what, "cure": fault.cure, "exit_code": fault.exit_code, "kind": type(fault).__name__}
             answer, code = {"error": told}, 3

@@ -21,9 +21,12 @@ from perception.backends.tensorrt import Engine
 from perception.errors import SettingsError
 from perception.workshop import build_stage, engine_writing
 from perception.workshop.build_request import from_json
+from perception.workshop.stage import run_stage
 from tests.workshop.build import small_network
 from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Workbench
+
+FAKE = "tests.workshop.build.fake_stage"
 
 
 @pytest.fixture
@@ -172,6 +175,27 @@ def test_a_file_that_is_no_model_is_refused(
         from_json({"onnx": "a.onnx"})
 
 
+def test_the_stage_builds_in_a_process_of_its_own(asked: dict[str, Any], events: list[Event]) -> None:
+    result = run_stage(FAKE, asked, events.append)
+    file = open_engine(Path(result["engine"]))
+    assert file.sidecar is not None
+    assert file.sidecar.precision == "int8"
+    assert {"event": "progress", "what": "calibration", "done": 7, "of": 7} in events
+    assert [event["name"] for event in events if event["event"] == "stage"][-1] == "inspecting"
+
+
+def test_a_calibration_alone_ends_its_process(asked: dict[str, Any], events: list[Event]) -> None:
+    result = run_stage(FAKE, asked | {"calibrate_only": True, "log_memory": True}, events.append)
+    assert len(set(result["facts"]["calibration"]["free_mib"])) == 1
+    assert "inspecting" not in [event.get("name") for event in events]
+    assert run_stage(FAKE, asked, events.append)["facts"]["calibration"]["cache_was_read"]
+
+
+def test_a_fault_of_the_stage_reaches_the_parent(asked: dict[str, Any], events: list[Event]) -> None:
+    with pytest.raises(SettingsError, match="fixed batch of 1"):
+        run_stage(FAKE, asked | {"batch": 3}, events.append)
+
+
 @pytest.mark.parametrize("fault", ["calibrated", "missing image"])
 def test_a_process_ends_at_once_with_its_result(tmp_path: Path, fault: str) -> None:
     """In a process of its own, which os._exit leaves."""
@@ -197,7 +221,7 @@ print("never", flush=True)
     result = json.loads((tmp_path / "result.json").read_text())
     assert done.stdout == "said\n"
     if fault == "calibrated":
-        assert (done.returncode, result["facts"]["calibration"]) == (0, {"images": 3})
+        assert (done.returncode, result["result"]["facts"]["calibration"]) == (0, {"images": 3})
     else:
         assert (done.returncode, result["error"]["exit_code"], result["error"]["cure"]) == (3, 2, "Leave it.")
 
