@@ -95,7 +95,7 @@ DISGUISES = (
     ),
     _Disguise(
         re.compile(
-            r"(?i)out of ?memory|OUT_OF_MEMORY|cudaErrorMemoryAllocation|cudaMalloc failed|bad_alloc|^MemoryError|"
+            r"(?i)out ?of ?memory|OUT_OF_MEMORY|cudaErrorMemoryAllocation|cudaMalloc failed|bad_alloc|^MemoryError|"
             r"\bcannot allocate memory|failed to allocate memory|not enough memory|can't allocate memory|"
             r"unable to allocate|could not be allocated|can't start new thread"
         ),

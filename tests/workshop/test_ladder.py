@@ -1,0 +1,170 @@
+"""A lack of memory in each of its disguises, met in a real child, and what is done about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perception.errors import BuildError, ExportMemoryError
+from perception.workshop.ladder import LEAST_WORKSPACE_MIB, Ended, climb, diagnose, rungs
+from perception.workshop.stage import run_stage
+from tests.workshop.faulty_stage import NVMAP, NVML, TACTIC
+
+MODULE = "tests.workshop.faulty_stage"
+STAGE = "perception.workshop.build_stage"
+DISGUISES = {
+    "eat": "Memory could not be had",
+    "eat_at_a_top_level": "memory could not be had",
+    "killed": "The faulty stage was killed",
+    "nvmap": "the GPU was refused a block of memory (NvMap, error 12)",
+    "nvml": "torch ran out of GPU memory",
+    "none": "TensorRT did not get the scratch memory that it asked for",
+    "none_in_words": "TensorRT did not get the scratch memory that it asked for",
+}
+
+
+def attempt(do: str, workspace_mib: int, **more: Any) -> int:
+    """Runs the faulty stage; gives the workspace with which it succeeded."""
+    request = {"do": do, "workspace_mib": workspace_mib, **more}
+    return int(run_stage(MODULE, request, lambda event: None)["workspace_mib"])
+
+
+@pytest.mark.parametrize("do", DISGUISES)
+def test_each_disguise_is_recognised_in_a_child_and_a_smaller_workspace_is_tried(do: str) -> None:
+    said: list[str] = []
+
+    reached = climb(lambda mib: attempt(do, mib, fails_from_mib=1024), 1024, said.append)
+
+    assert reached == 512
+    (line,) = said
+    assert DISGUISES[do] in line
+    assert line.endswith("Trying again with a workspace of 512 MiB instead of 1024")
+
+
+def test_where_the_least_workspace_fails_too_fp16_is_offered_and_not_built() -> None:
+    said: list[str] = []
+    tried: list[int] = []
+
+    def fails(workspace_mib: int) -> int:
+        tried.append(workspace_mib)
+        return attempt("killed", workspace_mib)
+
+    with pytest.raises(ExportMemoryError) as caught:
+        climb(fails, 512, said.append, "python3 scripts/export_int8_engine.py --precision fp16")
+
+    assert tried == [512, 256]
+    assert len(said) == 1
+    assert "also with a workspace of 256 MiB" in caught.value.what
+    assert caught.value.cure.endswith(
+        "An FP16 engine needs less, and no calibration: python3 scripts/export_int8_engine.py --precision fp16"
+    )
+    assert caught.value.exit_code == 6
+
+
+def test_without_an_offer_the_cure_is_that_of_the_last_fault() -> None:
+    def fails(workspace_mib: int) -> int:
+        raise ExportMemoryError("It was killed", "Reboot.")
+
+    with pytest.raises(ExportMemoryError, match=r"^It was killed, also with a workspace of 256 MiB\. Reboot\.$"):
+        climb(fails, 300, lambda text: None)
+
+
+@pytest.mark.parametrize("do", ["bug", "insufficient_but_a_bug", "static_tls", "crash"])
+def test_what_is_no_lack_of_memory_is_not_tried_again(do: str) -> None:
+    tried: list[int] = []
+
+    def fails(workspace_mib: int) -> int:
+        tried.append(workspace_mib)
+        return attempt(do, workspace_mib)
+
+    with pytest.raises(BuildError):
+        climb(fails, 1024, lambda text: None)
+
+    assert tried == [1024]
+
+
+@pytest.mark.parametrize(
+    ("workspace_mib", "expected"),
+    [(2048, (2048, 1024, 512, 256)), (750, (750, 375, 256)), (256, (256,)), (100, (100,)), (257, (257, 256))],
+)  # fmt: skip
+def test_the_workspace_is_halved_down_to_the_least(workspace_mib: int, expected: tuple[int, ...]) -> None:
+    assert rungs(workspace_mib) == expected
+    assert expected[-1] == min(workspace_mib, LEAST_WORKSPACE_MIB)
+
+
+def test_a_workspace_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 MiB"):
+        rungs(0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        ((NVMAP, "Segmentation fault"), -11),
+        ((f"RuntimeError: {NVML}",), 1),
+        (("torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB",), 1),
+        (("RuntimeError: CUDA error: out of memory",), 1),
+        (("pycuda._driver.MemoryError: cuMemAlloc failed: out of memory",), 1),
+        (("[E] 1: [defaultAllocator.cpp::allocate::19] Error Code 1: Cuda Runtime (out of memory)",), 1),
+        (("[E] Error Code 2: OutOfMemory (no further information)", "RuntimeError: no plan"), 1),
+        (("[E] Requested amount of GPU memory (8589934592 bytes) could not be allocated.", "RuntimeError: x"), 1),
+        (("terminate called after throwing an instance of 'std::bad_alloc'", "  what():  std::bad_alloc"), -6),
+        (("MemoryError",), 1),
+        (("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 2.00 GiB for an array",), 1),
+        (("OSError: [Errno 12] Cannot allocate memory",), 1),
+        (("RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes",), 1),
+        (("onnxruntime::RuntimeException: Failed to allocate memory for requested buffer of size 12",), 1),
+        ((TACTIC, "[E] 10: Could not find any implementation for node /model.0/conv/Conv.", "RuntimeError: None"), 1),
+        (("[W] Skipping tactic 4 due to oom error on requested size of 9", "TypeError: NoneType is no buffer"), 1),
+        ((), -9),
+        (("Killed",), 137),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_lines_of_a_child_give_the_lack_of_memory_away(lines: tuple[str, ...], code: int) -> None:
+    trouble = diagnose(Ended(STAGE, code, lines=lines))
+
+    assert trouble is not None
+    assert trouble.kind == "memory"
+    assert trouble.what.startswith("The build stage ")
+    assert trouble.cure
+    assert trouble.sign in (*(line.strip() for line in lines), "SIGKILL")
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        Ended(STAGE, 1, lines=(TACTIC, "[E] parser error", "KeyError: 'images'")),
+        Ended(STAGE, 1, lines=("ImportError: libGLdispatch.so.0: cannot allocate memory in static TLS block",)),
+        Ended(STAGE, 1, lines=("[W] calibration scales are insufficient", "RuntimeError: None")),
+        Ended(STAGE, -9, timed_out=True),
+        Ended(STAGE, -11),
+        Ended(STAGE, 3, lines=(NVMAP,), error={"what": "x.onnx is no model", "kind": "SettingsError"}),
+    ],
+)
+def test_other_ends_are_not_taken_for_it(ended: Ended) -> None:
+    assert diagnose(ended) is None
+
+
+def test_the_counter_of_the_kernel_tells_who_killed() -> None:
+    by_kernel = diagnose(Ended(STAGE, -9, oom_kills=1))
+    by_somebody = diagnose(Ended(STAGE, -9, oom_kills=0))
+
+    assert by_kernel is not None
+    assert by_somebody is not None
+    assert by_kernel.what == "The build stage was killed by the kernel for want of memory"
+    assert by_somebody.what == "The build stage was killed (SIGKILL), as the kernel does where memory runs out"
+
+
+def test_a_lack_of_memory_that_the_child_told_itself_keeps_its_words() -> None:
+    told = {
+        "what": "A calibration batch does not fit",
+        "cure": "Use --calibration-batch 1.",
+        "kind": "ExportMemoryError",
+    }
+
+    trouble = diagnose(Ended(STAGE, 3, error=told))
+
+    assert trouble is not None
+    assert (trouble.what, trouble.cure) == (told["what"], told["cure"])
