@@ -33,24 +33,25 @@ class Labels:
         return cls(boxes, np.asarray(class_id, np.int64).reshape(-1))
 
 
-def read_labels(path: Path, image_hw: tuple[int, int]) -> Labels:
+def read_labels(path: Path, image_hw: tuple[int, int], class_count: int = len(COCO_VEHICLES)) -> Labels:
     """The labels of a picture of `image_hw` (height, width in pixels); none where there is no file.
 
-    Raises SettingsError, naming the file and the line, for what is no label of these five classes.
+    Raises SettingsError, naming the file and the line, for what is no label of one of `class_count` classes.
     """
     if not path.exists():
         return Labels.of([], [])
-    rows = [_row(path, number, line) for number, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
+    lines = enumerate(path.read_text().splitlines(), 1)
+    rows = [_row(path, number, line, class_count) for number, line in lines if line.strip()]
     table = np.asarray(rows, np.float64).reshape(-1, 5)
     middle, half = table[:, 1:3], table[:, 3:5] / 2
     scale = np.array([image_hw[1], image_hw[0]] * 2)
     return Labels.of(np.concatenate([middle - half, middle + half], 1) * scale, table[:, 0])
 
 
-def _row(path: Path, number: int, line: str) -> list[float]:
+def _row(path: Path, number: int, line: str, class_count: int) -> list[float]:
     try:
         values = [float(word) for word in line.split()]
-        known = values[0] in range(len(COCO_VEHICLES))
+        known = values[0] in range(class_count)
     except (ValueError, IndexError):
         values, known = [], False
     if len(values) != 5 or not known:

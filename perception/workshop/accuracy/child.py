@@ -1,0 +1,154 @@
+"""The stage that looks: one model over a list of pictures, in a process of its own.
+
+`python -m perception.workshop.accuracy.child REQUEST.json RESULT.json`. What an ONNX model found on the CPU is kept in
+the folder of the cache, by the hashes of the model, of the pictures and of all that it depends on. What an engine found
+never is: it is what is to be judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector_service import DetectorService
+from perception.backends.trusted_file import reason_of
+from perception.camera.images import read_image
+from perception.errors import SettingsError
+from perception.frame import Detections, Frame, Image
+from perception.preprocess import PREPROCESS_VERSION
+from perception.workshop.accuracy.detector import Conditions, open_detector, places_of
+from perception.workshop.accuracy.look import Look, read
+from perception.workshop.calibration.listing import sha256_of
+
+Emit = Callable[[Mapping[str, Any]], None]
+
+
+def request(
+    model: Path, images: Sequence[Path], target: Path, how: Conditions, cache: Path | None = None
+) -> dict[str, Any]:
+    """The request, as JSON, to look at `images` with `model` and to write the Look to `target`.
+
+    cache: folder that keeps what an ONNX model found; None keeps nothing.
+    """
+    conditions = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(how).items()}
+    return {
+        "model": str(model),
+        "images": [str(path) for path in images],
+        "target": str(target),
+        "cache": str(cache) if cache else None,
+        "how": conditions,
+    }
+
+
+def run(values: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Writes the Look that is asked for. The result tells the seconds it took, and whether the cache had it.
+
+    Raises SettingsError for a picture that cannot be read, BackendError or GpuError where the model cannot run.
+    """
+    model, images, how = Path(values["model"]), [Path(path) for path in values["images"]], _conditions(values["how"])
+    kept = _kept_at(values["cache"], model, images, how)
+    started = time.monotonic()
+    look = _from_cache(kept)
+    cached = look is not None
+    if look is None:
+        look = _look(model, images, how, emit)
+        if kept:
+            look.write(kept)
+    replace(look, model=model.name).write(Path(values["target"]))
+    return {"target": values["target"], "cached": cached, "seconds": round(time.monotonic() - started, 1)}
+
+
+def _conditions(values: Mapping[str, Any]) -> Conditions:
+    described_by = values["described_by"]
+    return Conditions(
+        **{
+            **values,
+            "classes": tuple(values["classes"]),
+            "names": tuple(values["names"]),
+            "kernel_dir": Path(values["kernel_dir"]),
+            "described_by": Path(described_by) if described_by else None,
+        }
+    )
+
+
+def _kept_at(cache: str | None, model: Path, images: Sequence[Path], how: Conditions) -> Path | None:
+    """Where what this model finds in these pictures is kept; None where it is not."""
+    if cache is None or model.suffix != ".onnx":
+        return None
+    import onnxruntime
+
+    try:
+        Path(cache).mkdir(parents=True, exist_ok=True)
+        files = [sha256_of(path) for path in (model, *images)]
+    except OSError as error:
+        raise SettingsError(
+            f"{error.filename or cache} cannot be read: {reason_of(error)}", "Check the path."
+        ) from None
+    depends_on = [
+        files, how.classes, how.conf, how.iou, how.imgsz, how.names, PREPROCESS_VERSION, onnxruntime.__version__
+    ]  # fmt: skip
+    return Path(cache) / f"{model.stem}.{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]}.npz"
+
+
+def _from_cache(kept: Path | None) -> Look | None:
+    """What is kept there; None where there is nothing, or nothing that can be read."""
+    try:
+        return read(kept) if kept else None
+    except (OSError, ValueError):
+        return None
+
+
+def _look(model: Path, images: Sequence[Path], how: Conditions, emit: Emit) -> Look:
+    detector, precision = open_detector(model, how)
+    with detector as service:
+        info = service.info
+        places = np.full(max(info.class_names) + 1, -1, np.int64)
+        for number, place in places_of(how.classes, info.class_names).items():
+            places[number] = place
+        sizes: list[tuple[int, int]] = []
+        found: list[Detections] = []
+        for batch in _batches(images, info.batch):
+            sizes += [(image.shape[0], image.shape[1]) for image in batch]
+            found += [replace(one, class_id=places[one.class_id]) for one in _detect(service, batch)]
+            emit({"event": "progress", "what": model.name, "done": len(found), "of": len(images)})
+    known = sorted(set(places[places >= 0].tolist()))
+    return Look(
+        model=model.name,
+        backend=info.name,
+        precision=precision,
+        classes=how.classes,
+        known=tuple(how.classes[place] for place in known),
+        class_names=tuple(info.class_names[number] for number in sorted(info.class_names)),
+        sizes=tuple(sizes),
+        found=tuple(found),
+    )
+
+
+def _detect(service: DetectorService, batch: Sequence[Image]) -> Iterator[Detections]:
+    frames = [Frame(image, number, 0.0, "accuracy") for number, image in enumerate(batch)]
+    return (result.detections for result in service.detect_batch(frames))
+
+
+def _batches(images: Sequence[Path], size: int) -> Iterator[list[Image]]:
+    """The pictures, so many at a time as the model takes. Raises SettingsError for one that cannot be read."""
+    for start in range(0, len(images), size):
+        batch = []
+        for path in images[start : start + size]:
+            image = read_image(path)
+            if image is None:
+                raise SettingsError(f"{path} cannot be read as a picture", "Mend or remove it.")
+            batch.append(image)
+        yield batch
+
+
+if __name__ == "__main__":
+    from perception.workshop.stage import serve
+
+    serve(run)

@@ -1,0 +1,144 @@
+"""scripts/evaluate.py as a command: looks with every model, prints one table, judges where that is asked for."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from perception.errors import SettingsError
+from perception.reporting.writable import check_writable
+from perception.workshop.accuracy import table
+from perception.workshop.accuracy.check import CHILD, Comparison, find_pictures
+from perception.workshop.accuracy.detector import Conditions
+from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unlabelled, suggestion
+from perception.workshop.accuracy.look import Look
+from perception.workshop.accuracy.threshold import suggested
+from perception.workshop.benchmark.figures import save
+from perception.workshop.stage import Event, run_stage
+
+REFUSED = 7
+"""Exit code where a candidate loses more than --max-drop, as an export has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As on the command line. max_drop in points; None judges nothing."""
+
+    models: tuple[Path, ...]
+    reference: Path | None
+    data: Path
+    conf: float
+    max_drop: float | None
+    count: int | None
+    how: Conditions
+    cache: Path | None
+    json: Path | None
+
+
+def run(options: Options) -> int:
+    """Prints the table: 0, or REFUSED where a candidate was judged and does not pass. Raises PilotError."""
+    models = [path for path in (options.reference, *options.models) if path]
+    if options.json:
+        check_writable("--json", options.json)
+    if options.max_drop is not None and options.reference is None:
+        raise SettingsError("--max-drop judges models beside a reference, and there is none", "Name it: --reference")
+    for path in models:
+        if not path.is_file():
+            raise SettingsError(f"{path} does not exist", "Give the path of a model.")
+    pictures = find_pictures(options.data, options.how.classes).thinned(options.count)
+    if pictures.labelled is None and options.reference is None:
+        raise SettingsError(
+            f"{options.data} has no labels, so that a model can be judged beside another one alone",
+            "Name that with --reference, or give a data set with labels.",
+        )
+    with tempfile.TemporaryDirectory(prefix="pilot-accuracy-") as folder, _progress() as show:
+        comparison = Comparison(
+            pictures,
+            lambda request: run_stage(CHILD, request, show),
+            Path(folder),
+            options.cache,
+            options.how,
+            options.conf,
+        )
+        looks = _looks(comparison, models, beside=options.reference is not None)
+    return _report(options, comparison, looks)
+
+
+def _looks(comparison: Comparison, models: Sequence[Path], beside: bool) -> list[Look]:
+    looks: list[Look] = []
+    for path in models:
+        looks.append(comparison.look_at(path, looks[0] if beside and looks else None))
+    return looks
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Shows the events of a child: a bar a model, on stderr."""
+    with Progress(console=Console(file=sys.stderr), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(event: Event) -> None:
+            if event.get("event") == "progress":
+                what = str(event["what"])
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what)
+                bars.update(tasks[what], completed=int(event["done"]), total=int(event["of"]))
+            elif event.get("event") == "say":
+                bars.console.print(str(event["text"]), highlight=False, markup=False)
+
+        yield show
+
+
+def _report(options: Options, comparison: Comparison, looks: Sequence[Look]) -> int:
+    out = table.console()
+    notes = list(comparison.notes(looks))
+    if comparison.pictures.labelled is None:
+        figures, verdicts = _unlabelled(options, comparison, looks, out)
+    else:
+        figures, verdicts = _labelled(options, comparison, looks, out)
+    for note in notes:
+        out.print(note, highlight=False, markup=False)
+    for look, verdict in zip(looks[1:], verdicts):
+        out.print(f"{look.title} {'passes' if verdict.passed else 'IS REFUSED'}:", highlight=False, markup=False)
+        for line in verdict.lines:
+            out.print(f"  {line}.", highlight=False, markup=False)
+    save(options.json, {**figures, "notes": notes, "verdicts": [dict(verdict.report) for verdict in verdicts]})
+    return 0 if all(verdict.passed for verdict in verdicts) else REFUSED
+
+
+def _labelled(
+    options: Options, comparison: Comparison, looks: Sequence[Look], out: Console
+) -> tuple[Mapping[str, Any], list[Verdict]]:
+    scores = comparison.scores(looks)
+    reference, candidates = scores[0], scores[1:]
+    out.print(table.of_scores(scores))
+    figures = {"conf": options.conf, "images": len(looks[0].found), "scores": [one.to_values() for one in scores]}
+    if options.reference is None:
+        return figures, []
+    for line in table.differences(scores):
+        out.print(line, highlight=False, markup=False)
+    if options.max_drop is not None:
+        return figures, [judge_labelled(reference, one, options.max_drop) for one in candidates]
+    for one in candidates:
+        if (conf := suggested(reference.curve, one.curve, one.conf)) is not None:
+            out.print(f"{one.title}: {suggestion(one, conf)}", highlight=False, markup=False)
+    return figures, []
+
+
+def _unlabelled(
+    options: Options, comparison: Comparison, looks: Sequence[Look], out: Console
+) -> tuple[Mapping[str, Any], list[Verdict]]:
+    found = comparison.likenesses(looks)
+    out.print(table.of_likenesses(looks[0].title, found))
+    figures = {"conf": options.conf, "images": len(looks[0].found), "agreement": [one.to_values() for one in found]}
+    if options.max_drop is None:
+        return figures, []
+    return figures, [judge_unlabelled(one, options.max_drop) for one in found]

@@ -1,0 +1,95 @@
+"""Opens exactly the file that is named, whatever else lies beside it, as the pilot's own detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detector_service import Backend, DetectorService
+from perception.adapter import PickClasses, SessionBackend
+from perception.classes import vehicle_ids
+from perception.config import COCO_VEHICLES, ROOT, ModelSettings
+from perception.errors import BackendError, SettingsError
+from perception.model_files import check_kind
+
+ENGINES = (".engine", ".plan")
+LEAST_CONF = 0.001
+"""From here on a detection counts for average precision, as ultralytics' validation has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How a model is run.
+
+    classes: names of the vehicle classes. conf: confidence from which a detection counts; iou: overlap above which two
+    boxes of a class are one. imgsz: side in pixels of an input that the model leaves open. names: the classes of a
+    model whose file names none. threads: of ONNX Runtime or PyTorch, 0 for one a core. device: number of the GPU.
+    kernel_dir: where built kernels are kept. described_by: the sidecar of an engine that does not lie beside it.
+    """
+
+    classes: tuple[str, ...] = COCO_VEHICLES
+    conf: float = LEAST_CONF
+    iou: float = ModelSettings().iou
+    imgsz: int = 640
+    names: tuple[str, ...] = ()
+    threads: int = 0
+    device: int = 0
+    kernel_dir: Path = ROOT / "engines"
+    described_by: Path | None = None
+
+
+def open_detector(model: Path, how: Conditions) -> tuple[DetectorService, str]:
+    """The model in the file, and its precision in words; ONNX and PyTorch run on the CPU.
+
+    Raises SettingsError for a file of no known kind, BackendError or GpuError where it cannot serve.
+    """
+    if model.suffix in ENGINES:
+        return _open_engine(model, how)
+    if model.suffix not in (".onnx", ".pt"):
+        raise SettingsError(f"{model} is no model that can be run", "Give a file that ends in .onnx, .pt or .engine.")
+    if not model.is_file():
+        raise SettingsError(f"{model} does not exist", "Give the path of a model.")
+    check_kind(model)
+    backend = _open_onnx(model, how) if model.suffix == ".onnx" else _open_pytorch(model, how)
+    precision = "int8" if is_quantized(model) else backend.info.precision
+    return DetectorService(backend, how.conf, how.iou), precision
+
+
+def is_quantized(model: Path) -> bool:
+    """Whether an ONNX model holds Q/DQ nodes: its operators are written out in the file by name."""
+    return model.suffix == ".onnx" and b"QuantizeLinear" in model.read_bytes()
+
+
+def places_of(classes: Sequence[str], class_names: Mapping[int, str]) -> dict[int, int]:
+    """For each id of a model that is one of `classes`, the place of that class in it; case does not count."""
+    folded = [name.casefold() for name in classes]
+    return {number: folded.index(name.casefold()) for number, name in class_names.items() if name.casefold() in folded}
+
+
+def _open_engine(model: Path, how: Conditions) -> tuple[DetectorService, str]:
+    from perception.backends.engine_file import open_engine
+    from perception.backends.identity import precision_of
+    from perception.engine_backend import open_engine_backend
+
+    file = open_engine(model, how.described_by)
+    backend = open_engine_backend(file, _picker(how), how.names, how.imgsz, how.kernel_dir, how.device)
+    return DetectorService(backend, how.conf, how.iou), precision_of(file)
+
+
+def _open_onnx(model: Path, how: Conditions) -> Backend:
+    from perception.backends.onnxruntime import OnnxRuntimeSession
+
+    return SessionBackend(OnnxRuntimeSession(model, how.imgsz, how.threads), _picker(how), how.names)
+
+
+def _open_pytorch(model: Path, how: Conditions) -> Backend:
+    from perception.backends.pytorch import PyTorchSession, why_not_importable
+
+    if reason := why_not_importable():
+        raise BackendError(f"{model} cannot be run: {reason}", "Install it, or give the model as ONNX.")
+    return SessionBackend(PyTorchSession(model, how.imgsz, how.threads, "cpu"), _picker(how), how.names)
+
+
+def _picker(how: Conditions) -> PickClasses:
+    return lambda names: vehicle_ids(names, how.classes, asked_for=False)
