@@ -13,7 +13,7 @@ from perception.doctor import examine as doctor
 from perception.doctor import jetpack, memory, power, runtime
 from perception.doctor.child import Children
 from perception.doctor.finding import Check, Finding, Result, Verdict, ok, problem, unknown, warning
-from perception.doctor.machine import Machine, this_machine
+from perception.doctor.machine import UNIT, Machine, this_machine
 from perception.doctor.memory import EXPORT_MIB
 from perception.doctor.processes import Process, processes
 from perception.doctor.table import JETSON
@@ -157,7 +157,9 @@ def _pilot(machine: Machine) -> Iterator[Finding]:
     above = _ancestors(machine, os.getpid())
     found = [process for process in processes(machine) if process.is_pilot and process.pid not in above]
     if found:
-        yield warning("export-pilot-runs", f"the pilot runs: {', '.join(map(_shown, found))}", STOP_PILOT)
+        by_systemd = any(UNIT in (machine.read(f"proc/{process.pid}/cgroup") or "") for process in found)
+        stop = STOP_PILOT if by_systemd else f"End it: kill {' '.join(str(process.pid) for process in found)}"
+        yield warning("export-pilot-runs", f"the pilot runs: {', '.join(map(_shown, found))}", stop)
     else:
         yield ok("none runs")
 

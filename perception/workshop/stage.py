@@ -2,18 +2,22 @@
 
 Parent and child talk JSON: the request and the result are files, and what happens meanwhile are lines on stdout:
 {"event": "progress", "what": "calibration", "done": 12, "of": 355}, {"event": "say", "text": "..."},
-{"event": "stage", "name": "..."}. By hand: `python -m perception.workshop.build_stage REQUEST.json RESULT.json`.
+{"event": "stage", "name": "..."}. The parent adds, of each stage that was through,
+{"event": "usage", "stage": "build", "seconds": 161.2, "peak_mib": 1830.5}.
+By hand: `python -m perception.workshop.build_stage REQUEST.json RESULT.json`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,11 +80,13 @@ def _judge(
     if answer is not None and "result" in answer and not ended.timed_out:
         if ended.code:  # a driver that crashes while it is unloaded: the work is done
             on_event({"event": "say", "text": f"The {ended.name} stage was through, then it {ended.how}"})
+        usage = {"stage": ended.name, "seconds": round(ended.seconds, 1), "peak_mib": answer.get("peak_mib")}
+        on_event({"event": "usage", **usage})
         result: Mapping[str, Any] = answer["result"]
         return result
     error = None if answer is None else answer.get("error")
     if isinstance(error, dict):
-        ended = Ended(**{**{name: getattr(ended, name) for name in Ended.__slots__}, "error": error})
+        ended = replace(ended, error=error)
     log = _log(ended, folder)
     if trouble := diagnose(ended):
         raise ExportMemoryError(trouble.what, trouble.cure)
@@ -130,7 +136,7 @@ def _answer(
     main: Callable[[dict[str, Any], Emit], Mapping[str, Any]], request: dict[str, Any], emit: Emit
 ) -> tuple[dict[str, Any], int]:
     try:
-        return {"result": dict(main(request, emit))}, 0
+        return {"result": dict(main(request, emit)), "peak_mib": peak_mib()}, 0
     except PilotError as fault:
         return {"error": _in_words(fault)}, TOLD
     except Exception as fault:
@@ -139,6 +145,13 @@ def _answer(
             raise
         error = ExportMemoryError(f"Memory could not be had: {lack}", "Stop what is not needed, then try again.")
         return {"error": _in_words(error)}, TOLD
+
+
+def peak_mib() -> float | None:
+    """The most memory that this process has had resident, in MiB: VmHWM of proc(5); None where it is not told."""
+    status = Path("/proc/self/status")
+    match = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text() if status.exists() else "", re.MULTILINE)
+    return round(int(match[1]) / 1024, 1) if match else None
 
 
 def _in_words(fault: PilotError) -> dict[str, Any]:

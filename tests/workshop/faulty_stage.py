@@ -67,6 +67,10 @@ def _leave_a_child(request: dict[str, Any], emit: Emit) -> None:
     emit({"event": "say", "text": str(subprocess.Popen(["sleep", "100"]).pid)})
 
 
+def _grow(request: dict[str, Any], emit: Emit) -> None:
+    request["grown"] = len(b"x" * (request["mib"] << 20))
+
+
 def _eat(request: dict[str, Any], emit: Emit) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
     request["eaten"] = len(bytearray(1 << 29))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from perception.backends.engine_file import open_engine
 from perception.errors import BuildError, ExportMemoryError
 from perception.workshop.ladder import LEAST_WORKSPACE_MIB, Ended, climb, diagnose, rungs
 from perception.workshop.stage import run_stage
+from tests.workshop.build import small_network
 from tests.workshop.faulty_stage import NVMAP, NVML, TACTIC
 
 MODULE = "tests.workshop.faulty_stage"
@@ -40,6 +44,26 @@ def test_each_disguise_is_recognised_in_a_child_and_a_smaller_workspace_is_tried
     (line,) = said
     assert DISGUISES[do] in line
     assert line.endswith("Trying again with a workspace of 512 MiB instead of 1024")
+
+
+def test_a_builder_that_gives_none_for_want_of_scratch_memory_is_asked_again_for_less(tmp_path: Path) -> None:
+    onnx, said = small_network.build(tmp_path / "small.onnx"), list[str]()
+
+    def build(workspace_mib: int) -> Mapping[str, Any]:
+        request = {"onnx": onnx, "engine": tmp_path / "small.engine", "precision": "fp16", "imgsz": 64}
+        return run_stage(
+            "tests.workshop.starved_stage", {**request, "workspace_mib": workspace_mib}, lambda event: None
+        )
+
+    result = climb(build, 2048, said.append)
+
+    assert open_engine(Path(result["engine"])).sidecar is not None
+    assert result["facts"]["builder"]["workspace_mib"] == 512
+    assert [line.rpartition(". ")[2] for line in said] == [
+        "Trying again with a workspace of 1024 MiB instead of 2048",
+        "Trying again with a workspace of 512 MiB instead of 1024",
+    ]
+    assert all("insufficient" in line or "implementation" in line for line in said)
 
 
 def test_where_the_least_workspace_fails_too_fp16_is_offered_and_not_built() -> None:

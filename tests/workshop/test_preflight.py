@@ -155,9 +155,16 @@ def test_what_shares_the_memory_is_named_with_how_to_stop_it(tree: Tree) -> None
     pilot, other, desktop = (found(tree, check) for check in ("export-pilot", "gpu-users", "desktop"))
 
     assert (pilot.code, pilot.found) == ("export-pilot-runs", "the pilot runs: process 77, 200 MiB")
-    assert "systemctl stop vehicle-pilot" in pilot.cure
+    assert pilot.cure == "End it: kill 77"
     assert "python3 (78)" in other.found
     assert desktop.code == "desktop-running"
+
+
+def test_a_pilot_that_systemd_runs_is_stopped_by_it(tree: Tree) -> None:
+    tree.process(77, "python", "/venv/bin/python /opt/vehicle-pilot/pilot.py")
+    tree.write("proc/77/cgroup", "0::/system.slice/vehicle-pilot.service\n")
+
+    assert found(tree, "export-pilot").cure.startswith("sudo systemctl stop vehicle-pilot ")
 
 
 def test_the_pilot_that_asked_for_the_export_is_not_in_its_way(tree: Tree) -> None:

@@ -56,11 +56,22 @@ def test_the_result_and_the_events_of_a_stage_come_back_and_no_file_is_left(tmp_
     result = run("nothing", events.append, path=tmp_path / "a model.onnx", folder=tmp_path)
 
     assert result == {"do": "nothing", "path": str(tmp_path / "a model.onnx")}
-    assert events == [
+    assert events[:-1] == [
         {"event": "stage", "name": "doing nothing"},
         {"event": "progress", "what": "nothing", "done": 3, "of": 3},
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_stage_took_is_told() -> None:
+    events: list[Mapping[str, Any]] = []
+
+    run("grow", events.append, mib=200)
+
+    (usage,) = (event for event in events if event["event"] == "usage")
+    assert usage["stage"] == "faulty"
+    assert 0.01 < usage["seconds"] < 30
+    assert 200 < usage["peak_mib"] < 400
 
 
 def test_a_stage_is_the_first_to_be_killed_and_sees_neither_terminal_nor_current_folder(
@@ -113,7 +124,8 @@ def test_a_crash_after_the_work_is_done_is_said_and_no_fault() -> None:
 
     assert run("crash_at_the_end", events.append)["do"] == "crash_at_the_end"
 
-    assert [event["text"] for event in events] == ["The faulty stage was through, then it died of SIGABRT"]
+    said = [event["text"] for event in events if event["event"] == "say"]
+    assert said == ["The faulty stage was through, then it died of SIGABRT"]
 
 
 def test_of_a_stage_that_prints_without_end_the_last_lines_are_kept(tmp_path: Path) -> None:
@@ -140,7 +152,7 @@ def test_a_stage_that_takes_too_long_is_ended_with_all_that_it_started() -> None
 def test_what_a_stage_leaves_running_is_ended_too() -> None:
     pids: list[int] = []
 
-    run("leave_a_child", lambda event: pids.append(int(event["text"])))
+    run("leave_a_child", lambda event: pids.extend(int(event[name]) for name in ("text",) if name in event))
 
     assert gone(pids[0])
 
