@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
@@ -24,6 +23,13 @@ from rich.text import Text
 
 LINE_S = 10.0
 """Between two lines on the progress of one thing, where there is no terminal."""
+
+
+class _Count(ProgressColumn):
+    """How many of how many; nothing of what is not counted."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}", style="progress.download")
 
 
 class _Rate(ProgressColumn):
@@ -47,7 +53,7 @@ class Screen:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            _Count(),
             _Rate(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
@@ -67,7 +73,7 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end_stage()
+        self.end_stage()
         self._bars.stop()
 
     def say(self, text: str) -> None:
@@ -89,29 +95,29 @@ class Screen:
             self._progress(str(event.get("what", "")), int(event.get("done", 0)), int(event.get("of", 0)))
 
     def _begin_stage(self, name: str) -> None:
-        self._end_stage()
+        self.end_stage()
         self._stage, self._stage_at = name, self._clock()
         if not self._console.is_terminal:
             self.say(f"{name} ...")
         self._tasks[name] = self._bars.add_task(name, total=None)
 
-    def _end_stage(self) -> None:
-        """A line on what is over, with the time it took, where that is worth one."""
+    def end_stage(self) -> None:
+        """What was begun is over: a line with the time it took, where that is worth one."""
         for task in self._tasks.values():
             self._bars.remove_task(task)
         self._tasks.clear()
         self._line_at.clear()
-        took_s = self._clock() - self._stage_at
-        if self._stage and took_s >= 1:
-            self.say(f"{self._stage}: {took_s:.0f} s")
+        took_s, name = self._clock() - self._stage_at, self._stage
         self._stage = ""
+        if name and took_s >= 1:
+            self.say(f"{name}: {took_s:.0f} s")
 
     def _progress(self, what: str, done: int, of: int) -> None:
         task = self._tasks.get(what)
         if task is None:
             task = self._tasks[what] = self._bars.add_task(what, total=of or None)
         self._bars.update(task, completed=done, total=of or None)
-        if done >= of:
+        if 0 < of <= done:
             self._bars.update(task, visible=False)
         if not self._console.is_terminal:
             self._line(what, done, of)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from perception.backends.pytorch import why_not_importable
 from perception.config import ROOT
 from perception.errors import BackendError, SettingsError
 from perception.model_files import ModelFiles, find_model
-from perception.workshop.calibration.manifest import CalibrationSet, minimum, read_set
+from perception.workshop.accuracy.check import Pictures
+from perception.workshop.accuracy.detector import is_quantized
+from perception.workshop.accuracy.labelled import read_labelled
+from perception.workshop.calibration.manifest import CalibrationSet, minimum, read_data_set, read_set
 from perception.workshop.export.options import DATA, Options
-from perception.yaml_file import read_mapping
 
 BUILD_SET = "python3 scripts/build_calibration_set.py VIDEO..."
 
@@ -34,20 +36,18 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Judges:
-    """The images that the gate looks at: those of the data set `labels`, else held_out ones, else none."""
+    """The pictures that the gate looks at, None where there are none, and in words which they are."""
 
-    labels: Path | None
-    held_out: tuple[Path, ...]
+    pictures: Pictures | None
+    words: str = "no images"
 
     @property
     def are_there(self) -> bool:
         """Whether accuracy can be judged."""
-        return self.labels is not None or bool(self.held_out)
+        return self.pictures is not None
 
-    def __str__(self) -> str:
-        if self.labels is not None:
-            return f"labelled images of {self.labels}"
-        return f"{len(self.held_out)} held-out images of the calibration set" if self.held_out else "no images"
+
+NOBODY = Judges(None)
 
 
 def find_source(options: Options) -> Model:
@@ -78,22 +78,13 @@ def _chosen(options: Options, files: ModelFiles) -> Model:
             )
         path = files.onnx
         notes.append(f"{why}: {path}, which lies beside the weights, is taken for them")
-    return Model(path, path.suffix == ".onnx" and is_quantized(path), tuple(notes))
+    return Model(path, is_quantized(path), tuple(notes))
 
 
 def _why_no_export() -> str:
     if why := why_not_importable():
         return why
     return "" if importlib.util.find_spec("onnx") else "onnx not installed"
-
-
-def is_quantized(path: Path) -> bool:
-    """Whether an ONNX file holds Q/DQ nodes. It is not loaded for that: the kind of a node stands in it as text."""
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(b"QuantizeLinear") >= 0
-    except ValueError:  # an empty file
-        return False
 
 
 def calibration_set(options: Options, model: Model) -> CalibrationSet | None:
@@ -131,14 +122,30 @@ def _judges(options: Options, calibration: CalibrationSet | None) -> Judges:
     if options.labels is not None:
         if not options.labels.is_file():
             raise SettingsError(f"--labels {options.labels} is no file", "Give a data set in ultralytics' format.")
-        return Judges(options.labels, ())
-    if options.data is not None and options.data.is_file():
-        values = read_mapping(options.data)
-        if values.get("train") and values.get("val") and not values.get("manifest"):
-            return Judges(options.data, ())
-    if calibration is not None:
-        return Judges(None, calibration.held_out)
+        return _labelled(options.labels) or _no_labels(options.labels)
+    if options.data is not None and options.data.is_file() and _has_two_splits(options.data):
+        return _labelled(options.data) or NOBODY
     data = options.data or DATA
-    if not data.exists():
-        return Judges(None, ())
-    return Judges(None, read_set(data).held_out)
+    if calibration is None and data.exists():
+        calibration = read_set(data)
+    if calibration is None or not calibration.held_out:
+        return NOBODY
+    held_out = calibration.held_out
+    return Judges(Pictures(held_out, None), f"{len(held_out)} held-out images of the calibration set")
+
+
+def _has_two_splits(data: Path) -> bool:
+    """Whether a data set has images of its own to judge on, besides those to calibrate on."""
+    values = read_data_set(data)
+    return bool(values.get("train") and values.get("val") and not values.get("manifest"))
+
+
+def _labelled(data: Path) -> Judges | None:
+    labelled = read_labelled(data)
+    if labelled is None:
+        return None
+    return Judges(Pictures(labelled.images, labelled), f"{len(labelled.images)} labelled images of {data}")
+
+
+def _no_labels(data: Path) -> NoReturn:
+    raise SettingsError(f"The `val` images of {data} have no labels", "Put labels/ beside their images/.")

@@ -1,0 +1,202 @@
+"""scripts/export_int8_engine.py without its flags: what is looked at before an export, and the export."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from perception.backends.trusted_file import reason_of, write_whole
+from perception.doctor.finding import Result, Verdict
+from perception.doctor.report import text_lines
+from perception.errors import BackendError, BuildError, BusyError, GpuError, SettingsError
+from perception.lock import Held, Lock
+from perception.workshop import preflight
+from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.export import report
+from perception.workshop.export.children import Children
+from perception.workshop.export.failures import Memory
+from perception.workshop.export.install import check_previous, finish, roll_back
+from perception.workshop.export.look_stage import Builder
+from perception.workshop.export.options import Options
+from perception.workshop.export.pipeline import VERIFY, Task, float_onnx, quantized_onnx, run
+from perception.workshop.export.place import Place, check_replaceable, work_folder
+from perception.workshop.export.screen import Screen
+from perception.workshop.export.sources import NOBODY, Judges, Model, calibration_set, find_source, judges
+from perception.workshop.export.work import Work
+
+LOOK = "perception.workshop.export.look_stage"
+LOOK_S = 60.0
+
+
+def export(options: Options, screen: Screen | None = None) -> int:
+    """Exports as asked for; the exit code. Raises PilotError, and SettingsError before anything is done."""
+    model = find_source(options)
+    place = options.place(model.path.stem)
+    check_replaceable(place)
+    with ExitStack() as stack:
+        stack.enter_context(_disk_told(place))
+        screen = stack.enter_context(screen or Screen())
+        calibration, images, lacks = _images(options, model)
+        for line in report.banner(options, model, calibration):
+            screen.say(line)
+        found = [] if options.only_onnx else _preflight(options, place, screen)
+        if not options.dry_run:
+            preflight.verdict(found, options.force)
+        children = Children(options, images, screen, place)
+        builder = _look(children, options)
+        task = Task(
+            options, model, calibration, _method(options, model, builder), builder.tensorrt, place,
+            Work(place.folder, place.stem),
+        )  # fmt: skip
+        for line in (*report.plan(task, builder, images), *lacks):
+            screen.say(line)
+        if options.dry_run:
+            preflight.verdict(found, options.force)
+            return 0
+        stack.enter_context(_alone(place))
+        task = replace(task, work=Work(work_folder(place.folder), place.stem))
+        children.folder = task.work.folder
+        return _only_onnx(task, children, screen) if options.only_onnx else _export(task, builder, children, screen)
+
+
+def _images(options: Options, model: Model) -> tuple[CalibrationSet | None, Judges, list[str]]:
+    """The images to calibrate and to judge on; a dry run goes on without them, and says what it lacks."""
+    try:
+        calibration = calibration_set(options, model)
+        images = NOBODY if options.only_onnx else judges(options, calibration)
+    except SettingsError as fault:
+        if not options.dry_run:
+            raise
+        return None, NOBODY, [f"An export would end here: {fault}"]
+    return calibration, images, []
+
+
+def _preflight(options: Options, place: Place, screen: Screen) -> list[Result]:
+    """Shows what may be in the way, with the cures; all that was looked at in a dry run."""
+    found = preflight.look_around(place.folder.absolute(), options.workspace_mib, options.gpu)
+    loud = [one for one in found if one.finding.verdict in (Verdict.WARNING, Verdict.PROBLEM)]
+    shown = found if options.dry_run else loud
+    if shown:
+        screen.say("Preflight")
+        *lines, _ = text_lines(shown, width=0, color=False)  # the last one counts
+        for line in lines:
+            screen.say(f"  {line}")
+    return found
+
+
+def _look(children: Children, options: Options) -> Builder:
+    return Builder(**children.stage(LOOK, {"device": options.gpu}, LOOK_S))
+
+
+def _method(options: Options, model: Model, builder: Builder) -> str:
+    """How INT8 gets its ranges. Raises SettingsError for a calibrator that this TensorRT does not have."""
+    if options.precision != "int8" or model.is_quantized:
+        return ""
+    if options.only_onnx:
+        return "qdq"
+    if options.method == "calibrator" and builder.tensorrt and not builder.has_calibrator:
+        raise SettingsError(
+            f"TensorRT {builder.tensorrt} has no calibrator any more (--method calibrator)", "Use --method qdq."
+        )
+    if options.method != "auto":
+        return options.method
+    return "calibrator" if builder.has_calibrator or builder.tensorrt is None else "qdq"
+
+
+@contextmanager
+def _disk_told(place: Place) -> Iterator[None]:
+    """A disk that is full or read-only as a sentence, wherever that shows."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        raise SettingsError(
+            f"{error.filename or place.folder} cannot be written: {reason_of(error)}",
+            "Make room on the disk, or name another folder with --output. What was in service still is.",
+        ) from None
+
+
+def _alone(place: Place) -> ExitStack:
+    """Keeps other exports off the folder until it is closed. Raises BusyError."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    lock = Lock()
+    try:
+        lock.take(place.folder)
+    except Held as held:
+        raise BusyError(f"{held.by} is at work in {place.folder}", "Wait for that export, or end it.") from None
+    stack = ExitStack()
+    stack.callback(lock.release)
+    return stack
+
+
+def _only_onnx(task: Task, children: Children, screen: Screen) -> int:
+    """Ends with the ONNX model in the output folder."""
+    made = quantized_onnx(task, float_onnx(task, children), children)
+    suffix = "_qdq" if task.method == "qdq" else ""
+    target = task.place.folder / f"{task.place.stem}{suffix}.onnx"
+    if made != target:
+        try:
+            write_whole(target, made.read_bytes())
+        except OSError as error:
+            raise SettingsError(f"{target} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
+    screen.say(f"ONNX model: {report.shown(target)}")
+    screen.say(f"Next, on the device: {report.SCRIPT} --model {target.name} --precision {task.options.precision}")
+    return 0
+
+
+def _export(task: Task, builder: Builder, children: Children, screen: Screen) -> int:
+    if not builder.can_build:
+        raise BuildError(
+            f"No engine can be built here: {builder.why}",
+            "See what scripts/doctor.py says; an ONNX to build from elsewhere is made with --only-onnx.",
+        )
+    finish(task.place, task.work.folder)
+    done = run(task, children)
+    Memory(task.place, {}).forget()
+    for line in report.ending(task, done):
+        screen.say(line)
+    return 0
+
+
+def rollback(options: Options, screen: Screen | None = None) -> int:
+    """Puts the previous engine back into service, after a trial where there is a GPU; the exit code."""
+    stem = Path(options.model).stem
+    place = options.place(stem)
+    if not place.folder.is_dir():
+        raise SettingsError(f"{place.folder} does not exist", "Name the folder of the engines with --output.")
+    check_replaceable(place)
+    with ExitStack() as stack:
+        stack.enter_context(_disk_told(place))
+        screen = stack.enter_context(screen or Screen())
+        stack.enter_context(_alone(place))
+        work = work_folder(place.folder)
+        finish(place, work)
+        check_previous(place)
+        children = Children(options, NOBODY, screen, place)
+        if options.force or not _look(children, options).can_build:
+            screen.say("The previous engine is not tried, its file alone is checked")
+        else:
+            _try_previous(place, options, children)
+        roll_back(place, work)
+        screen.say(f"{report.shown(place.engine)} is the previous engine again")
+        for line in report.next_steps(place, options.model):
+            screen.say(line)
+    return 0
+
+
+def _try_previous(place: Place, options: Options, children: Children) -> None:
+    request = {
+        "engine": str(place.previous_engine.absolute()),
+        "described_by": str(place.previous_sidecar.absolute()),
+        "kernel_dir": str(place.folder.absolute()),
+        "imgsz": options.imgsz,
+        "device": options.gpu,
+    }
+    try:
+        children.stage(VERIFY, request)
+    except (BackendError, GpuError) as fault:
+        raise BuildError(f"The previous engine does not run here, and stays aside: {fault.what}", fault.cure) from None

@@ -1,0 +1,52 @@
+"""The stage that tries an engine: opened, deserialised and run on a warm-up frame by the pilot's own run time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector_service import WARM_UP_HW, DetectorService
+from perception.backends.engine_file import open_engine
+from perception.backends.identity import precision_of
+from perception.config import ModelSettings
+from perception.engine_backend import open_engine_backend
+from perception.frame import Frame
+
+Emit = Callable[[Mapping[str, Any]], None]
+FRAMES = 20
+
+
+def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Opens the engine as the pilot would, and detects in some frames after the warm-up one.
+
+    request: engine, described_by (path of its sidecar, None for beside it), kernel_dir, imgsz, device. The result has
+    the precision, the input (height, width), and the median of a frame in ms. Raises BackendError or GpuError.
+    """
+    emit({"event": "stage", "name": "trying the engine"})
+    described_by = request.get("described_by")
+    file = open_engine(Path(request["engine"]), Path(described_by) if described_by else None)
+    conf, iou = ModelSettings().conf, ModelSettings().iou
+    backend = open_engine_backend(
+        file, lambda names: tuple(sorted(names)), (), request["imgsz"], Path(request["kernel_dir"]), request["device"]
+    )
+    times = []
+    with DetectorService(backend, conf, iou) as service:
+        info = service.info
+        for number in range(FRAMES):
+            frame = Frame(np.full((*WARM_UP_HW, 3), 40 + number, np.uint8), number, 0.0, "trial")
+            times.append(service.detect(frame).total_ms)
+    return {
+        "precision": precision_of(file),
+        "input_hw": list(info.input_hw),
+        "median_ms": round(float(np.median(times)), 3),
+        "warnings": list(file.warnings),
+    }
+
+
+if __name__ == "__main__":
+    from perception.workshop.stage import serve
+
+    serve(run)

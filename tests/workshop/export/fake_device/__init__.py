@@ -1,0 +1,1 @@
+"""What an export finds on its path in the tests."""
