@@ -9,22 +9,27 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from perception.backends.sidecar import Calibration
+from perception.backends.tensorrt import import_tensorrt
 from perception.backends.trusted_file import open_plain, write_whole
 from perception.config import ROOT
 from perception.doctor.machine import this_machine
-from perception.errors import PilotError, SettingsError
+from perception.errors import BackendError, BuildError, PilotError, SettingsError
 from perception.preprocess import PREPROCESS_VERSION
 from perception.workshop import engine_writing
 from perception.workshop.build_request import BuildRequest, from_json
 from perception.workshop.builder import Built, build
 from perception.workshop.builder_config import Interrupt, Material
 from perception.workshop.calibrator import Calibrated, readable
+from perception.workshop.half import write_half
+from perception.workshop.network import has_precision_flags
 from perception.workshop.progress import Tell, say
 
 CHUNK = 1 << 20
@@ -39,6 +44,7 @@ class Model:
     nodes: frozenset[str]
     protected: frozenset[str]
     is_quantized: bool
+    is_half: bool
 
 
 def run(values: Mapping[str, Any], tell: Tell, interrupt: Interrupt | None = None) -> dict[str, Any]:
@@ -51,10 +57,28 @@ def run(values: Mapping[str, Any], tell: Tell, interrupt: Interrupt | None = Non
     images, manifest_sha256 = _images_of(request, model, tell)
     material = Material(model.sha256, model.nodes, model.protected, images, manifest_sha256)
     try:
-        built = build(request, material, tell, interrupt)
+        with _typed(request, model) as typed:
+            built = build(typed, material, tell, interrupt)
     except Calibrated as done:
         return calibrated(done)
     return _written(request, model, material, built, tell)
+
+
+@contextmanager
+def _typed(request: BuildRequest, model: Model) -> Iterator[BuildRequest]:
+    """The request, with a float16 copy of the model where this TensorRT asks for one."""
+    if request.precision != "fp16" or model.is_half:
+        yield request
+        return
+    try:
+        module = import_tensorrt()
+    except BackendError as fault:
+        raise BuildError(fault.what, fault.cure) from None
+    if not hasattr(module, "BuilderFlag") or has_precision_flags(module):
+        yield request
+        return
+    with TemporaryDirectory() as folder:
+        yield replace(request, onnx=write_half(request.onnx, Path(folder) / request.onnx.name))
 
 
 def calibrated(done: Calibrated) -> dict[str, Any]:
@@ -80,6 +104,7 @@ def read_model(request: BuildRequest) -> Model:
         nodes=frozenset(node.name for node in model.graph.node),
         protected=_protected(request, model, is_quantized),
         is_quantized=is_quantized,
+        is_half=any(weights.data_type == onnx.TensorProto.FLOAT16 for weights in model.graph.initializer),
     )
 
 

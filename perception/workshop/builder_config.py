@@ -119,10 +119,10 @@ class Configuration:
             raise SettingsError(
                 f"TensorRT {self._version} has no INT8 calibrator", "Quantize the model instead: --method qdq"
             )
-        if request.precision == "fp16" and self._network.input.dtype != self._module.DataType.HALF:
+        if request.precision == "fp16" and not networks.is_half(self._module, self._network):
             raise SettingsError(
                 f"TensorRT {self._version} takes precisions from the model, and {request.onnx} is of float32",
-                "Export it in float16 (half=True), or give --precision fp32.",
+                "Give a model in float16, or --precision fp32.",
             )
         self.settings["method"] = "qdq" if is_quantized else "typed"
 

@@ -23,7 +23,7 @@ Shape = tuple[int, int, int, int]
 # They hold no values of their own, or none that a precision could be set for.
 _NOT_COMPUTED = ("CONSTANT", "SHAPE")
 # Their output is made of the values of their input alone, so that its range is that of the input.
-_PASS_ON = ("SHUFFLE", "SLICE", "IDENTITY", "RESIZE", "POOLING", "CONCATENATION", "GATHER", "SELECT")
+_PASS_ON = ("SHUFFLE", "SLICE", "IDENTITY", "RESIZE", "POOLING", "CONCATENATION", "GATHER")
 
 
 @dataclass(slots=True)
@@ -129,6 +129,15 @@ def is_quantized(module: ModuleType, network: Network) -> bool:
     return any(layer.type == module.LayerType.QUANTIZE for layer in network.layers())
 
 
+def is_half(module: ModuleType, network: Network) -> bool:
+    """Whether the model computes in float16."""
+    return any(
+        layer.get_output(index).dtype == module.DataType.HALF
+        for layer in network.layers()
+        for index in range(layer.num_outputs)
+    )
+
+
 def protect(
     module: ModuleType, network: Network, nodes: Collection[str], all_nodes: Collection[str], dtype: trt.DataType
 ) -> list[str]:
@@ -197,15 +206,16 @@ def read_ranges(path: Path) -> dict[str, float]:
 def set_ranges(module: ModuleType, network: Network, ranges: Mapping[str, float]) -> dict[str, Any]:
     """Gives the network's tensors these ranges, by their names: those of the ONNX model's values.
 
-    What only passes values on has the range of its input. Gives what was given, inherited, missing and not found. A
-    layer with a tensor of no range runs in float. Raises BuildError where no name fits.
+    What only passes values on has the range of its input, and a sigmoid ends at 1. Gives what was given, inherited,
+    missing and not found. A layer that reads or writes a tensor of no range runs in float. Raises BuildError where no
+    name fits.
     """
     known = dict(ranges)
     given: set[str] = set()
     inherited, missing = 0, []
     _set_range(network.input, known, given)
     for layer in network.layers():
-        passed_on = _largest_input(layer, known) if layer.type.name in _PASS_ON else None
+        passed_on = _range_from_input(layer, known)
         for index in range(layer.num_outputs):
             tensor = layer.get_output(index)
             if not _is_float(module, tensor):
@@ -230,8 +240,16 @@ def _set_range(tensor: trt.ITensor, known: Mapping[str, float], given: set[str])
     return bool(tensor.set_dynamic_range(-value, value))
 
 
-def _largest_input(layer: trt.ILayer, known: Mapping[str, float]) -> float | None:
-    """Of its inputs' ranges the largest; None where one has none. Further inputs of a resize or slice are sizes."""
-    count = layer.num_inputs if layer.type.name == "CONCATENATION" else min(layer.num_inputs, 1)
+def _range_from_input(layer: trt.ILayer, known: Mapping[str, float]) -> float | None:
+    """The range of a layer's output where its kind and its input tell it, else None.
+
+    Of a concatenation that is the largest of its inputs'; further inputs of a resize or a slice are sizes.
+    """
+    kind = layer.type.name
+    if kind == "ACTIVATION" and "sigmoid" in layer.name.casefold():
+        return 1.0
+    if kind not in _PASS_ON:
+        return None
+    count = layer.num_inputs if kind == "CONCATENATION" else min(layer.num_inputs, 1)
     values = [known.get(tensor.name) for tensor in map(layer.get_input, range(count)) if tensor is not None]
     return max(value for value in values if value is not None) if values and None not in values else None

@@ -39,12 +39,13 @@ class LayerType(enum.Enum):
     DEQUANTIZE = 6
     CONCATENATION = 7
     NMS = 8
+    CAST = 9
 
 
 KINDS = {
     "Conv": LayerType.CONVOLUTION, "Sigmoid": LayerType.ACTIVATION, "Mul": LayerType.ELEMENTWISE,
     "Reshape": LayerType.SHUFFLE, "Concat": LayerType.CONCATENATION, "QuantizeLinear": LayerType.QUANTIZE,
-    "DequantizeLinear": LayerType.DEQUANTIZE, "Constant": LayerType.CONSTANT,
+    "DequantizeLinear": LayerType.DEQUANTIZE, "Constant": LayerType.CONSTANT, "Cast": LayerType.CAST,
 }  # fmt: skip
 
 
@@ -167,6 +168,7 @@ class Parser:
         data = Path(model).read_bytes()
         graph = onnx.load_from_string(data).graph
         weights = {entry.name for entry in graph.initializer}
+        halves = any(entry.data_type == onnx.TensorProto.FLOAT16 for entry in graph.initializer)
         tensors = {}
         for value in graph.input:
             sizes = [entry.dim_value or -1 for entry in value.type.tensor_type.shape.dim]
@@ -179,7 +181,8 @@ class Parser:
                 self._errors.append(SimpleNamespace(node=lambda n=number: n, desc=lambda text=why: text))
                 return False
             for name in node.output:
-                tensors[name] = Tensor(name, Dims([-1]), is_network_output=name in outputs)
+                kind = DataType.HALF if halves and name not in outputs else DataType.FLOAT
+                tensors[name] = Tensor(name, Dims([-1]), kind, name in outputs)
             inputs = [tensors.get(name) for name in node.input if name not in weights or node.op_type == "Mul"]
             made = [tensors[name] for name in node.output]
             if node.op_type == "Mul" and None in inputs:  # a number is made a layer of its own

@@ -1,4 +1,4 @@
-"""The stage that builds with the fake TensorRT in its process: `python -m tests.workshop.build.fake_stage REQUEST RESULT`.
+"""The stage that builds, on the fake TensorRT: `python -m tests.workshop.build.fake_stage REQUEST.json RESULT.json`.
 
 FAKE_BUILD_S: how long a build takes, in seconds; FAKE_GENERATION: the release, 8.6 where it is not set.
 """

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,10 +22,11 @@ from perception.backends.tensorrt import Engine
 from perception.errors import SettingsError
 from perception.workshop import build_stage, engine_writing
 from perception.workshop.build_request import from_json
+from perception.workshop.half import write_half
 from perception.workshop.stage import run_stage
 from tests.workshop.build import small_network
 from tests.workshop.build.conftest import Event, said
-from tests.workshop.build.fake_builder import Workbench
+from tests.workshop.build.fake_builder import Generation, Workbench
 
 FAKE = "tests.workshop.build.fake_stage"
 
@@ -133,6 +135,39 @@ def test_a_quantized_model_tells_what_it_was_calibrated_on(
     assert (file.sidecar.calibration.images, file.sidecar.calibration.algorithm) == (355, "percentile")
 
 
+def test_tensorrt_11_gets_a_model_in_float16(
+    bench_of: Callable[[Generation], Workbench], asked: dict[str, Any], events: list[Event], onnx: Path
+) -> None:
+    bench_of("11")
+    result = build_stage.run(asked | {"precision": "fp16"}, events.append)
+    file = open_engine(Path(result["engine"]))
+    assert file.sidecar is not None
+    assert (precision_of(file), file.sidecar.builder["method"]) == ("fp16", "typed")
+    assert file.sidecar.onnx_sha256 == build_stage.sha256_of(onnx), "the model that was given"
+    with Gpu() as gpu:
+        engine = Engine(file, gpu, 640)
+        assert engine.input.dtype == np.float32
+        engine.try_out()
+        engine.close()
+
+
+def test_a_model_in_float16_finds_the_same(onnx: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    picture = np.random.default_rng(8).random((1, 3, 64, 64), np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    found = [
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(
+            None, {"images": picture}
+        )[0]
+        for path in (onnx, write_half(onnx, tmp_path / "half.onnx"))
+    ]
+    assert found[1].dtype == np.float32
+    np.testing.assert_allclose(found[0], found[1], rtol=0.01)
+    assert not np.array_equal(found[0], found[1])
+
+
 def test_the_inspectors_answer_can_be_kept(
     bench: Workbench, asked: dict[str, Any], events: list[Event], tmp_path: Path
 ) -> None:
@@ -205,6 +240,7 @@ def test_a_process_ends_at_once_with_its_result(tmp_path: Path, fault: str) -> N
     }[fault]
     code = f"""
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from perception.errors import SettingsError
 from perception.workshop.build_stage import end_at_once

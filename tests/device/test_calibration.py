@@ -1,0 +1,37 @@
+"""INT8 calibration on a real GPU: no batch takes memory that the one before had not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from perception.workshop.stage import run_stage
+from tests.workshop.build import small_network
+
+pytestmark = [pytest.mark.device, pytest.mark.timeout(600)]
+IMAGES = 40
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_memory_is_the_same_from_the_second_batch_to_the_last(plans: Path, tmp_path: Path, batch: int) -> None:
+    generator = np.random.default_rng(4)
+    paths = [tmp_path / f"{number}.png" for number in range(IMAGES)]
+    for path in paths:
+        cv2.imwrite(str(path), generator.integers(0, 256, (90, 160, 3), np.uint8))
+    request = {
+        "onnx": str(small_network.build(tmp_path / "small.onnx", batch=None, side=640)),
+        "engine": str(tmp_path / "small.engine"),
+        "images": [str(path) for path in paths],
+        "protect": "none", "batch": batch, "calibration_batch": batch, "calibrate_only": True, "log_memory": True,
+        "optimization_level": 1, "tactic_sources": os.environ.get("PILOT_TACTIC_SOURCES", "default"),
+    }  # fmt: skip
+    calibration = run_stage("perception.workshop.build_stage", request, lambda event: None)["facts"]["calibration"]
+    free = calibration["free_mib"]
+    print(f"batch {batch}: free MiB {free}")
+    assert len(free) == IMAGES // batch
+    assert len(set(free[1:])) == 1
+    assert Path(calibration["cache"]).exists()
