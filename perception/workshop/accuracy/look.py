@@ -76,7 +76,7 @@ _TEXTS = ("model", "backend", "precision", "classes", "known", "class_names")
 def read(path: Path) -> Look:
     """What `write` wrote. Raises OSError where there is no file, ValueError for another one."""
     try:
-        with np.load(path, allow_pickle=False) as parts:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
             about = json.loads(str(parts["about"]))
             if about.pop("schema") != SCHEMA:
                 raise ValueError("of another schema")

@@ -20,9 +20,15 @@ CONF = 0.25
 Confidence = Callable[[int], float]
 
 
-def labelled(candidate: Look, reference: Look | None = None, max_drop: float = 1.0) -> Verdict:
-    looks = [reference or seen(PICTURES), candidate]
-    return judge_labelled(*(score(look, PICTURES, COCO_VEHICLES, CONF) for look in looks), max_drop)
+def labelled(
+    candidate: Look,
+    reference: Look | None = None,
+    max_drop: float = 1.0,
+    labels: list[Labels] = PICTURES,
+    conf: float = CONF,
+) -> Verdict:
+    beside = score(reference or seen(labels), labels, COCO_VEHICLES, conf)
+    return judge_labelled(beside, score(candidate, labels, COCO_VEHICLES, conf), max_drop)
 
 
 def unlabelled(candidate: Look, reference: Look | None = None, max_drop: float = 1.0) -> Verdict:
@@ -82,9 +88,8 @@ def test_a_single_vehicle_of_a_rare_class_is_chance() -> None:
     pictures = [*labels_of(100, [CAR, CAR, CAR]), *labels_of(17, [TRUCK])]
 
     def with_trucks_lost(lost: int) -> Verdict:
-        reference = seen(pictures)
         candidate = int8(lambda number: 0.2 if number >= 317 - lost else 0.8, pictures=pictures)
-        return judge_labelled(*(score(look, pictures, COCO_VEHICLES, CONF) for look in (reference, candidate)), 1.0)
+        return labelled(candidate, labels=pictures)
 
     assert with_trucks_lost(1).passed
     assert with_trucks_lost(4).passed
@@ -99,8 +104,8 @@ def test_a_moved_threshold_is_suggested_and_named() -> None:
     def confidence(number: int) -> float:
         return (0.2 if number % 4 == 3 else 0.4) + 0.0005 * (number % 300)
 
-    looks = [seen(shown, confidence), int8(lambda number: confidence(number) - 0.15, pictures=shown)]
-    verdict = judge_labelled(*(score(look, labels, COCO_VEHICLES, 0.39) for look in looks), 1.0)
+    candidate = int8(lambda number: confidence(number) - 0.15, pictures=shown)
+    verdict = labelled(candidate, seen(shown, confidence), labels=labels, conf=0.39)
     assert not verdict.passed
     assert verdict.report["suggested_conf"] == pytest.approx(0.24, abs=0.03)
     assert any(line.startswith("Its confidences moved: model.conf 0.2") for line in verdict.lines)

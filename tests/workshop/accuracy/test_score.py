@@ -108,7 +108,8 @@ def test_recall_and_what_is_extra_are_counted_above_the_threshold() -> None:
     look = seen(labels, lambda number: 0.5 if number % 4 else 0.25)
     found = score(look, labels, COCO_VEHICLES, 0.25)
     assert found.recall == 0.75
-    assert (found.recall_of("car"), found.recall_of("truck"), found.extra) == (pytest.approx(2 / 3), 1.0, 0)
+    assert found.recall_of("car") == pytest.approx(2 / 3)
+    assert (found.recall_of("truck"), found.extra) == (1.0, 0)
     assert score(seen(labels, shift_px=55), labels, COCO_VEHICLES, 0.25).extra == 40
 
 

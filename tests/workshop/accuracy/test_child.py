@@ -1,0 +1,182 @@
+"""Looking with a model: exactly the file that was named, its classes by name, and the cache of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perception.config import COCO_VEHICLES
+from perception.errors import BackendError, SettingsError
+from perception.workshop.accuracy import child
+from perception.workshop.accuracy.detector import Conditions, is_quantized, places_of
+from perception.workshop.accuracy.look import Look, read
+from perception.workshop.stage import run_stage
+from tests import tiny_model
+from tests.workshop.accuracy.folders import write_set
+from tests.workshop.accuracy.scenes import labels_of, seen
+
+CAR, BUS, TRUCK = (COCO_VEHICLES.index(name) for name in ("car", "bus", "truck"))
+HOW = Conditions(threads=1)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    write_set(tmp_path / "set", {name: None for name in "abc"})
+    return sorted((tmp_path / "set" / "images" / "val").iterdir())
+
+
+def look(model: Path, images: list[Path], how: Conditions = HOW, cache: Path | None = None) -> tuple[Look, bool]:
+    """What is found, and whether the cache had it."""
+    target = model.parent / "found.npz"
+    result = child.run(child.request(model, images, target, how, cache), lambda _: None)
+    return read(target), bool(result["cached"])
+
+
+def test_every_vehicle_is_found_with_its_class_by_name(tmp_path: Path, images: list[Path]) -> None:
+    found, _ = look(tiny_model.build(tmp_path / "m.onnx"), images)
+    assert (found.model, found.backend, found.precision, found.sizes) == (
+        "m.onnx",
+        "onnxruntime",
+        "fp32",
+        ((64, 64),) * 3,
+    )
+    assert found.class_names[:3] == ("person", "bicycle", "car")
+    for one in found.found:  # the truck lies below the pilot's threshold, and counts for average precision
+        assert one.class_id.tolist() == [CAR, BUS, TRUCK]
+        np.testing.assert_allclose(one.xyxy[0], [8, 16, 24, 32], atol=0.01)
+
+
+def test_an_engine_or_other_weights_beside_the_named_model_do_not_serve(tmp_path: Path, images: list[Path]) -> None:
+    model = tiny_model.build(tmp_path / "m.onnx")
+    for suffix in (".pt", ".engine"):
+        model.with_suffix(suffix).write_bytes(b"none of these")
+    assert look(model, images)[0].backend == "onnxruntime"
+
+
+def test_a_class_that_the_model_lacks_is_told(tmp_path: Path, images: list[Path]) -> None:
+    model = tiny_model.build(tmp_path / "m.onnx", names={0: "person", 1: "Car"}, boxes=[(8, 16, 24, 32, 0.9, 1)])
+    found, _ = look(model, images)
+    assert (found.known, found.missing) == (("car",), ("bicycle", "motorcycle", "bus", "truck"))
+    assert found.found[0].class_id.tolist() == [CAR]
+
+
+def test_other_vehicles_may_be_asked_for(tmp_path: Path, images: list[Path]) -> None:
+    model = tiny_model.build(tmp_path / "m.onnx")
+    found, _ = look(model, images, replace(HOW, classes=("person", "bus")))
+    assert [found.classes[number] for number in found.found[0].class_id] == ["person", "bus"]
+
+
+def test_names_are_lent_to_a_model_that_has_none(tmp_path: Path, images: list[Path]) -> None:
+    model = tiny_model.build(tmp_path / "m.onnx", names=None)
+    with pytest.raises(BackendError, match="does not name its classes"):
+        look(model, images)
+    assert look(model, images, replace(HOW, names=tuple(tiny_model.NAMES.values())))[0].missing == ()
+
+
+@pytest.mark.parametrize("batch", [2, None])
+def test_pictures_are_taken_as_many_at_a_time_as_the_model_takes(
+    tmp_path: Path, images: list[Path], batch: int | None
+) -> None:
+    found, _ = look(tiny_model.build(tmp_path / "m.onnx", batch=batch), images)
+    assert [len(one) for one in found.found] == [3, 3, 3]
+
+
+def test_what_an_onnx_model_found_is_not_looked_for_again(tmp_path: Path, images: list[Path]) -> None:
+    model, cache = tiny_model.build(tmp_path / "m.onnx"), tmp_path / "cache"
+    first, was_there = look(model, images, cache=cache)
+    assert not was_there
+    other_name = tmp_path / "again"
+    other_name.mkdir()
+    copy = other_name / "m.onnx"
+    copy.write_bytes(model.read_bytes())
+    second, was_there = look(copy, images, cache=cache)
+    assert was_there
+    assert [one.xyxy.tolist() for one in first.found] == [one.xyxy.tolist() for one in second.found]
+
+
+@pytest.mark.parametrize("changed", ["model", "picture", "pictures", "conditions"])
+def test_a_stale_cache_is_never_read(tmp_path: Path, images: list[Path], changed: str) -> None:
+    model, cache, how = tiny_model.build(tmp_path / "m.onnx"), tmp_path / "cache", HOW
+    look(model, images, cache=cache)
+    if changed == "model":
+        tiny_model.build(model, boxes=tiny_model.BOXES[:1])
+    elif changed == "picture":
+        images[0].write_bytes(images[1].read_bytes())
+    elif changed == "pictures":
+        images = images[:2]
+    else:
+        how = replace(how, iou=0.5)
+    assert not look(model, images, how, cache)[1]
+
+
+def test_a_broken_cache_is_written_again(tmp_path: Path, images: list[Path]) -> None:
+    model, cache = tiny_model.build(tmp_path / "m.onnx"), tmp_path / "cache"
+    look(model, images, cache=cache)
+    (kept,) = cache.iterdir()
+    for broken in (b"", b"PK\x03\x04 no archive", kept.read_bytes()[:500]):
+        kept.write_bytes(broken)
+        assert not look(model, images, cache=cache)[1]
+        assert look(model, images, cache=cache)[1]
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, images: list[Path]) -> None:
+    images[1].write_bytes(b"no picture")
+    with pytest.raises(SettingsError, match=r"b\.png cannot be read as a picture"):
+        look(tiny_model.build(tmp_path / "m.onnx"), images)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("m.txt", b"", "is no model that can be run"),
+        ("m.onnx", None, "does not exist"),
+        ("m.engine", None, "does not exist"),
+        ("m.onnx", b"<html>", "is not an ONNX model"),
+    ],
+)
+def test_what_is_no_model_is_said(tmp_path: Path, images: list[Path], name: str, data: bytes | None, said: str) -> None:
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises((SettingsError, BackendError), match=said):
+        look(tmp_path / name, images)
+
+
+def test_a_quantised_model_is_told_from_a_float_one(tmp_path: Path) -> None:
+    model = tiny_model.build(tmp_path / "m.onnx")
+    assert not is_quantized(model)
+    model.write_bytes(model.read_bytes() + b"QuantizeLinear")
+    assert is_quantized(model)
+
+
+def test_class_names_are_compared_whatever_their_case() -> None:
+    assert places_of(["car", "Bus"], {3: "CAR", 4: "bus", 5: "tram"}) == {3: 0, 4: 1}
+
+
+def test_a_look_survives_the_round_trip(tmp_path: Path) -> None:
+    before = seen(labels_of(3))
+    empty = replace(before, sizes=(), found=())
+    for one in (before, empty):
+        one.write(tmp_path / "look.npz")
+        after = read(tmp_path / "look.npz")
+        assert (after.title, after.sizes, after.known) == (one.title, one.sizes, one.known)
+        assert [found.xyxy.tolist() for found in after.found] == [found.xyxy.tolist() for found in one.found]
+        assert all(found.class_id.dtype == np.int64 for found in after.found)
+    with pytest.raises(ValueError, match="1 sizes and 0 pictures"):
+        replace(empty, sizes=((1, 1),))
+
+
+def test_it_runs_as_a_stage_in_a_process_of_its_own(tmp_path: Path, images: list[Path]) -> None:
+    events: list[Mapping[str, Any]] = []
+    model = tiny_model.build(tmp_path / "m.onnx")
+    asked = child.request(model, images, tmp_path / "found.npz", HOW)
+    assert run_stage("perception.workshop.accuracy.child", asked, events.append)["cached"] is False
+    assert [len(one) for one in read(tmp_path / "found.npz").found] == [3, 3, 3]
+    assert {"event": "progress", "what": "m.onnx", "done": 3, "of": 3} in events
+    images[0].unlink()
+    with pytest.raises(SettingsError, match="cannot be read as a picture"):
+        run_stage("perception.workshop.accuracy.child", asked, events.append)
