@@ -6,6 +6,7 @@ strict, NMS is by class, and at most 300 boxes are kept.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,17 +73,24 @@ def nms(candidates: Candidates, iou: float, image_hw: tuple[int, ...]) -> Detect
     count = len(candidates)
     if not count:
         return Detections.empty()
-    kept: list[int] | npt.NDArray[np.int64]
     if count <= FEW:
-        kept = _best_of_few(candidates, iou)
+        kept = np.array(_best_of_few(candidates, iou))
     else:
         order = np.argsort(-candidates.confidence, kind="stable")
         kept = order if candidates.final else order[_survivors(candidates.xyxy[order], candidates.class_id[order], iou)]
     kept = kept[:MAX_DETECTIONS]
     height, width = image_hw
+    xyxy = candidates.xyxy.take(kept, 0)  # for a few boxes several times faster than [kept]
+    xyxy = np.maximum(np.minimum(xyxy, _corner(height, width)), np.float32(0))
+    return Detections(xyxy, candidates.confidence.take(kept), candidates.class_id.take(kept))
+
+
+@functools.lru_cache(maxsize=16)
+def _corner(height: int, width: int) -> Boxes:
+    """What no coordinate of a box in such an image may exceed: (4,)."""
     limit = np.array((width, height, width, height), np.float32)
-    xyxy = np.maximum(np.minimum(candidates.xyxy[kept], limit), np.float32(0))
-    return Detections(xyxy, candidates.confidence[kept], candidates.class_id[kept])
+    limit.flags.writeable = False
+    return limit
 
 
 def _survivors(xyxy: Boxes, class_id: npt.NDArray[np.int64], iou: float) -> npt.NDArray[np.int64]:

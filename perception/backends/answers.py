@@ -49,7 +49,7 @@ class Answers:
         """What the filter left for one image, in the order of the engine's output: the threads' own order varies."""
         count = int(self._counts[slot])
         rows = self._lists[slot, :count]
-        rows = rows[self._anchors[slot, :count].argsort()] if count > 1 else rows.copy()
+        rows = rows.take(self._anchors[slot, :count].argsort(), 0) if count > 1 else rows.copy()
         if self._final:
             rows = rows[:MAX_DETECTIONS]
         return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self._final)

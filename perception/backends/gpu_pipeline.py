@@ -68,7 +68,7 @@ class GpuPipeline:
         self._prepare_memory()
         self._placements: dict[tuple[int, int], Placement] = {}
         self._placed: list[Placement | None] = [None] * engine.batch
-        self._staging = [Staging(gpu.host_memory) for _ in range(engine.batch)]
+        self._staging = [Staging(gpu) for _ in range(engine.batch)]
         self._launch_key: tuple[int, float] | None = None
         self._graph: Graph | None = None
         self._graphs = Graphs()

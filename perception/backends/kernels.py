@@ -20,6 +20,7 @@ import numpy.typing as npt
 from loguru import logger
 
 from perception.backends.cuda import Gpu
+from perception.backends.staging import ALL_ROWS
 from perception.backends.trusted_file import check_trusted, open_plain, write_whole
 from perception.errors import BackendError
 from perception.preprocess import Letterbox
@@ -165,7 +166,7 @@ def needed_rows(rows: Taps) -> tuple[slice, ...]:
     """The rows of an image that the letterbox reads, where they are few and evenly spaced; else all of them."""
     steps = np.diff(rows[:, 0])
     if len(steps) < 1 or steps[0] < 3 or (steps != steps[0]).any():
-        return (slice(None),)
+        return ALL_ROWS
     sides = (0, 1) if rows[:, 3].any() else (0,)
     return tuple(slice(int(rows[0, side]), int(rows[-1, side]) + 1, int(steps[0])) for side in sides)
 

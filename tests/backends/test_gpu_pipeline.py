@@ -97,7 +97,11 @@ def lent(opened: Opened, image: Image) -> Image:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("with_graph", [True, False])
-def test_the_engine_gets_what_preprocess_defines(opened: Open, dtype: type, with_graph: bool) -> None:
+@pytest.mark.parametrize("is_integrated", [True, False])
+def test_the_engine_gets_what_preprocess_defines(
+    opened: Open, device: Device, dtype: type, with_graph: bool, is_integrated: bool
+) -> None:
+    device.is_integrated = is_integrated
     one = opened(dtype=dtype, with_graph=with_graph)
     for number, hw in enumerate([(48, 64), (200, 90), (200, 90), (1, 1), (64, 64), (48, 64)]):
         image = noise(*hw, seed=number)
@@ -111,7 +115,11 @@ def test_the_engine_gets_what_preprocess_defines(opened: Open, dtype: type, with
         del borrowed
 
 
-def test_a_batch_of_mixed_sizes_reaches_the_engine_each_in_its_place(opened: Open) -> None:
+@pytest.mark.parametrize("is_integrated", [True, False])
+def test_a_batch_of_mixed_sizes_reaches_the_engine_each_in_its_place(
+    opened: Open, device: Device, is_integrated: bool
+) -> None:
+    device.is_integrated = is_integrated
     one = opened(batch=None, profile=PROFILE)
     preprocess = Preprocessor((64, 64))
     rounds = [[(48, 64), (30, 90), (64, 64)], [(30, 90), (48, 64), (64, 64)], [(7, 5)], [(48, 64)] * 4]
@@ -464,6 +472,18 @@ def test_nothing_is_lent_before_somebody_asks(opened: Open, device: Device) -> N
     before = device.calls["pagelocked_zeros"]
     one.pipeline.infer([noise(48, 64)], 0.25)
     assert device.calls["pagelocked_zeros"] == before + 1, "what ordinary pictures are copied to"
+
+
+def test_a_device_with_memory_of_its_own_is_sent_whole_pictures(opened: Open, device: Device) -> None:
+    device.is_integrated = False
+    one = opened()
+    before = device.calls["pagelocked_zeros"]
+    for image in (noise(48, 64), noise(96, 128)[::2, ::2], noise(48, 64, seed=2)):
+        one.pipeline.infer([image], 0.25)
+        np.testing.assert_array_equal(one.input(), Preprocessor((64, 64))([np.ascontiguousarray(image)])[0])
+    assert (device.calls["memcpy_htod_async"], device.calls["pagelocked_zeros"]) == (3, before)
+    one.pipeline.infer([noise(384, 64)], 0.25)  # of which few rows are read
+    assert (device.calls["memcpy_htod_async"], device.calls["pagelocked_zeros"]) == (3, before + 1)
 
 
 # Memory

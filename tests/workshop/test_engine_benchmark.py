@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
@@ -16,6 +17,7 @@ from perception.backends.kernels import KernelsUnavailable
 from perception.errors import BackendError
 from perception.frame import Frame
 from perception.workshop.benchmark import engine_commands, engine_cost, engine_start, start_cost
+from perception.workshop.benchmark.processor import stay_on
 from perception.workshop.benchmark.start_cost import Start
 from tests.backends.emulated_gpu import BINARY, Device, LogicError
 from tests.backends.fake_tensorrt import write_engine
@@ -77,6 +79,19 @@ def test_a_floor_that_cannot_be_recorded_leaves_nothing_open(engine: Path, devic
     with pytest.raises(BackendError, match="cannot be a CUDA graph: cuStreamBeginCapture_v2 gave 900"):
         engine_commands._floor(engine, 4)
     assert device.contexts == 0
+
+
+def test_the_measured_thread_stays_on_the_core_that_is_named() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        stay_on(None)
+        assert os.sched_getaffinity(0) == allowed
+        stay_on(min(allowed))
+        assert os.sched_getaffinity(0) == {min(allowed)}
+    finally:
+        os.sched_setaffinity(0, allowed)
+    with pytest.raises(BackendError, match="no core 4000 for this process"):
+        stay_on(4000)
 
 
 def test_predict_in_an_interpreter_that_does_not_run_is_told(tmp_path: Path) -> None:

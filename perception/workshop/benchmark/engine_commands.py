@@ -28,6 +28,7 @@ from perception.workshop.agreement import Agreement, agreement
 from perception.workshop.benchmark import engine_cost, engine_start, predict
 from perception.workshop.benchmark.figures import percentiles, save, show
 from perception.workshop.benchmark.frame_cost import read_clip
+from perception.workshop.benchmark.processor import clocks, stay_on
 from perception.workshop.benchmark.steady import resident_mib
 
 PREDICT = "ultralytics predict, PyTorch"
@@ -42,6 +43,10 @@ Clips = Annotated[list[Path], typer.Option("--clip", help="video of the road; ma
 Onnx = Annotated[Path, typer.Option(help="the same detector in ONNX: the reference, and the names of a bare plan")]
 Json = Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")]
 KernelDir = Annotated[Path, typer.Option(help="folder of the built kernels")]
+Core = Annotated[
+    Optional[int],
+    typer.Option(min=0, help="processor core that the measured thread keeps; left out: any, as they come"),
+]
 
 
 @app.command()
@@ -58,6 +63,7 @@ def frame(
         str, typer.Option(help="interpreter for predict, where this one has no torch; it then does not run in turn")
     ] = "",
     kernel_dir: KernelDir = ROOT / "engines",
+    core: Core = None,
     json: Json = None,
 ) -> None:
     """The overhead of a frame over its engine, all ways in turn; refuses to time what disagrees with the reference."""
@@ -69,6 +75,7 @@ def frame(
         found = agree(ways.graph, onnx, [image for path in clip for image in read_clip(path, 10_000)])
         refuse_disagreement(found)
         images = [image for path in clip for image in read_clip(path, -(-pictures // len(clip)))][:pictures]
+        stay_on(core)
         for size, side in SIZES.items():
             scaled = [np.asarray(cv2.resize(image, side), np.uint8) for image in images]
             times = engine_cost.measure(ways, scaled, frames, others)
@@ -274,13 +281,3 @@ def refuse_disagreement(found: Agreement, least_iou: float = LEAST_IOU) -> None:
     )
     if not agrees:
         raise BackendError(f"The engine does not agree with the reference: {found}", "Rebuild it from this model.")
-
-
-def clocks() -> str:
-    """Clocks of the GPU as nvidia-smi tells them; a Jetson has none: see its power mode instead."""
-    query = ["nvidia-smi", "--query-gpu=clocks.sm,clocks.mem", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return done.stdout.strip() or "unknown"
