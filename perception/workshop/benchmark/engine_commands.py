@@ -45,7 +45,7 @@ Json = Annotated[Optional[Path], typer.Option("--json", help="write the figures 
 KernelDir = Annotated[Path, typer.Option(help="folder of the built kernels")]
 Core = Annotated[
     Optional[int],
-    typer.Option(min=0, help="processor core that the measured thread keeps; left out: any, as they come"),
+    typer.Option(min=0, help="processor core that the measured thread keeps; left out: any"),
 ]
 
 

@@ -9,7 +9,7 @@ from perception.errors import BackendError
 
 
 def stay_on(core: int | None) -> None:
-    """Keeps the calling thread on one core of the processor, None: where it is. BackendError where there is none such."""
+    """Keeps the calling thread on one core, None: where it is. BackendError where there is none such."""
     try:
         if core is not None:
             os.sched_setaffinity(0, {core})
