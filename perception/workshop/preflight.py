@@ -22,7 +22,9 @@ from perception.workshop.ladder import LEAST_WORKSPACE_MIB, rungs
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILDER_MIB = EXPORT_MIB - LEAST_WORKSPACE_MIB
-"""What a build takes besides its workspace, on a Jetson CPU and GPU together: libraries, kernels, weights, layers."""
+"""What a build of a small detector is taken to need besides its workspace, on a Jetson CPU and GPU together: libraries,
+kernels, weights, layers. An estimate, on the safe side; a larger model may need more, and the ladder then goes on.
+"""
 GPU_MIB = 768
 """Of it what the GPU takes, which cannot be swapped out."""
 DISK_MIB = 512
@@ -98,16 +100,19 @@ def _memory(machine: Machine, workspace_mib: int) -> Iterator[Finding]:
     if now.available_mib + swap_mib < least_mib or (shared and now.available_mib < GPU_MIB + LEAST_WORKSPACE_MIB):
         yield problem("export-memory", f"{text}: an export needs at least {least_mib} MiB", MAKE_ROOM)
     elif now.available_mib < BUILDER_MIB + scratch_mib:
-        wants = f"{text}: with a workspace of {workspace_mib} MiB an export may take {BUILDER_MIB + scratch_mib}"
-        yield warning("export-memory-tight", wants, _smaller(now.available_mib - BUILDER_MIB, workspace_mib, shared))
+        scratch = f" with a workspace of {workspace_mib} MiB" if shared else ""
+        wants = f"{text}: an export{scratch} may take {BUILDER_MIB + scratch_mib}"
+        cure = _smaller(now.available_mib - BUILDER_MIB, workspace_mib) if shared else MAKE_ROOM
+        yield warning("export-memory-tight", wants, cure)
     else:
         yield ok(f"{text}, an export takes {BUILDER_MIB + scratch_mib} at most")
 
 
-def _smaller(room_mib: float, workspace_mib: int, shared: bool) -> str:
+def _smaller(room_mib: float, workspace_mib: int) -> str:
     """The cure: the largest workspace of the ladder that fits."""
-    step = next((step for step in rungs(workspace_mib) if step <= room_mib), rungs(workspace_mib)[-1])
-    if not shared or step == workspace_mib:
+    steps = rungs(workspace_mib)
+    step = next((step for step in steps if step <= room_mib), steps[-1])
+    if step == workspace_mib:
         return MAKE_ROOM
     return f"--workspace {step / 1024:g}; or stop the pilot and the desktop for the build"
 
@@ -137,11 +142,11 @@ def _gpu_memory(machine: Machine, workspace_mib: int, device: int) -> Iterator[F
     free_mib, total_mib = int(match[1]), int(match[2])
     text = f"{free_mib} of {total_mib} MiB free"
     if free_mib < GPU_MIB + min(workspace_mib, LEAST_WORKSPACE_MIB):
-        least = GPU_MIB + LEAST_WORKSPACE_MIB
-        yield problem("export-gpu-memory", f"{text}: an export needs at least {least}", "nvidia-smi   (who holds it)")
+        wants = f"{text}: an export needs at least {GPU_MIB + LEAST_WORKSPACE_MIB}"
+        yield problem("export-gpu-memory", wants, "Stop what holds it: nvidia-smi names it")
     elif free_mib < GPU_MIB + workspace_mib:
-        wants = f"{text}: with a workspace of {workspace_mib} MiB an export may take {GPU_MIB + workspace_mib}"
-        yield warning("export-gpu-memory-tight", wants, _smaller(free_mib - GPU_MIB, workspace_mib, shared=True))
+        wants = f"{text}: an export with a workspace of {workspace_mib} MiB may take {GPU_MIB + workspace_mib}"
+        yield warning("export-gpu-memory-tight", wants, _smaller(free_mib - GPU_MIB, workspace_mib))
     else:
         yield ok(text)
 

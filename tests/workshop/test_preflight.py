@@ -99,6 +99,17 @@ def test_a_smaller_workspace_needs_less(tree: Tree) -> None:
     assert found(tree, "export-memory", 100).verdict is Verdict.OK
 
 
+def test_the_host_of_a_card_needs_no_memory_for_the_workspace(tmp_path: Path) -> None:
+    tree = Tree("desk", tmp_path)
+    available(tree, 1200, "/swapfile file 1048576 0 -2\n")
+
+    finding = found(tree, "export-memory")
+
+    assert finding.code == "export-memory-tight"
+    assert finding.found == "1200 MiB available, and swap for 1024: an export may take 1792"
+    assert "--workspace" not in finding.cure
+
+
 def test_a_desk_counts_the_memory_of_host_and_card_apart(tmp_path: Path) -> None:
     tree = Tree("desk", tmp_path)
     tree.commands["nvidia-smi"] = "1500, 8192\n"
@@ -108,7 +119,7 @@ def test_a_desk_counts_the_memory_of_host_and_card_apart(tmp_path: Path) -> None
     tight = found(tree, "export-gpu-memory")
     assert (tight.code, tight.found) == (
         "export-gpu-memory-tight",
-        "1500 of 8192 MiB free: with a workspace of 2048 MiB an export may take 2816",
+        "1500 of 8192 MiB free: an export with a workspace of 2048 MiB may take 2816",
     )
     assert tight.cure.startswith("--workspace 0.5;")
     tree.commands["nvidia-smi"] = "900, 8192\n"
