@@ -14,7 +14,8 @@ from perception.preprocess import PREPROCESS_VERSION
 from perception.workshop import network as networks
 from perception.workshop import timing_cache
 from perception.workshop.build_request import BuildRequest
-from perception.workshop.calibrator import Batches, CacheKey, CalibrationCache, Feed, make_calibrator
+from perception.workshop.calibration_cache import CacheKey, CalibrationCache
+from perception.workshop.calibrator import Batches, Feed, make_calibrator
 from perception.workshop.network import Network, Shape
 from perception.workshop.progress import Tell, say
 

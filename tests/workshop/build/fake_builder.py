@@ -1,8 +1,7 @@
 """Gives the fake `tensorrt` a builder: the names that the workshop uses, and no other.
 
-Its networks are made of the nodes of ONNX models, named as the parser of TensorRT names them. Building calibrates as
-TensorRT does, swallows what a callback raises, and gives a plan that the fake run time runs. What real objects crash
-over is an assertion here.
+Building calibrates as TensorRT does, and gives a plan that the fake run time runs. What real objects crash over is an
+assertion here.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import enum
 import json
 import struct
 import sys
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,32 +19,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tests.backends.fake_tensorrt import HEADER_BYTES, DataType, Dims, ILogger, Machine, Runtime, Severity, make_plan
+from tests.backends.fake_tensorrt import HEADER_BYTES, DataType, ILogger, Machine, Runtime, Severity, make_plan
+from tests.workshop.build.fake_network import Int8, LayerType, Parser
+from tests.workshop.build.fake_network import Network as Network
 
 Generation = Literal["8.6", "10", "11"]
 TIMED = b"timing cache of this device:"
-
-
-class LayerType(enum.Enum):
-    """Those that small networks have; the stubs and the real module have more."""
-
-    CONVOLUTION = 0
-    ACTIVATION = 1
-    ELEMENTWISE = 2
-    SHUFFLE = 3
-    CONSTANT = 4
-    QUANTIZE = 5
-    DEQUANTIZE = 6
-    CONCATENATION = 7
-    NMS = 8
-    CAST = 9
-
-
-KINDS = {
-    "Conv": LayerType.CONVOLUTION, "Sigmoid": LayerType.ACTIVATION, "Mul": LayerType.ELEMENTWISE,
-    "Reshape": LayerType.SHUFFLE, "Concat": LayerType.CONCATENATION, "QuantizeLinear": LayerType.QUANTIZE,
-    "DequantizeLinear": LayerType.DEQUANTIZE, "Constant": LayerType.CONSTANT, "Cast": LayerType.CAST,
-}  # fmt: skip
 
 
 class ProfilingVerbosity(enum.Enum):
@@ -67,131 +45,6 @@ class MemoryPoolType(enum.Enum):
     """Pools of memory."""
 
     WORKSPACE = 0
-
-
-class Int8(enum.Enum):
-    """The type that the run time never sees."""
-
-    INT8 = 2
-
-
-@dataclass
-class Tensor:
-    """A value of a network."""
-
-    name: str
-    shape: Dims
-    dtype: Any = DataType.FLOAT
-    is_network_output: bool = False
-    is_execution_tensor: bool = True
-    is_shape_tensor: bool = False
-    range: tuple[float, float] | None = None
-
-    def set_dynamic_range(self, min: float, max: float) -> bool:
-        self.range = (min, max)
-        return min == -max
-
-
-@dataclass
-class Layer:
-    """A node. kind: its LayerType. precision, output_types: what was asked for."""
-
-    name: str
-    type: LayerType
-    inputs: list[Tensor | None]
-    outputs: list[Tensor]
-    precision: Any = None
-    output_types: dict[int, Any] = field(default_factory=dict)
-
-    @property
-    def num_inputs(self) -> int:
-        return len(self.inputs)
-
-    @property
-    def num_outputs(self) -> int:
-        return len(self.outputs)
-
-    def get_input(self, index: int) -> Tensor | None:
-        return self.inputs[index]
-
-    def get_output(self, index: int) -> Tensor:
-        return self.outputs[index]
-
-    def set_output_type(self, index: int, dtype: Any) -> None:
-        assert not self.outputs[index].is_network_output, "the output would change its type"
-        self.output_types[index] = dtype
-
-
-class Network:
-    """What a parser fills."""
-
-    def __init__(self, flags: int) -> None:
-        self.flags = flags
-        self.layers: list[Layer] = []
-        self.inputs: list[Tensor] = []
-        self.onnx = b""
-        self.parser: weakref.ref[Parser] | None = None
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.layers)
-
-    @property
-    def num_inputs(self) -> int:
-        return len(self.inputs)
-
-    def get_layer(self, index: int) -> Layer:
-        return self.layers[index]
-
-    def get_input(self, index: int) -> Tensor:
-        return self.inputs[index]
-
-
-class Parser:
-    """Reads ONNX models. A node without a place in KINDS is one that it does not know."""
-
-    def __init__(self, network: Network, logger: ILogger) -> None:
-        self._network = network
-        self._errors: list[SimpleNamespace] = []
-        network.parser = weakref.ref(self)
-
-    @property
-    def num_errors(self) -> int:
-        return len(self._errors)
-
-    def get_error(self, index: int) -> SimpleNamespace:
-        return self._errors[index]
-
-    def parse_from_file(self, model: str) -> bool:
-        import onnx
-
-        data = Path(model).read_bytes()
-        graph = onnx.load_from_string(data).graph
-        weights = {entry.name for entry in graph.initializer}
-        halves = any(entry.data_type == onnx.TensorProto.FLOAT16 for entry in graph.initializer)
-        tensors = {}
-        for value in graph.input:
-            sizes = [entry.dim_value or -1 for entry in value.type.tensor_type.shape.dim]
-            tensors[value.name] = Tensor(value.name, Dims(sizes))
-            self._network.inputs.append(tensors[value.name])
-        outputs = {value.name for value in graph.output}
-        for number, node in enumerate(graph.node):
-            if node.op_type not in KINDS:
-                why = f"No importer registered for op: {node.op_type}"
-                self._errors.append(SimpleNamespace(node=lambda n=number: n, desc=lambda text=why: text))
-                return False
-            for name in node.output:
-                kind = DataType.HALF if halves and name not in outputs else DataType.FLOAT
-                tensors[name] = Tensor(name, Dims([-1]), kind, name in outputs)
-            inputs = [tensors.get(name) for name in node.input if name not in weights or node.op_type == "Mul"]
-            made = [tensors[name] for name in node.output]
-            if node.op_type == "Mul" and None in inputs:  # a number is made a layer of its own
-                number_of = Tensor(f"(Unnamed Layer* {number}) [Constant]_output", Dims([1]))
-                self._network.layers.append(Layer(f"{node.name}_constant", LayerType.CONSTANT, [], [number_of]))
-                inputs = [tensor or number_of for tensor in inputs]
-            self._network.layers.append(Layer(node.name, KINDS[node.op_type], inputs, made))
-        self._network.onnx = data
-        return True
 
 
 class Profile:

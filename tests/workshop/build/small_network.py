@@ -22,16 +22,30 @@ def build(
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    generator = np.random.default_rng(seed)
+    count, cells = batch or "batch", side * side // 64
+    graph = helper.make_graph(
+        _nodes("/model.1/nms" if nms else "/model.1/Reshape", quantized),
+        "small",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [count, 3, side, side])],
+        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [count, 6, cells])],
+        [numpy_helper.from_array(values, name) for name, values in _constants(cells, quantized, seed).items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    told = {"names": str(NAMES), "task": "detect", "stride": "8", "imgsz": f"[{side}, {side}]", "args": "{}"}
+    helper.set_model_props(model, told)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return path
 
-    def weights(*shape: int) -> Any:
-        return generator.normal(0, 0.1, shape).astype(np.float32)
+
+def _nodes(last: str, quantized: bool) -> list[Any]:
+    from onnx import helper
 
     pair = [
         helper.make_node("QuantizeLinear", ["images", "scale", "zero"], ["q"], "/images_QuantizeLinear"),
         helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["dq"], "/images_DequantizeLinear"),
     ]
-    nodes = [
+    return [
         *(pair if quantized else []),
         helper.make_node("Conv", ["dq" if quantized else "images", "w0"], ["c0"], "/model.0/conv/Conv", strides=[8, 8]),
         helper.make_node("Sigmoid", ["c0"], ["s0"], "/model.0/act/Sigmoid"),
@@ -40,31 +54,17 @@ def build(
         helper.make_node("Conv", ["c1", "w2"], ["c2"], "/model.1/cv2.0/cv2.0.2/Conv"),
         helper.make_node("Sigmoid", ["c2"], ["s1"], "/model.1/Sigmoid"),
         helper.make_node("Mul", ["s1", "large"], ["m1"], "/model.1/Mul"),
-        helper.make_node("Reshape", ["m1", "shape"], ["output0"], "/model.1/nms" if nms else "/model.1/Reshape"),
+        helper.make_node("Reshape", ["m1", "shape"], ["output0"], last),
     ]
-    count = batch or "batch"
-    constants = {
-        "w0": weights(8, 3, 8, 8), "w1": weights(8, 8, 1, 1), "w2": weights(6, 8, 1, 1),
-        "large": np.array(32, np.float32), "shape": np.array([0, 6, side * side // 64], np.int64),
-    }  # fmt: skip
-    if quantized:
-        constants |= {"scale": np.array(1 / 127, np.float32), "zero": np.array(0, np.int8)}
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [count, 3, side, side])],
-        [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [count, 6, side * side // 64])],
-        [numpy_helper.from_array(values, name) for name, values in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    told = {
-        "names": str(NAMES),
-        "task": "detect",
-        "stride": "8",
-        "imgsz": f"[{side}, {side}]",
-        "args": "{'nms': False}",
+
+
+def _constants(cells: int, quantized: bool, seed: int) -> dict[str, Any]:
+    generator = np.random.default_rng(seed)
+    weights = {"w0": (8, 3, 8, 8), "w1": (8, 8, 1, 1), "w2": (6, 8, 1, 1)}
+    found: dict[str, Any] = {
+        name: generator.normal(0, 0.1, shape).astype(np.float32) for name, shape in weights.items()
     }
-    helper.set_model_props(model, told)
-    onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString())
-    return path
+    found |= {"large": np.array(32, np.float32), "shape": np.array([0, 6, cells], np.int64)}
+    if quantized:
+        found |= {"scale": np.array(1 / 127, np.float32), "zero": np.array(0, np.int8)}
+    return found

@@ -21,7 +21,8 @@ from tests.backends.emulated_gpu import Device, MemoryError
 from tests.backends.fake_tensorrt import DataType, Severity
 from tests.workshop.build import small_network
 from tests.workshop.build.conftest import Event, said
-from tests.workshop.build.fake_builder import TIMED, Generation, Int8, MemoryPoolType, Workbench
+from tests.workshop.build.fake_builder import TIMED, Generation, MemoryPoolType, Workbench
+from tests.workshop.build.fake_network import Int8
 
 Bench = Callable[[Generation], Workbench]
 TACTIC = "Tactic Device request: 1000MB Available: 680MB. Device memory is insufficient to use tactic."

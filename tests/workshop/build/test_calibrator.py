@@ -14,15 +14,8 @@ from perception.backends.cuda import Gpu
 from perception.camera.images import read_image
 from perception.errors import GpuError, SettingsError
 from perception.preprocess import PREPROCESS_VERSION, Preprocessor
-from perception.workshop.calibrator import (
-    Batches,
-    CacheKey,
-    Calibrated,
-    CalibrationCache,
-    Feed,
-    make_calibrator,
-    readable,
-)
+from perception.workshop.calibration_cache import CacheKey, CalibrationCache
+from perception.workshop.calibrator import Batches, Calibrated, Feed, make_calibrator, readable
 from tests.backends.emulated_gpu import Device, LaunchError
 from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Workbench
