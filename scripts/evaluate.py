@@ -34,9 +34,7 @@ def main(
     imgsz: Annotated[int, typer.Option(min=32, max=4096, help="input side where the model leaves it open, px")] = 640,
     device: Annotated[int, typer.Option(min=0, max=255, help="which GPU runs an engine")] = 0,
     threads: Annotated[int, typer.Option(min=0, max=256, help="on the CPU; 0: one a core")] = 0,
-    cache: Annotated[
-        Optional[Path], typer.Option(help="folder that keeps what ONNX models found, for the next time")
-    ] = None,
+    cache: Annotated[Path, typer.Option(help="keeps what ONNX models found")] = ROOT / "engines" / ".work" / "looks",
     json: Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")] = None,
 ) -> None:
     try:

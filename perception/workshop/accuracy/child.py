@@ -59,8 +59,7 @@ def run(values: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     cached = look is not None
     if look is None:
         look = _look(model, images, how, emit)
-        if kept:
-            look.write(kept)
+        _keep(look, kept, emit)
     replace(look, model=model.name).write(Path(values["target"]))
     return {"target": values["target"], "cached": cached, "seconds": round(time.monotonic() - started, 1)}
 
@@ -85,12 +84,9 @@ def _kept_at(cache: str | None, model: Path, images: Sequence[Path], how: Condit
     import onnxruntime
 
     try:
-        Path(cache).mkdir(parents=True, exist_ok=True)
         files = [sha256_of(path) for path in (model, *images)]
     except OSError as error:
-        raise SettingsError(
-            f"{error.filename or cache} cannot be read: {reason_of(error)}", "Check the path."
-        ) from None
+        raise SettingsError(f"{error.filename} cannot be read: {reason_of(error)}", "Check the path.") from None
     depends_on = [
         files, how.classes, how.conf, how.iou, how.imgsz, how.names, PREPROCESS_VERSION, onnxruntime.__version__
     ]  # fmt: skip
@@ -103,6 +99,18 @@ def _from_cache(kept: Path | None) -> Look | None:
         return read(kept) if kept else None
     except (OSError, ValueError):
         return None
+
+
+def _keep(look: Look, kept: Path | None, emit: Emit) -> None:
+    """For the next time, where that is possible; where not, it only takes as long again."""
+    if kept is None:
+        return
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        look.write(kept)
+    except (OSError, SettingsError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else error.what
+        emit({"event": "say", "text": f"What {look.model} finds is not kept for the next time: {reason}"})
 
 
 def _look(model: Path, images: Sequence[Path], how: Conditions, emit: Emit) -> Look:

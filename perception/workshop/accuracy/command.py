@@ -30,7 +30,7 @@ REFUSED = 7
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """As on the command line. max_drop in points; None judges nothing."""
+    """As on the command line. max_drop in points; None judges nothing. cache: None keeps nothing."""
 
     models: tuple[Path, ...]
     reference: Path | None

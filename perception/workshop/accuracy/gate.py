@@ -26,7 +26,8 @@ from perception.workshop.accuracy.score import Score
 from perception.workshop.accuracy.threshold import suggested
 
 LEAST_SURE = 20
-"""With fewer sure vehicles nothing is judged."""
+"""With fewer sure vehicles INT8 is not judged; of what stays in floating point a few do for a rough fault."""
+FLOATS = ("fp16", "fp32")
 ROUNDING = 1e-9
 NEXT = {
     "int8": "Try next: the other --method (qdq, calibrator) or --calibrator (minmax, entropy); calibration pictures of "
@@ -118,12 +119,14 @@ def judge_unlabelled(found: Likeness, max_drop_points: float) -> Verdict:
         f"{found.mean_difference:.3f} on average ({found.images} pictures without labels)",
         *faults,
     ]
+    if found.sure < LEAST_SURE and not faults:
+        lines.append(f"{found.sure} vehicles are little to judge by: a small loss would not show")
     report = {"kind": "unlabelled", "images": found.images, "conf": found.conf, "candidate": found.to_values()}
     return _verdict(faults, lines, report, max_drop_points, found.precision)
 
 
 def _unlabelled_faults(found: Likeness, max_drop: float) -> Iterator[str]:
-    if found.sure < LEAST_SURE:
+    if found.sure < LEAST_SURE and found.precision not in FLOATS:
         yield (
             f"The reference is sure of {found.sure} vehicles in {found.images} pictures, and {LEAST_SURE} are needed "
             "to judge by: give pictures with more vehicles, or labels"

@@ -124,6 +124,16 @@ def test_a_broken_cache_is_written_again(tmp_path: Path, images: list[Path]) -> 
         assert look(model, images, cache=cache)[1]
 
 
+def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, images: list[Path]) -> None:
+    (tmp_path / "cache").write_text("a file in its place")
+    said: list[Mapping[str, Any]] = []
+    asked = child.request(
+        tiny_model.build(tmp_path / "m.onnx"), images, tmp_path / "found.npz", HOW, tmp_path / "cache"
+    )
+    assert child.run(asked, said.append)["cached"] is False
+    assert said[-1]["text"].startswith("What m.onnx finds is not kept for the next time: ")
+
+
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, images: list[Path]) -> None:
     images[1].write_bytes(b"no picture")
     with pytest.raises(SettingsError, match=r"b\.png cannot be read as a picture"):

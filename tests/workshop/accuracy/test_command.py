@@ -139,12 +139,13 @@ def test_an_export_asks_for_the_verdict_alone(options: Options, tmp_path: Path) 
 
 
 def test_the_script_itself(options: Options, tmp_path: Path) -> None:
-    command_line = [sys.executable, ROOT / "scripts" / "evaluate.py", half(tmp_path), "--data", options.data]
-    judged = [*command_line, "--reference", options.models[0], "--max-drop", "1", "--threads", "1", "--count", "5"]
-    done = subprocess.run(judged, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    command_line = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), str(half(tmp_path)), "--data"]
+    judged = ["--reference", str(options.models[0]), "--max-drop", "1", "--cache", str(tmp_path / "cache")]
+    whole = [*command_line, str(options.data), *judged, "--threads", "1", "--count", "5"]
+    done = subprocess.run(whole, capture_output=True, text=True, timeout=60, cwd=tmp_path)
     assert done.returncode == REFUSED, done.stderr
     assert "10 labelled vehicles in 5 pictures" in done.stdout
     assert "IS REFUSED" in done.stdout
-    broken = subprocess.run([*command_line[:3], "--data", "absent.yaml"], capture_output=True, text=True, timeout=60)
+    broken = subprocess.run([*command_line, "absent.yaml"], capture_output=True, text=True, timeout=60)
     assert broken.returncode == 2
     assert broken.stderr.count("\n") == 1

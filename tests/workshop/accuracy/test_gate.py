@@ -145,6 +145,16 @@ def test_without_labels_too_few_vehicles_are_no_ground_to_judge_on() -> None:
     assert "give pictures with more vehicles, or labels" in verdict.lines[1]
 
 
+def test_fp16_may_pass_on_a_few_vehicles_but_not_on_none() -> None:
+    few = labels_of(5, [CAR])
+    fp16 = seen(few, precision="fp16")
+    verdict = judge_unlabelled(likeness(seen(few), fp16, CONF), 1.0)
+    assert verdict.passed
+    assert verdict.lines[-1] == "5 vehicles are little to judge by: a small loss would not show"
+    assert not judge_unlabelled(likeness(seen(few), blind(fp16, "fp16"), CONF), 1.0).passed
+    assert not judge_unlabelled(likeness(blind(fp16), blind(fp16, "fp16"), CONF), 1.0).passed
+
+
 @pytest.mark.parametrize("judge", [labelled, unlabelled])
 def test_the_report_is_plain_json(judge: Callable[..., Verdict]) -> None:
     for candidate in (int8(), blind(int8())):
