@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from perception.backends.sidecar import Calibration
 from perception.backends.tensorrt import import_tensorrt
-from perception.backends.trusted_file import open_plain, write_whole
+from perception.backends.trusted_file import write_whole
 from perception.config import ROOT
 from perception.doctor.machine import this_machine
 from perception.errors import BackendError, BuildError, PilotError, SettingsError
@@ -27,12 +27,11 @@ from perception.workshop import engine_writing
 from perception.workshop.build_request import BuildRequest, from_json
 from perception.workshop.builder import Built, build
 from perception.workshop.builder_config import Interrupt, Material
+from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibrator import Calibrated, readable
 from perception.workshop.half import write_half
 from perception.workshop.network import has_precision_flags
 from perception.workshop.progress import Tell, say
-
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +87,10 @@ def calibrated(done: Calibrated) -> dict[str, Any]:
 
 def read_model(request: BuildRequest) -> Model:
     """Reads the ONNX file once. SettingsError where it is none."""
-    import onnx
-
+    try:
+        import onnx
+    except ImportError as error:
+        raise SettingsError(f"onnx cannot be imported: {error}", "Install it: pip install onnx") from None
     try:
         sha256 = sha256_of(request.onnx)
         model = onnx.load(str(request.onnx), load_external_data=False)
@@ -162,15 +163,6 @@ def _calibration_of(request: BuildRequest, material: Material, facts: Mapping[st
     return Calibration(told["images"], told["manifest_sha256"], told["algorithm"], PREPROCESS_VERSION)
 
 
-def sha256_of(path: Path) -> str:
-    """Of a file's content. Raises OSError."""
-    digest = hashlib.sha256()
-    with open_plain(path) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _sha256_of_all(paths: Sequence[Path]) -> str:
     """Of a list of files: their names and contents, in order."""
     digest = hashlib.sha256()
@@ -215,4 +207,5 @@ def end_at_once(result: Path) -> Interrupt:
 if __name__ == "__main__":
     from perception.workshop.stage import serve
 
+    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")  # less device memory; before 12.2 CUDA does not do so itself
     serve(lambda values, emit: run(values, emit, end_at_once(Path(sys.argv[2]))))

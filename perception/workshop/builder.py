@@ -184,6 +184,7 @@ class _Build:
             "convolutions": {"int8": len(runs.int8), "other": list(runs.other), "unseen": list(runs.unseen)},
             "protected_in_int8": sorted(set(runs.int8) & set(settings.protected)),
             "calibration": None if settings.feed is None else settings.feed.facts(),
+            "ranges": settings.ranges,
             "warnings": len(self._memory.lines),
             "tactics_without_memory": len(self._short(self._memory.lines)),
         }

@@ -44,7 +44,7 @@ class Configuration:
     """A builder's settings for one request, and what they need to live as long.
 
     settings: what was set, for the sidecar. protected: names of the layers kept out of INT8. feed: of the calibration,
-    None without one. shape: the largest input; version: of TensorRT's library. Raises SettingsError for what cannot be
+    ranges: what was made of given ones; each None without. shape: the largest input; version: of TensorRT's library. Raises SettingsError for what cannot be
     asked for here, BuildError, ExportMemoryError.
     """
 
@@ -63,6 +63,7 @@ class Configuration:
         }
         self.protected: list[str] = []
         self.feed: Feed | None = None
+        self.ranges: dict[str, Any] | None = None
         self.config: trt.IBuilderConfig = builder.create_builder_config()
         self._set_up(shape)
         self._set_precision(shape)
@@ -143,7 +144,8 @@ class Configuration:
 
     def _set_ranges(self, path: Path) -> None:
         found = networks.set_ranges(self._module, self._network, networks.read_ranges(path))
-        self.settings |= {"method": "ranges", "ranges": found}
+        self.ranges = found
+        self.settings |= {"method": "ranges", "tensors_without_range": len(found["missing"])}
         say(
             self._tell,
             f"Ranges of {path.name}: {found['given']} given, {found['inherited']} passed on, "

@@ -22,6 +22,7 @@ from perception.backends.tensorrt import Engine
 from perception.errors import SettingsError
 from perception.workshop import build_stage, engine_writing
 from perception.workshop.build_request import from_json
+from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.half import write_half
 from perception.workshop.stage import run_stage
 from tests.workshop.build import small_network
@@ -143,7 +144,7 @@ def test_tensorrt_11_gets_a_model_in_float16(
     file = open_engine(Path(result["engine"]))
     assert file.sidecar is not None
     assert (precision_of(file), file.sidecar.builder["method"]) == ("fp16", "typed")
-    assert file.sidecar.onnx_sha256 == build_stage.sha256_of(onnx), "the model that was given"
+    assert file.sidecar.onnx_sha256 == sha256_of(onnx), "the model that was given"
     with Gpu() as gpu:
         engine = Engine(file, gpu, 640)
         assert engine.input.dtype == np.float32

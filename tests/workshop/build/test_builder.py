@@ -13,9 +13,9 @@ import pytest
 
 from perception.errors import BuildError, ExportMemoryError, SettingsError
 from perception.workshop.build_request import BuildRequest
-from perception.workshop.build_stage import sha256_of
 from perception.workshop.builder import Built, build
 from perception.workshop.builder_config import Material
+from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibrator import Calibrated
 from tests.backends.emulated_gpu import Device, MemoryError
 from tests.backends.fake_tensorrt import DataType, Severity
@@ -170,7 +170,7 @@ def test_given_ranges_take_the_place_of_a_calibration(
     found["images"] = bench.network.inputs[0].range
     expected = {"images": (-1, 1), "m0": (-4.5, 4.5), "output0": (-32, 32), "s0": (-1, 1), "c1": None}
     assert {name: found[name] for name in expected} == expected, "a reshape passes its input's range on"
-    assert built.facts["builder"]["ranges"] == {
+    assert built.facts["ranges"] == {
         "given": 4, "inherited": 3, "missing": ["c0", "c1"], "unknown": ["gone"]
     }  # fmt: skip
     assert built.facts["calibration"] is None
