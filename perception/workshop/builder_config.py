@@ -44,8 +44,8 @@ class Configuration:
     """A builder's settings for one request, and what they need to live as long.
 
     settings: what was set, for the sidecar. protected: names of the layers kept out of INT8. feed: of the calibration,
-    ranges: what was made of given ones; each None without. shape: the largest input; version: of TensorRT's library. Raises SettingsError for what cannot be
-    asked for here, BuildError, ExportMemoryError.
+    ranges: what was made of given ones; each None without. shape: the largest input; version: of TensorRT's library.
+    Raises SettingsError for what cannot be asked for here, BuildError, ExportMemoryError.
     """
 
     def __init__(
