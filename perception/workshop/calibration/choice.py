@@ -1,0 +1,222 @@
+"""Chooses the pictures of a set: different from one another, sharp, with vehicles, spread over clips and over time.
+
+Sources take turns, each with its next frame in an order that spreads every beginning of itself over the whole source.
+A frame that does not pass the filters waits. When no more frames pass, the filters are relaxed by a step, and those
+that waited are asked again, until there are enough.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from perception.workshop.calibration.looking import Look
+
+PERIOD_S = 30.0
+MOST_PERIODS = 8
+ZONE_EXCESS = 1.5
+"""Zones for held-out frames are larger than their share, as not every frame in them passes the filters."""
+GUARD_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """difference: mean over a thumbnail, in grey levels, by which a frame must differ from every one chosen.
+
+    sharpness: least share of the median of its source. empty: whether a frame without a vehicle may be chosen.
+    """
+
+    difference: float
+    sharpness: float
+    empty: bool
+
+    def __str__(self) -> str:
+        empty = "empty ones allowed" if self.empty else "no empty ones"
+        return f"{self.difference:g} grey levels apart, {self.sharpness:.0%} of the usual sharpness, {empty}"
+
+
+# On the dashcam clips that this was tried on, frames 4 grey levels apart are some 0.4 s apart; photographs of different
+# scenes differ by 50. A third of the usual sharpness is what a hard shake leaves.
+STEPS = (
+    Filters(4.0, 0.35, False),
+    Filters(2.0, 0.35, False),
+    Filters(2.0, 0.15, False),
+    Filters(1.0, 0.15, True),
+    Filters(0.0, 0.0, True),
+)
+STRICT_STEPS = 3
+"""So many steps are tried in the zones for held-out frames, before other frames are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Places in the list of looks, in the order of choice, so that every beginning of it is spread, too.
+
+    by_step: how many of the chosen passed at each of STEPS. duplicates, blurred, empty: how many of those that were not
+    chosen do not pass the first step, by reason; one may count for several, and empty is only what was looked at.
+    """
+
+    chosen: tuple[int, ...]
+    held_out: tuple[int, ...]
+    by_step: tuple[int, ...]
+    duplicates: int
+    blurred: int
+    empty: int
+
+
+def choose(
+    looks: Sequence[Look],
+    count: int,
+    held_out: int,
+    seed: int,
+    empty: Callable[[Look], bool] | None = None,
+    took: Callable[[], None] = lambda: None,
+    turn: Callable[[], None] = lambda: None,
+) -> Choice:
+    """Chooses `count` of the looks where there are as many, and as many to be held out as then remain, up to the wish.
+
+    Held-out frames lie in zones of their own in time, from which the others are taken only when all else is used up.
+    The same looks and seed give the same choice. empty: whether a frame has no vehicle, None where nobody can tell; it
+    is asked of those alone that are about to be chosen. took: called for each frame that is chosen; turn: for each that
+    is asked about.
+    """
+    pool = _Pool(looks, empty, took, turn)
+    dice = random.Random(seed)
+    by_source = [pool.of_source(source) for source in sorted({look.source for look in looks})]
+    share = held_out / (count + held_out)
+    zones = [_zone(looks, places, share, dice) for places in by_source]
+    spread = [_spread(places, dice) for places in by_source]
+    core = [[place for place in order if zone.get(place)] for order, zone in zip(spread, zones)]
+    inside = [[place for place in order if place in zone] for order, zone in zip(spread, zones)]
+    outside = [[place for place in order if place not in zone] for order, zone in zip(spread, zones)]
+
+    aside_count = min(held_out, max(len(looks) - count, 0))
+    aside = pool.pick(core, aside_count, STRICT_STEPS)
+    picked = pool.pick(outside, count)
+    picked += pool.pick(inside, count - len(picked))
+    for orders in (inside, outside):
+        aside += pool.pick(orders, aside_count - len(aside))
+    by_step = tuple(sum(step == number for _, step in picked) for number in range(len(STEPS)))
+    chosen, kept_aside = (tuple(place for place, _ in part) for part in (picked, aside))
+    return Choice(chosen, kept_aside, by_step, *pool.passed_over())
+
+
+def _zone(looks: Sequence[Look], places: Sequence[int], share: float, dice: random.Random) -> dict[int, bool]:
+    """The part of a source where held-out frames are looked for: one run of frames in each period.
+
+    With each place whether it is in the core of its run. The edges belong to nobody as long as there is choice, so that
+    a held-out frame is no neighbour of a chosen one.
+    """
+    lasts_s = looks[places[-1]].time_s
+    guard = 0 if not lasts_s else round(GUARD_S * len(places) / lasts_s)
+    zone: dict[int, bool] = {}
+    for period in np.array_split(np.asarray(places), _periods(len(places), lasts_s)):
+        length = round(len(period) * min(share * ZONE_EXCESS, 0.5))
+        start = int(dice.random() * (len(period) - length + 1))
+        edge = min(guard, length // 4)
+        for number in range(length):
+            zone[int(period[start + number])] = edge <= number < length - edge
+    return zone
+
+
+def _periods(count: int, lasts_s: float | None) -> int:
+    """Of a clip one for each PERIOD_S; of a folder, which knows no time, as many as its images make sense of."""
+    wanted = count // 20 if lasts_s is None else int(lasts_s // PERIOD_S)
+    return min(max(wanted, 1), MOST_PERIODS)
+
+
+def _spread(places: Sequence[int], dice: random.Random) -> list[int]:
+    """The places in an order whose every beginning is spread evenly: by van der Corput's sequence, from a random start.
+
+    J. G. van der Corput, Verteilungsfunktionen, 1935: number k comes at the place of k with its bits reversed.
+    """
+    bits = max(len(places) - 1, 1).bit_length()
+    order = [int(f"{number:0{bits}b}"[::-1], 2) for number in range(1 << bits)]
+    shift = int(dice.random() * len(places))
+    return [places[(number + shift) % len(places)] for number in order if number < len(places)]
+
+
+class _Pool:
+    """The looks, and how far each is from everything taken so far."""
+
+    def __init__(
+        self,
+        looks: Sequence[Look],
+        empty: Callable[[Look], bool] | None,
+        took: Callable[[], None],
+        turn: Callable[[], None],
+    ) -> None:
+        self._looks = looks
+        self._ask = empty
+        self._took = took
+        self._turn = turn
+        self._empty: dict[int, bool] = {}
+        self._small = np.stack([look.small.ravel() for look in looks]).astype(np.int16)
+        self._nearest: npt.NDArray[np.float64] = np.full(len(looks), np.inf)
+        self._taken = np.zeros(len(looks), bool)
+        self._sharpness = self._relative_sharpness()
+
+    def _relative_sharpness(self) -> npt.NDArray[np.float64]:
+        """Of each look, to the median of its source."""
+        sharpness = np.array([look.sharpness for look in self._looks])
+        sources = np.array([look.source for look in self._looks])
+        for source in np.unique(sources):
+            own = sources == source
+            sharpness[own] /= max(float(np.median(sharpness[own])), 1e-9)
+        return sharpness
+
+    def of_source(self, source: int) -> list[int]:
+        """Its places, in order of time."""
+        return [place for place, look in enumerate(self._looks) if look.source == source]
+
+    def pick(self, orders: Sequence[Sequence[int]], count: int, steps: int = len(STEPS)) -> list[tuple[int, int]]:
+        """Takes up to `count` of the places, one of each source in turn; with each the step of STEPS it passed at.
+
+        steps: how many of STEPS are tried.
+        """
+        picked: list[tuple[int, int]] = []
+        for number, filters in enumerate(STEPS[:steps]):
+            queues = [iter([place for place in order if not self._taken[place]]) for order in orders]
+            while queues and len(picked) < count:
+                for queue in list(queues):
+                    place = next((place for place in queue if self._passes(place, filters)), None)
+                    if place is None:
+                        queues.remove(queue)
+                    elif len(picked) < count:
+                        self._take(place)
+                        picked.append((place, number))
+        return picked
+
+    def _passes(self, place: int, filters: Filters) -> bool:
+        return bool(
+            self._nearest[place] >= filters.difference
+            and self._sharpness[place] >= filters.sharpness
+            and (filters.empty or not self._is_empty(place))
+        )
+
+    def _is_empty(self, place: int) -> bool:
+        if self._ask is None:
+            return False
+        if place not in self._empty:
+            self._empty[place] = self._ask(self._looks[place])
+            self._turn()
+        return self._empty[place]
+
+    def _take(self, place: int) -> None:
+        self._taken[place] = True
+        self._took()
+        differences = np.abs(self._small - self._small[place]).mean(axis=1)
+        np.minimum(self._nearest, differences, out=self._nearest)
+
+    def passed_over(self) -> tuple[int, int, int]:
+        """Of those not taken: near-duplicates, blurred ones, empty ones."""
+        strict, left = STEPS[0], ~self._taken
+        return (
+            int(np.sum(left & (self._nearest < strict.difference))),
+            int(np.sum(left & (self._sharpness < strict.sharpness))),
+            sum(empty and not self._taken[place] for place, empty in self._empty.items()),
+        )

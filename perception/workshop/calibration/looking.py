@@ -1,0 +1,113 @@
+"""What is seen of a frame at a first glance: how it looks in small, and how sharp it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from perception.workshop.calibration.reading import Shot, Source
+
+SMALL_WH = (32, 18)
+"""Width and height of a thumbnail, in pixels."""
+SHARPNESS_WIDTH = 640
+"""Sharpness is measured at this width in pixels, so that clips of different sizes are treated alike."""
+PICTURE_WIDTH = 640
+PICTURE_QUALITY = 85
+"""Of JPEG: some 50 KiB a picture, in which a detector finds what it finds in the frame."""
+
+Thumbnail = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """One frame that may be chosen. source: place in the list of sources; frame, time_s: as in reading.Shot.
+
+    small: (18, 32) uint8 grey levels. sharpness: variance of the Laplacian, to be compared within its source alone.
+    picture: for a second look; the file that holds it alone, or a JPEG at most PICTURE_WIDTH pixels wide.
+    """
+
+    source: int
+    frame: int
+    time_s: float | None
+    small: Thumbnail
+    sharpness: float
+    picture: Path | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A source after the first pass. frames: all it has. unreadable: files of a folder that hold no image."""
+
+    looks: list[Look]
+    frames: int
+    unreadable: list[str]
+
+
+def look_through(source: Source, number: int, length: int, most: int, passed: Callable[[], None]) -> Seen:
+    """Looks at every frame of a source, or where it has more than `most`, at frames evenly spread over it.
+
+    Between half of `most` and `most` frames are then looked at, for a source longer than that. number: the place of the
+    source in the list. length: the frames it is thought to have, 0 where nobody knows. passed: called for each frame
+    that goes by.
+    """
+    stride = 1
+    while length > most * stride:
+        stride *= 2
+    looks: list[Look] = []
+    unreadable: list[str] = []
+    frames = 0
+
+    def wants(frame: int) -> bool:
+        return frame % stride == 0
+
+    def count(frame: int) -> None:
+        nonlocal frames
+        frames = frame + 1
+        passed()
+
+    for shot in source.shots(wants, count):
+        look = look_at(shot, number)
+        if look is None:
+            unreadable.append(str(shot.path))
+            continue
+        looks.append(look)
+        if len(looks) > most:  # the file has more frames than it promised
+            stride *= 2
+            looks = [look for look in looks if wants(look.frame)]
+    return Seen(looks, frames, unreadable)
+
+
+def look_at(shot: Shot, source: int) -> Look | None:
+    """What is seen of one frame; None where its file holds no image."""
+    if shot.image is None:
+        return None
+    grey = cv2.cvtColor(shot.image, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(grey, SMALL_WH, interpolation=cv2.INTER_AREA)
+    sharpness = float(cv2.Laplacian(_at_width(grey, SHARPNESS_WIDTH), cv2.CV_32F).var())
+    picture: Path | bytes | None = shot.path
+    if picture is None:
+        narrow = shot.image if shot.image.shape[1] <= PICTURE_WIDTH else _at_width(shot.image, PICTURE_WIDTH)
+        picture = cv2.imencode(".jpg", narrow, [cv2.IMWRITE_JPEG_QUALITY, PICTURE_QUALITY])[1].tobytes()
+    return Look(source, shot.number, shot.time_s, np.asarray(small, np.uint8), sharpness, picture)
+
+
+def _at_width(image: Any, width: int) -> Any:
+    """An image (H, W) or (H, W, 3) at this width in pixels, its sides in proportion."""
+    height = max(round(image.shape[0] * width / image.shape[1]), 1)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def shares(lengths: Sequence[int], looks: int) -> list[int]:
+    """How many frames of each source to look at, of sources with so many frames (0: unknown, which may take all).
+
+    `looks` in all, by the length of each, and some more where short ones would get too few.
+    """
+    total = max(sum(lengths), 1)
+    least = -(-looks // (2 * len(lengths)))
+    return [max(-(-looks * length // total), least) if length else looks for length in lengths]

@@ -1,0 +1,143 @@
+"""Where a calibration set lies, and whether the one there may be replaced."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from perception.backends.trusted_file import sync, write_whole
+from perception.config import COCO_VEHICLES
+from perception.errors import SettingsError
+from perception.lock import Held, Lock
+from perception.reporting.writable import check_folder_writable, check_writable
+from perception.workshop.calibration import listing
+from perception.workshop.calibration.listing import HELD_OUT, IMAGES
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+"""Of linux/fs.h, for renameat2(2)."""
+MADE_BY = "# Made by scripts/build_calibration_set.py, which replaces it with --force."
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """folder: for images/, held_out/ and manifest.json; links in it are followed. data: the file that describes it."""
+
+    folder: Path
+    data: Path
+
+    @property
+    def described(self) -> str:
+        """What `data` holds: paths from its own folder, so that both may be moved together.
+
+        `val` are the same images, as `yolo export int8=True data=...` calibrates on `val`.
+        """
+        path = Path(os.path.relpath(self.folder, self.data.resolve().parent)).as_posix()
+        parts = {"train": f"{path}/{IMAGES}", "val": f"{path}/{IMAGES}", "test": f"{path}/{HELD_OUT}"}
+        names = dict(enumerate(COCO_VEHICLES))
+        text = yaml.safe_dump({**parts, "manifest": f"{path}/{listing.NAME}", "names": names}, sort_keys=False)
+        return f"{MADE_BY}\n# Pictures without labels to calibrate INT8 on. test: held out, to judge engines.\n{text}"
+
+    @property
+    def making(self) -> str:
+        """How the names of folders begin in which a set is being made."""
+        return f".{self.folder.name}.making-"
+
+
+def check(place: Place, force: bool) -> None:
+    """Raises SettingsError, with the cure, where a set may not or cannot be put there.
+
+    With `force` a set is replaced, but never anything else.
+    """
+    check_folder_writable("--output", place.folder)
+    if not os.access(place.folder.parent, os.W_OK | os.X_OK):
+        raise SettingsError(f"--output {place.folder}: {place.folder.parent} cannot be written by this user")
+    check_writable("--data", place.data)
+    _refuse_strangers(place)
+    if force:
+        return
+    if (place.folder / listing.NAME).exists():
+        raise SettingsError(f"{place.folder} holds a calibration set already", "Replace it with --force.")
+    if place.data.exists() and place.data.read_text(encoding="utf-8") != place.described:
+        raise SettingsError(f"{place.data} describes another calibration set", "Replace it with --force.")
+
+
+def _refuse_strangers(place: Place) -> None:
+    known = {IMAGES, HELD_OUT, listing.NAME}
+    there = sorted(path.name for path in place.folder.iterdir()) if place.folder.is_dir() else []
+    strangers = [name for name in there if name not in known and not name.endswith(".cache")]  # ultralytics leaves one
+    if strangers or (there and listing.NAME not in there):
+        named = ", ".join((strangers or there)[:3])
+        raise SettingsError(
+            f"{place.folder} holds what is no part of a calibration set: {named}",
+            "Move it away, or name another folder with --output.",
+        )
+    if place.data.exists() and not place.data.read_text(encoding="utf-8", errors="replace").startswith(MADE_BY):
+        raise SettingsError(
+            f"{place.data} was not made by this command, and is not replaced", "Name another file with --data."
+        )
+
+
+@contextmanager
+def staging(place: Place) -> Iterator[Path]:
+    """A folder beside the set's, to make a new one in; gone afterwards, with all that is still in it.
+
+    Those that a killed run left behind go, too. Raises OSError.
+    """
+    lock = Lock()
+    parent = place.folder.parent
+    for left in parent.glob(f"{glob.escape(place.making)}*"):
+        with suppress(Held, OSError):  # of a run that goes on, or of somebody else
+            lock.take(left)
+            shutil.rmtree(left)
+    made = Path(tempfile.mkdtemp(prefix=place.making, dir=parent))
+    try:
+        lock.take(made)
+        made.chmod(0o755)
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        lock.release()
+
+
+def install(made: Path, place: Place) -> None:
+    """Puts the set in the folder `made` into its place, in one step; the one before is in `made` afterwards.
+
+    Raises OSError; then the old set is still there.
+    """
+    write_whole(place.data, place.described.encode())
+    if place.folder.exists():
+        _exchange(made, place.folder)
+    else:
+        made.rename(place.folder)
+    sync(place.folder.parent)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swaps the names of two folders. In two steps where the file system has no such call."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28
+    if renameat2 is not None:
+        names = (AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)
+        if renameat2(*names) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(number, os.strerror(number), str(other))
+    aside = one.with_name(f"{one.name}-old")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except BaseException:
+        aside.rename(other)
+        raise
+    aside.rename(one)

@@ -1,0 +1,56 @@
+"""What a person sees while a set is being built: a bar where somebody sits, nothing else; and the wish to stop."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from perception.errors import PilotError
+from perception.stop import StopFlag
+
+
+class Interrupted(PilotError):
+    """Somebody asked to stop."""
+
+    exit_code = 130  # as a shell tells of Ctrl-C
+
+
+class Progress:
+    """On stderr. A context manager."""
+
+    def __init__(self, stop: StopFlag) -> None:
+        self._stop = stop
+        console = Console(stderr=True)
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Bar(
+            TextColumn("{task.description}", markup=False), *columns, console=console, transient=True,
+            disable=not sys.stderr.isatty(),
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, what: str, total: int) -> None:
+        """A stretch of `total` steps begins, 0 where nobody knows how many."""
+        self._bar.reset(self._task, description=what, total=total or None)
+
+    def step(self) -> None:
+        """One of them is done. Raises Interrupted where a stop was asked for."""
+        self._bar.advance(self._task)
+        self.turn()
+
+    def turn(self) -> None:
+        """Raises Interrupted where a stop was asked for."""
+        if self._stop.requested:
+            raise Interrupted("Stopped: no calibration set was written, and what was there is untouched")

@@ -1,0 +1,175 @@
+"""The frames of clips and of folders of images: the same ones, under the same numbers, each time they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from perception.camera.capture import Capture
+from perception.camera.images import read_image
+from perception.camera.opencv import open_capture
+from perception.camera.uri import IMAGE_SUFFIXES, SourceUri, parse
+from perception.camera.video_file import VideoFile
+from perception.errors import EndOfStream, SourceError
+from perception.frame import Image
+from perception.workshop.calibration.manifest import images_in
+
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
+"""What is taken from a folder; a file that is named may have any other name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """One frame. image: (H, W, 3) uint8 BGR, None where a file of a folder holds none. time_s: None in a folder.
+
+    path: the file that holds this image alone.
+    """
+
+    number: int
+    image: Image | None
+    time_s: float | None = None
+    path: Path | None = None
+
+
+class Source(Protocol):
+    """A clip or a folder. name: for people, without its place. promised: frames, as far as that is known, else 0."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def promised(self) -> int: ...
+
+    def shots(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[Shot]:
+        """The frames whose numbers (from 0) are wanted, in order. `passed` hears each number, wanted or not."""
+        ...
+
+
+class Clip:
+    """A video, or the synthetic drive, which renders the same frames each time."""
+
+    def __init__(self, name: str, open_it: Callable[[], Capture], promised: int = 0) -> None:
+        self.name = name
+        self.promised = promised
+        self._open = open_it
+
+    def check(self) -> None:
+        """Raises SourceError where it does not open or has no frame."""
+        with closing(self._open()) as capture:
+            capture.read()
+
+    def shots(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[Shot]:
+        """See Source."""
+        number = 0
+        with closing(self._open()) as capture:
+            while True:
+                try:
+                    picture = capture.read()
+                except EndOfStream:
+                    return
+                if picture is None:
+                    continue
+                if wants(number):
+                    yield Shot(number, picture.image, number / capture.fps if capture.fps else None)
+                passed(number)
+                number += 1
+
+
+class Folder:
+    """Images, each of which may be of another scene."""
+
+    def __init__(self, name: str, paths: Sequence[Path]) -> None:
+        self.name = name
+        self.promised = len(paths)
+        self._paths = paths
+
+    def shots(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[Shot]:
+        """See Source. Only what is wanted is read."""
+        for number, path in enumerate(self._paths):
+            if wants(number):
+                yield Shot(number, read_image(path), path=path)
+            passed(number)
+
+
+def open_sources(given: Sequence[str]) -> list[Source]:
+    """What the user named: videos, and folders with images, videos or both. A source that is named twice counts once.
+
+    Raises SourceError for the first that does not exist, is a camera, or holds no frame.
+    """
+    sources: dict[str, Source] = {}
+    for text in given:
+        for key, source in _sources_of(text):
+            sources.setdefault(key, source)
+    for source in sources.values():
+        if isinstance(source, Clip):
+            source.check()
+    return list(sources.values())
+
+
+def _sources_of(text: str) -> Iterator[tuple[str, Source]]:
+    """Each source with the key by which it is told from the others."""
+    uri = parse(text)
+    if uri.camera:
+        raise SourceError(
+            f"{uri.label} is a camera, which has no end", "Record it first: pilot.py --source ... --record clip.mp4"
+        )
+    if uri.options.get("loop"):
+        raise SourceError(f"{uri.label} never ends", "Leave ?loop=1 out.")
+    if uri.scheme == "demo":
+        yield text, Clip(uri.label, lambda: _open_drive(uri))
+        return
+    path = Path(uri.target)
+    if path.is_dir():
+        yield from _sources_in(path)
+    elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        yield _key(path), Folder(path.name, [path])
+    else:
+        yield _key(path), _clip(path)
+
+
+def _sources_in(folder: Path) -> Iterator[tuple[str, Source]]:
+    try:
+        images = images_in(folder)
+        videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    except OSError as error:
+        raise SourceError(f"The folder {error.filename or folder} cannot be read: {error.strerror}") from None
+    if not images and not videos:
+        raise SourceError(
+            f"The folder {folder} holds neither images nor videos",
+            f"Looked for {' '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}.",
+        )
+    for video in videos:
+        yield _key(video), _clip(video)
+    if images:
+        yield _key(folder), Folder(folder.resolve().name, images)
+
+
+def _key(path: Path) -> str:
+    return str(path.resolve())
+
+
+def _clip(path: Path) -> Clip:
+    uri = SourceUri("file", str(path), str(path))
+    return Clip(path.name, lambda: VideoFile(uri), _promised(path))
+
+
+def _promised(path: Path) -> int:
+    """How many frames the file says it has; 0 where it does not say, or is none."""
+    capture = open_capture(str(path.absolute()), cv2.CAP_FFMPEG) if path.is_file() else None
+    if capture is None:
+        return 0
+    try:
+        return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    finally:
+        capture.release()
+
+
+def _open_drive(uri: SourceUri) -> Capture:
+    from perception.camera.demo import DemoDrive  # two dozen modules that only a demo needs
+
+    return DemoDrive(uri)

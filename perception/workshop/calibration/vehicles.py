@@ -1,0 +1,73 @@
+"""Tells whether a vehicle is in a frame, with whatever model there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from detector_service import DetectorService, open_service
+from perception.camera.images import read_image
+from perception.config import ROOT, load
+from perception.errors import BackendError
+from perception.frame import Frame, Image
+from perception.model_files import find_model
+from perception.workshop.calibration.looking import Look
+
+SHIPPED = "vehicle-n.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """empty: whether no vehicle is in a frame; None where there is no model to tell. words: which one, or why none."""
+
+    empty: Callable[[Look], bool] | None
+    words: str
+
+
+@contextmanager
+def open_judge(model: str | None) -> Iterator[Judge]:
+    """The model that was named, else the first of the pilot's own and the shipped one that can run here.
+
+    Raises BackendError for a model that was named and cannot run.
+    """
+    with ExitStack() as stack:
+        if model is not None:
+            yield _judge(stack.enter_context(_open(model)), model)
+            return
+        reason = "no weights were found"
+        for name in (load(None).model.weights, SHIPPED):
+            try:
+                find_model(name, ROOT, ROOT / "engines")
+            except BackendError:
+                continue
+            try:
+                service = stack.enter_context(_open(name))
+            except BackendError as fault:
+                reason = fault.what
+                continue
+            yield _judge(service, name)
+            return
+        yield Judge(None, reason)
+
+
+def _open(model: str) -> DetectorService:
+    return open_service(load(None, {"model.weights": ("--model", model), "allow_cpu": ("--allow-cpu", True)}))
+
+
+def _judge(service: DetectorService, name: str) -> Judge:
+    def empty(look: Look) -> bool:
+        image = _picture(look)
+        return image is not None and not len(service.detect(Frame(image, 0, 0.0, "calibration")).detections)
+
+    return Judge(empty, f"{name} ({service.info.name} {service.info.precision})")
+
+
+def _picture(look: Look) -> Image | None:
+    if isinstance(look.picture, Path):
+        return read_image(look.picture)
+    return cv2.imdecode(np.frombuffer(look.picture, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]
