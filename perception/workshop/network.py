@@ -131,11 +131,7 @@ def is_quantized(module: ModuleType, network: Network) -> bool:
 
 def is_half(module: ModuleType, network: Network) -> bool:
     """Whether the model computes in float16."""
-    return any(
-        layer.get_output(index).dtype == module.DataType.HALF
-        for layer in network.layers()
-        for index in range(layer.num_outputs)
-    )
+    return any(tensor.dtype == module.DataType.HALF for layer in network.layers() for tensor in _outputs(layer))
 
 
 def protect(
@@ -144,26 +140,38 @@ def protect(
     """Asks for `dtype` in the layers that the parser made of these ONNX nodes; gives the names of those layers.
 
     The parser names a layer after its node, and further ones of the same node with a number behind it, unless that is
-    the name of another of `all_nodes`. What leaves the network stays float32. Raises BuildError where it finds none of
-    the nodes: protection that protects nothing must not pass unseen.
+    the name of another of `all_nodes`. The network puts out float32: the layer that does so, and what it is made of,
+    are asked for that, lest a copy of the whole output be made. Raises BuildError where it finds none of the nodes:
+    protection that protects nothing must not pass unseen.
     """
-    kept = []
-    for layer in network.layers():
-        node = layer.name if layer.name in all_nodes else re.sub(r"_\d+$", "", layer.name)
-        outputs = [layer.get_output(index) for index in range(layer.num_outputs)]
-        if node not in nodes or layer.type.name in _NOT_COMPUTED:
-            continue
-        if not all(_is_float(module, tensor) for tensor in outputs):
+    kept = [layer for layer in network.layers() if _node_of(layer, all_nodes) in nodes and _computes(module, layer)]
+    last = [layer for layer in kept if any(tensor.is_network_output for tensor in _outputs(layer))]
+    inputs = [layer.get_input(index) for layer in last for index in range(layer.num_inputs)]
+    put_out = {tensor.name for tensor in inputs if tensor is not None}
+    last_names = {layer.name for layer in last}
+    for layer in kept:
+        if layer.name in last_names:
+            layer.precision = module.DataType.FLOAT
             continue
         layer.precision = dtype
-        for index, tensor in enumerate(outputs):
-            leaves = bool(tensor.is_network_output)  # TensorRT's types take `bool` for one of its own
-            if not leaves:
-                layer.set_output_type(index, dtype)
-        kept.append(layer.name)
+        for index, tensor in enumerate(_outputs(layer)):
+            layer.set_output_type(index, module.DataType.FLOAT if tensor.name in put_out else dtype)
     if nodes and not kept:
         raise BuildError("TensorRT's parser made no layer of the nodes to protect", "Report this, with the model.")
-    return kept
+    return [layer.name for layer in kept]
+
+
+def _node_of(layer: trt.ILayer, all_nodes: Collection[str]) -> str:
+    return layer.name if layer.name in all_nodes else re.sub(r"_\d+$", "", layer.name)
+
+
+def _outputs(layer: trt.ILayer) -> list[trt.ITensor]:
+    return [layer.get_output(index) for index in range(layer.num_outputs)]
+
+
+def _computes(module: ModuleType, layer: trt.ILayer) -> bool:
+    """Whether a precision can be asked of it."""
+    return layer.type.name not in _NOT_COMPUTED and all(_is_float(module, tensor) for tensor in _outputs(layer))
 
 
 def convolutions(module: ModuleType, network: Network) -> list[str]:
@@ -216,8 +224,7 @@ def set_ranges(module: ModuleType, network: Network, ranges: Mapping[str, float]
     _set_range(network.input, known, given)
     for layer in network.layers():
         passed_on = _range_from_input(layer, known)
-        for index in range(layer.num_outputs):
-            tensor = layer.get_output(index)
+        for tensor in _outputs(layer):
             if not _is_float(module, tensor):
                 continue
             if tensor.name not in known and passed_on is not None:

@@ -92,6 +92,22 @@ def test_the_head_is_kept_out_of_int8(
     assert built.facts["protected_in_int8"] == []
 
 
+def test_what_is_put_out_is_float32_and_no_copy_is_asked_for(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
+) -> None:
+    nodes = small_network.HEAD | {"/model.1/Reshape"}
+    material = Material("a" * 64, nodes, nodes, tuple(images))
+    build(BuildRequest(onnx, onnx.with_suffix(".engine")), material, events.append)
+    assert bench.network is not None
+    asked = {layer.name: (layer.precision, layer.output_types) for layer in bench.network.layers if layer.name in nodes}
+    assert asked == {
+        "/model.1/cv2.0/cv2.0.2/Conv": (DataType.HALF, {0: DataType.HALF}),
+        "/model.1/Sigmoid": (DataType.HALF, {0: DataType.HALF}),
+        "/model.1/Mul": (DataType.HALF, {0: DataType.FLOAT}),
+        "/model.1/Reshape": (DataType.FLOAT, {}),
+    }
+
+
 def test_without_protection_all_is_int8(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
     built = built_by(onnx, images, events, protect="none")
     assert bench.config is not None
