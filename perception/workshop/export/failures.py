@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from perception.backends.trusted_file import open_plain, reason_of, write_whole
 from perception.errors import BackendError
+from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.export.place import Place
 
 SCHEMA = 1
@@ -26,11 +26,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 def inputs_of(model: Path, imgsz: int) -> dict[str, Any]:
     """What an export at start-up is made from: where these are the same, so will be its end. Raises OSError."""
-    with model.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return {"model_sha256": digest.hexdigest(), "imgsz": imgsz, "precision": "fp16", "tensorrt": _tensorrt_version()}
+    sha256 = sha256_of(model)
+    return {"model_sha256": sha256, "imgsz": imgsz, "precision": "fp16", "tensorrt": _tensorrt_version()}
 
 
 class Memory:

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 from perception.backends.engine_file import open_engine
 from perception.errors import AccuracyError, BackendError, BuildError, GpuError
 from perception.preprocess import PREPROCESS_VERSION
+from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibration.manifest import CalibrationSet
 from perception.workshop.export.install import Replaced, install
 from perception.workshop.export.options import Options
 from perception.workshop.export.place import Place
 from perception.workshop.export.sources import Model
-from perception.workshop.export.work import Work, key_of, sha256_of
+from perception.workshop.export.work import Work, key_of
 from perception.workshop.onnx import OPSET
 
 ONNX = "perception.workshop.export.onnx_stage"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.config import ModelSettings
+from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.onnx import onnx_from_weights
 from perception.workshop.training.train import ARCHITECTURE
 
@@ -32,15 +32,11 @@ def export(checkpoint: Path, folder: Path, stem: str, sure_from: float, about: M
     weights = folder / f"{stem}.pt"
     settings = strip(checkpoint, weights, sure_from)
     _write_onnx(weights, folder / f"{stem}.onnx")
-    files = {name: _sha256(folder / name) for name in (f"{stem}.pt", f"{stem}.onnx")}
+    files = {name: sha256_of(folder / name) for name in (f"{stem}.pt", f"{stem}.onnx")}
     reads_as = {"confidence": sure_from, "reads_as": DEFAULT_CONFIDENCE}
     note = {"schema": 1, "architecture": ARCHITECTURE, "sha256": files, "settings": settings, "calibration": reads_as}
     note |= about
     (folder / f"{stem}.json").write_text(json.dumps(note, indent=2) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def strip(checkpoint: Path, target: Path, sure_from: float) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tests.workshop.export.conftest import Workshop
 
 FP16 = ("--precision", "fp16")
 KILLS = 20
+"""Deaths of a whole export; it has some hundred system calls a second, so each is at another place."""
 
 
 def weights(workshop: Workshop, content: str) -> None:
@@ -170,8 +171,11 @@ def test_a_full_disk_ends_it_with_a_sentence_and_the_old_engine(workshop: Worksh
         (disk.path / "small.engine").write_bytes(before)
         (disk.path / "small.json").write_bytes(workshop.place.sidecar.read_bytes())
         disk.fill()
-        text = workshop.run("--precision", "fp32", "--output", str(disk.path), code=2)
-        assert "No space left on device. Make room on the disk." in text
+        flags = ("--precision", "fp32", "--output", str(disk.path))
+        assert "0 MiB free: an export needs 512. Make room: " in workshop.run(*flags, code=6)
+        text = workshop.run(*flags, "--force", code=2)
+        assert re.search(r"No space left on device\. Make room on the disk", text)
+        assert "Traceback" not in text
         assert (disk.path / "small.engine").read_bytes() == before
 
 
@@ -240,6 +244,7 @@ def test_a_build_that_is_killed_is_tried_again_with_less_and_told_as_a_want_of_m
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_at_twenty_random_instants_the_old_engine_serves_and_no_half_one_lies_there(workshop: Workshop) -> None:
     workshop.environment["FAKE_BUILD_S"] = "0.5"
     workshop.run(*FP16)
@@ -258,7 +263,7 @@ def test_killed_at_twenty_random_instants_the_old_engine_serves_and_no_half_one_
         now = open_engine(workshop.place.engine)
         assert now.sidecar, text
         assert workshop.place.engine.read_bytes() == before or "trying the engine" in text
-        left = {path.name for path in workshop.place.folder.iterdir()} - {".work"}
+        left = {path.name for path in workshop.place.folder.iterdir() if path.suffix != ".cubin"} - {".work"}
         assert left <= {"small.engine", "small.json", "small.engine.previous", "small.json.previous"}
     assert sum(died) >= KILLS / 2, "most were killed before their end"
     assert re.search("exported successfully", workshop.run(*FP16))
