@@ -41,3 +41,8 @@ def write_set(root: Path, images: int = 3, held_out: int = 2) -> Manifest:
     manifest = Manifest(parts[0], parts[1], [{"name": "clip.mp4", "frames": 100}], {"seed": 1})
     (root / NAME).write_text(manifest.text)
     return manifest
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())

@@ -1,0 +1,109 @@
+"""Sources: the same frames under the same numbers each time; what cannot be read is told before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perception.errors import SourceError
+from perception.workshop.calibration.looking import look_through, shares
+from perception.workshop.calibration.reading import Source, open_sources
+from tests.camera.clips import number_of, write_clip
+from tests.workshop.calibration.sets import write_pictures
+
+
+def numbers(source: Source, wanted: range) -> list[int]:
+    """What the pictures that are wanted show."""
+    shots = source.shots(lambda number: number in wanted, lambda _: None)
+    return [number_of(shot.image) for shot in shots if shot.image is not None]
+
+
+def test_a_clip_gives_the_frames_that_are_wanted_each_time(tmp_path: Path) -> None:
+    (source,) = open_sources([str(write_clip(tmp_path / "clip.mp4", 30))])
+    assert (source.name, source.promised) == ("clip.mp4", 30)
+    assert numbers(source, range(0, 30, 7)) == numbers(source, range(0, 30, 7)) == [0, 7, 14, 21, 28]
+
+
+def test_the_time_of_a_frame_comes_from_the_rate_of_its_clip(tmp_path: Path) -> None:
+    (source,) = open_sources([str(write_clip(tmp_path / "clip.mp4", 11, fps=10))])
+    assert [shot.time_s for shot in source.shots(lambda number: number == 5, lambda _: None)] == [0.5]
+
+
+def test_a_folder_gives_its_videos_and_its_images_and_nothing_twice(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "mixed" / "deeper", ["b.png", "a.jpg"])
+    clip = write_clip(tmp_path / "mixed" / "clip.mp4", 3)
+    (tmp_path / "mixed" / "frames.jsonl").write_text("{}\n")
+    found = open_sources([str(tmp_path / "mixed"), str(clip), f"images://{tmp_path}/mixed", f"file://{clip}"])
+    assert [(source.name, source.promised) for source in found] == [("clip.mp4", 3), ("mixed", 2)]
+
+
+def test_one_image_and_the_synthetic_drive_are_sources_too(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["a.png"])
+    image, drive = open_sources([str(tmp_path / "a.png"), "demo://drive?duration=0.2&width=320&height=240&fps=10"])
+    assert image.name == "a.png"
+    assert sum(1 for _ in drive.shots(lambda _: True, lambda _: None)) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("nowhere.mp4", "does not exist"),
+        ("nowhere/", "does not exist"),
+        ("notes.txt", "is not a video that can be read"),
+        ("empty.mp4", "is not a video that can be read"),
+        ("void", "holds neither images nor videos"),
+        ("rtsp://user:secret@host/a", "is a camera, which has no end"),
+        ("0", "is a camera"),
+        ("clip.mp4?loop=1", "never ends"),
+        ("http://host/clip.mp4", "unknown scheme"),
+    ],
+)
+def test_what_is_no_source_is_told_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 3)
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "void").mkdir()
+    with pytest.raises(SourceError, match=reason) as told:
+        open_sources(["clip.mp4", given])
+    assert "secret" not in str(told.value)
+
+
+# The first pass
+
+
+def test_of_a_short_clip_every_frame_is_looked_at(tmp_path: Path) -> None:
+    (source,) = open_sources([str(write_clip(tmp_path / "clip.mp4", 30))])
+    went_by: list[int] = []
+    seen = look_through(source, 4, 30, 30, lambda: went_by.append(1))
+    assert [look.frame for look in seen.looks] == list(range(30))
+    assert {look.source for look in seen.looks} == {4}
+    assert seen.frames == len(went_by) == 30
+
+
+@pytest.mark.parametrize("length", [0, 30, 300])
+def test_of_a_long_clip_frames_are_looked_at_that_are_spread_over_it(tmp_path: Path, length: int) -> None:
+    (source,) = open_sources([str(write_clip(tmp_path / "clip.mp4", 30))])
+    seen = look_through(source, 0, length, 100 if length == 300 else 10, lambda: None)
+    assert [look.frame for look in seen.looks] == list(range(0, 30, 4))
+    assert seen.frames == 30
+
+
+def test_files_that_hold_no_image_are_counted_and_named(tmp_path: Path) -> None:
+    write_pictures(tmp_path, ["a.png", "c.png"])
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (source,) = open_sources([str(tmp_path)])
+    seen = look_through(source, 0, 3, 3, lambda: None)
+    assert [look.frame for look in seen.looks] == [0, 2]
+    assert seen.unreadable == [str(tmp_path / "b.png")]
+
+
+def test_long_and_short_sources_together_leave_enough_to_choose_from() -> None:
+    lengths = [100_000, 300, 20, 0]
+    for length, most in zip(lengths, shares(lengths, 1000)):
+        assert most >= 125
+        assert length or most == 1000
+    assert sum(min(length, most / 2) for length, most in zip(lengths, shares(lengths, 1000)) if length) >= 500
