@@ -31,7 +31,8 @@ class BuildRequest:
     optimization_level: 0 to 5, None for TensorRT's own. tactic_sources: "none" for a host without cuBLAS and cuDNN.
     timing_cache: a file, read where it is there and written. layers: a file to write the inspector's answer to.
 
-    protect: "head" keeps what perception/workshop/graph.py names out of INT8, at `protected_precision`; "none" nothing.
+    protect: "head" keeps what perception/workshop/graph.py names, the head and depthwise convolutions, out of INT8, at
+    `protected_precision`; "none" nothing.
     protected: names of ONNX nodes, in the place of those that graph.py finds. constraints: "obey" fails where TensorRT
     has no such layer, "prefer" falls back. force_int8: INT8 is asked for in all other convolutions, even where TensorRT
     finds another precision faster.

@@ -23,7 +23,7 @@ from perception.config import ROOT
 from perception.doctor.machine import this_machine
 from perception.errors import BackendError, BuildError, PilotError, SettingsError
 from perception.preprocess import PREPROCESS_VERSION
-from perception.workshop import engine_writing
+from perception.workshop import engine_writing, graph
 from perception.workshop.build_request import BuildRequest, from_json
 from perception.workshop.builder import Built, build
 from perception.workshop.builder_config import Interrupt, Material
@@ -32,6 +32,9 @@ from perception.workshop.calibrator import Calibrated, readable
 from perception.workshop.half import write_half
 from perception.workshop.network import has_precision_flags
 from perception.workshop.progress import Tell, say
+
+FLOAT16 = 10
+"""onnx.TensorProto.FLOAT16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +90,15 @@ def calibrated(done: Calibrated) -> dict[str, Any]:
 
 def read_model(request: BuildRequest) -> Model:
     """Reads the ONNX file once. SettingsError where it is none."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise SettingsError(f"onnx cannot be imported: {error}", "Install it: pip install onnx") from None
-    try:
-        sha256 = sha256_of(request.onnx)
-        model = onnx.load(str(request.onnx), load_external_data=False)
-    except FileNotFoundError:
-        raise SettingsError(f"{request.onnx} does not exist", "Give the path of an ONNX model.") from None
-    except Exception as error:  # protobuf's own classes
-        raise SettingsError(f"{request.onnx} is no ONNX model: {error}", "Export it again.") from None
+    model = graph.read(request.onnx)
     is_quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     return Model(
-        sha256=sha256,
+        sha256=sha256_of(request.onnx),
         metadata={entry.key: entry.value for entry in model.metadata_props},
         nodes=frozenset(node.name for node in model.graph.node),
         protected=_protected(request, model, is_quantized),
         is_quantized=is_quantized,
-        is_half=any(weights.data_type == onnx.TensorProto.FLOAT16 for weights in model.graph.initializer),
+        is_half=any(weights.data_type == FLOAT16 for weights in model.graph.initializer),
     )
 
 
@@ -114,9 +107,7 @@ def _protected(request: BuildRequest, model: Any, is_quantized: bool) -> frozens
         return frozenset()
     if request.protected is not None:
         return frozenset(request.protected)
-    from perception.workshop.graph import protected
-
-    return frozenset(protected(model).names)
+    return frozenset((*graph.protected(model).names, *graph.depthwise(model).names))
 
 
 def _images_of(request: BuildRequest, model: Model, tell: Tell) -> tuple[tuple[Path, ...], str]:
