@@ -1,0 +1,86 @@
+"""The head of a detector is found by the graph's structure, whatever its nodes are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perception.errors import SettingsError
+from perception.workshop.graph import DECODE, DFL, OUTPUT, depthwise, protected, read
+from tests.tiny_model import build as build_tiny
+from tests.workshop.small_yolo import build
+
+OUTPUTS = {f"/model.8/cv{branch}.{level}/cv{branch}.{level}.2/Conv" for branch in (2, 3) for level in (0, 1)}
+
+
+def test_the_head_is_kept_from_its_last_convolutions_on() -> None:
+    kept = protected(build())
+    assert {name for name, why in kept.why.items() if why == OUTPUT} == OUTPUTS
+    assert {name for name, why in kept.why.items() if why == DFL} == {"/model.8/dfl/Softmax", "/model.8/dfl/conv/Conv"}
+    assert {"/model.8/Sigmoid", "/model.8/Mul_2", "/model.8/Concat_3"} <= set(kept.names)
+
+
+def test_no_activation_and_no_block_is_kept_besides() -> None:
+    kept = protected(build())
+    assert not [name for name in kept.names if "/act/" in name]
+    assert all(name.startswith("/model.8/") for name in kept.names)
+
+
+def test_the_names_of_the_nodes_do_not_matter() -> None:
+    model = build()
+    known = protected(model)
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node {number}"
+    assert list(protected(model).why.values()) == list(known.why.values())
+
+
+def test_it_says_how_much_is_kept() -> None:
+    kept = protected(build())
+    assert kept.counts()[OUTPUT] == 4
+    assert f"4 x {OUTPUT}" in str(kept)
+    assert f"12 x {DECODE}" in str(kept)
+
+
+def test_depthwise_convolutions_are_those_with_groups() -> None:
+    assert depthwise(build()).names == tuple(f"/model.8/cv3.{level}/cv3.{level}.0.0/conv/Conv" for level in (0, 1))
+
+
+def test_a_model_with_nms_inside_is_refused() -> None:
+    from onnx import helper
+
+    model = build()
+    model.graph.node.append(helper.make_node("NonMaxSuppression", ["boxes", "scores"], ["kept"], name="/nms"))
+    with pytest.raises(SettingsError, match=r"NMS inside \(/nms\).*nms=False"):
+        protected(model)
+
+
+def test_a_model_without_convolutions_has_an_unknown_head(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"unknown: 0 convolutions.*fp16"):
+        protected(read(build_tiny(tmp_path / "tiny.onnx")))
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "does not exist"), (b"no model", "is no ONNX model")])
+def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None, told: str) -> None:
+    path = tmp_path / "x.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError, match=rf"x.onnx {told}"):
+        read(path)
+
+
+def _outputs(model: Any) -> list[str]:
+    return [name for name, why in protected(model).why.items() if why == OUTPUT]
+
+
+@pytest.mark.data
+def test_of_yolov8_the_six_output_convolutions_are_kept(data: Path) -> None:
+    outputs = _outputs(read(data / "weights" / "yolov8n.onnx"))
+    assert sorted(outputs) == [f"/model.22/cv{b}.{n}/cv{b}.{n}.2/Conv" for b in (2, 3) for n in range(3)]
+
+
+def test_of_our_own_yolo11_the_six_output_convolutions_are_kept() -> None:
+    model = read(Path(__file__).parents[2] / "models" / "vehicle-n.onnx")
+    assert sorted(_outputs(model)) == [f"/model.23/cv{b}.{n}/cv{b}.{n}.2/Conv" for b in (2, 3) for n in range(3)]
+    assert len(depthwise(model).names) == 7
