@@ -37,8 +37,8 @@ def export(options: Options, screen: Screen | None = None) -> int:
     place = options.place(model.path.stem)
     check_replaceable(place)
     with ExitStack() as stack:
-        stack.enter_context(_disk_told(place))
         screen = stack.enter_context(screen or Screen())
+        stack.enter_context(_told(place, screen))
         calibration, images, lacks = _images(options, model)
         for line in report.banner(options, model, calibration):
             screen.say(line)
@@ -107,10 +107,13 @@ def _method(options: Options, model: Model, builder: Builder) -> str:
 
 
 @contextmanager
-def _disk_told(place: Place) -> Iterator[None]:
-    """A disk that is full or read-only as a sentence, wherever that shows."""
+def _told(place: Place, screen: Screen) -> Iterator[None]:
+    """A disk that is full or read-only as a sentence, wherever that shows; and a word at a Ctrl-C."""
     try:
         yield
+    except KeyboardInterrupt:
+        screen.say("Stopped. What was in service still is, and what is done is kept for the next export.")
+        raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
             raise
@@ -170,8 +173,8 @@ def rollback(options: Options, screen: Screen | None = None) -> int:
         raise SettingsError(f"{place.folder} does not exist", "Name the folder of the engines with --output.")
     check_replaceable(place)
     with ExitStack() as stack:
-        stack.enter_context(_disk_told(place))
         screen = stack.enter_context(screen or Screen())
+        stack.enter_context(_told(place, screen))
         stack.enter_context(_alone(place))
         work = work_folder(place.folder)
         finish(place, work)

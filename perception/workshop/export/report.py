@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def ending(task: Task, done: Done) -> list[str]:
     if done.replaced.why_not:
         lines.append(f"  {done.replaced.why_not}")
     if done.replaced.kept:
-        lines.append(f"  The engine before it: {task.place.previous_engine.name} (back to it: {SCRIPT} --rollback)")
+        back = f"{SCRIPT} --rollback{_flags(task.options)}"
+        lines.append(f"  The engine before it: {task.place.previous_engine.name} (back to it: {back})")
     return [*lines, *next_steps(task.place, task.options.model)]
 
 
@@ -100,9 +102,18 @@ def _about(precision: str, facts: Mapping[str, Any], trial: Mapping[str, Any]) -
     return [f"  {'; '.join(told)}"] if told else []
 
 
+def _flags(options: Options) -> str:
+    """The flags that name the same engine again, where they are not the usual ones."""
+    usual = Options()
+    model = "" if options.model == usual.model else f" --model {shlex.quote(options.model)}"
+    output = "" if options.output == usual.output else f" --output {shlex.quote(str(options.output))}"
+    return model + output
+
+
 def next_steps(place: Place, model: str) -> list[str]:
     """What to type next."""
-    weights = "" if Path(model).stem == place.stem == "yolo11n" else f" --model {shown(place.engine)}"
+    usual = model == Options().model and place.folder == Options().output
+    weights = "" if usual else f" --model {shlex.quote(shown(place.engine))}"
     return [
         f"Next: python3 pilot.py check --require-engine{weights}",
         f"      python3 pilot.py --require-engine{weights}",

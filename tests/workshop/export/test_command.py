@@ -59,12 +59,36 @@ def test_a_second_one_keeps_the_first_and_a_rollback_tries_it_before_it_brings_i
     text = workshop.run("--precision", "fp32")
     assert "ONNX of these weights: " in text
     assert ", made before" in text
-    assert "The engine before it: small.engine.previous (back to it: " in text
+    back = "--rollback --model small.pt --output engines)"
+    assert (
+        f"The engine before it: small.engine.previous (back to it: python3 scripts/export_int8_engine.py {back}" in text
+    )
     assert workshop.place.engine.read_bytes() != first
     text = workshop.run("--rollback")
     assert "trying the engine ..." in text
     assert "engines/small.engine is the previous engine again" in text
     assert workshop.place.engine.read_bytes() == first
+
+
+@pytest.mark.slow
+def test_int8_on_the_same_images_reads_the_calibration_again_and_with_one_changed_it_does_not(
+    workshop: Workshop,
+) -> None:
+    flags = ("--data", "images/train", "--force")
+    text = workshop.run(*flags)
+    assert "  Calibration data: images/train (8 images)" in text
+    assert "INT8 TensorRT engine exported successfully" in text
+    assert re.search(r"\d+% of the convolutions run in INT8", text)
+    sidecar = open_engine(workshop.place.engine).sidecar
+    assert sidecar and sidecar.calibration and sidecar.calibration.images == 8
+    cached = re.compile(r"^Calibration is read from .*\.calib: model, images and settings are the same", re.MULTILINE)
+    again = workshop.run(*flags)
+    assert cached.search(again)
+    (workshop.folder / "images" / "train" / "0.png").write_bytes(
+        (workshop.folder / "images" / "train" / "1.png").read_bytes()
+    )
+    anew = workshop.run(*flags)
+    assert not cached.search(anew)
 
 
 @pytest.mark.slow
@@ -219,6 +243,7 @@ def test_a_stop_in_the_build_ends_all_of_it_at_once_and_the_next_export_goes_on_
     assert time.monotonic() - started < 10
     assert process.returncode not in (0, None)
     assert "Traceback" not in rest
+    assert ("Stopped. What was in service still is" in rest) is (number == signal.SIGINT)
     assert stages(workshop) == []
     assert not workshop.place.engine.exists()
     workshop.environment["FAKE_BUILD_S"] = "0"
