@@ -79,6 +79,7 @@ def choose(
 ) -> Choice:
     """Chooses `count` of the looks where there are as many, and as many to be held out as then remain, up to the wish.
 
+    Of fewer looks than `count` both get their share.
     Held-out frames lie in zones of their own in time, from which the others are taken only when all else is used up.
     The same looks and seed give the same choice. empty: whether a frame has no vehicle, None where nobody can tell; it
     is asked of those alone that are about to be chosen. took: called for each frame that is chosen; turn: for each that
@@ -94,7 +95,9 @@ def choose(
     inside = [[place for place in order if place in zone] for order, zone in zip(spread, zones)]
     outside = [[place for place in order if place not in zone] for order, zone in zip(spread, zones)]
 
-    aside_count = min(held_out, max(len(looks) - count, 0))
+    if len(looks) < count:
+        count = len(looks) - int(len(looks) * share)
+    aside_count = min(held_out, len(looks) - count)
     aside = pool.pick(core, aside_count, STRICT_STEPS)
     picked = pool.pick(outside, count)
     picked += pool.pick(inside, count - len(picked))

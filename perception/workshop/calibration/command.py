@@ -111,17 +111,16 @@ def _look_once(sources: Sequence[Source], lengths: Sequence[int], looks: int, pr
 
 def _choose(looks: Sequence[Look], options: Options, judge: Judge, progress: Progress) -> Choice:
     """SettingsError where there are too few frames; a warning where there are fewer than were asked for."""
-    if len(looks) < options.count:
-        if not looks:
-            raise SettingsError("There is not one frame to choose from", "Name clips or images that can be read.")
-        logger.warning(
-            f"{options.count} images were asked for, and there are {len(looks)} frames in all: all are taken"
-        )
-        minimum(len(looks), options.force)
+    if not looks:
+        raise SettingsError("There is not one frame to choose from", "Name clips or images that can be read.")
     progress.begin("Choosing", options.count + options.held_out)
     choice = choose(looks, options.count, options.held_out, options.seed, judge.empty, progress.step, progress.turn)
-    if len(choice.held_out) < options.held_out:
-        logger.warning(f"{len(choice.held_out)} of {options.held_out} frames are left to be held out")
+    images, held_out = len(choice.chosen), len(choice.held_out)
+    if images < options.count:
+        logger.warning(f"{options.count} images were asked for, and there are {len(looks)} frames in all")
+        minimum(images, options.force)
+    if held_out < options.held_out:
+        logger.warning(f"{held_out} frames are held out, not {options.held_out}: there are too few")
     return choice
 
 

@@ -61,14 +61,15 @@ def read_set(data: Path) -> CalibrationSet:
 
 def minimum(count: int, force: bool) -> None:
     """Warns of a set of fewer than ENOUGH images. SettingsError for fewer than LEAST, unless `force`."""
-    cure = f"Draw more, from more clips: {REBUILD}"
     if count < LEAST and not force:
         raise SettingsError(
-            f"A set of {count} images is too small to calibrate on: it takes at least {LEAST}",
-            f"{cure} (or go on with --force, at the price of accuracy).",
+            f"A set of {count} images is too small to calibrate on: it takes at least {LEAST}, better {ENOUGH}",
+            "Draw more, from more clips (scripts/build_calibration_set.py), or go on with --force: accuracy suffers.",
         )
     if count < ENOUGH:
-        logger.warning(f"A set of {count} images is small: accuracy may suffer below {ENOUGH}. {cure}")
+        logger.warning(
+            f"A set of {count} images is small: accuracy may suffer below {ENOUGH}. Draw more, from more clips."
+        )
 
 
 def _read_folder(folder: Path) -> CalibrationSet:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from perception.backends.trusted_file import sync, write_whole
+from perception.backends.trusted_file import reason_of, sync, write_whole
 from perception.config import COCO_VEHICLES
 from perception.errors import SettingsError
 from perception.lock import Held, Lock
@@ -64,6 +64,8 @@ def check(place: Place, force: bool) -> None:
         raise SettingsError(f"--output {place.folder}: {place.folder.parent} cannot be written by this user")
     check_writable("--data", place.data)
     _refuse_strangers(place)
+    with told(place), staging(place):
+        pass  # a trial
     if force:
         return
     if (place.folder / listing.NAME).exists():
@@ -86,6 +88,17 @@ def _refuse_strangers(place: Place) -> None:
         raise SettingsError(
             f"{place.data} was not made by this command, and is not replaced", "Name another file with --data."
         )
+
+
+@contextmanager
+def told(place: Place) -> Iterator[None]:
+    """An error of the system as a SettingsError, with the cure."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        cure = "Make room, or name a folder on another disk with --output." if full else "Name another with --output."
+        raise SettingsError(f"{place.folder} cannot be written: {reason_of(error)}", cure) from None
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,12 +11,12 @@ from typing import Any
 
 import cv2
 
-from perception.backends.trusted_file import reason_of, sync
-from perception.errors import SettingsError, SourceError
+from perception.backends.trusted_file import sync
+from perception.errors import SourceError
 from perception.workshop.calibration import listing
 from perception.workshop.calibration.listing import HELD_OUT, IMAGES, Entry, Manifest
 from perception.workshop.calibration.looking import Look
-from perception.workshop.calibration.place import Place, install, staging
+from perception.workshop.calibration.place import Place, install, staging, told
 from perception.workshop.calibration.reading import Shot, Source
 
 JPEG_QUALITY = 95
@@ -49,15 +48,9 @@ def write_set(
     wrote: called for each picture. Raises SettingsError, with the cure, where the disk is in the way, and SourceError
     where a source has changed since it was looked at. Whatever is raised, what was there before is untouched.
     """
-    try:
-        with staging(place) as made:
-            size = _write_into(made, sources, chosen, suffix, turn, wrote)
-            install(made, place)
-    except OSError as error:
-        cure = "Make room, or name a folder on another disk with --output."
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            cure = "Name another folder with --output."
-        raise SettingsError(f"{place.folder} cannot be written: {reason_of(error)}", cure) from None
+    with told(place), staging(place) as made:
+        size = _write_into(made, sources, chosen, suffix, turn, wrote)
+        install(made, place)
     return size
 
 

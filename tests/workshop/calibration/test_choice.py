@@ -103,9 +103,11 @@ def test_as_long_as_there_are_frames_the_count_is_exact() -> None:
     assert choice.by_step[-1] >= 48
 
 
-def test_of_too_few_frames_all_are_chosen_and_none_is_held_out() -> None:
-    choice = choose(looks_of(0, 30), 50, 20, seed=1)
-    assert (len(choice.chosen), len(choice.held_out)) == (30, 0)
+def test_of_too_few_frames_both_parts_get_their_share() -> None:
+    choice = choose(looks_of(0, 49), 50, 20, seed=1)
+    assert (len(choice.chosen), len(choice.held_out)) == (35, 14)
+    choice = choose(looks_of(0, 51), 50, 20, seed=1)
+    assert (len(choice.chosen), len(choice.held_out)) == (50, 1)
 
 
 def test_images_without_a_time_are_chosen_as_well() -> None:

@@ -74,18 +74,18 @@ def test_without_a_model_the_filter_is_off_and_says_so(options: Options) -> None
     assert "Empty frames are not told from others: no weights were found. Name a model with --model." in lines
 
 
-def test_fewer_frames_than_asked_for_are_all_taken_and_warned_of(options: Options, logged: list[str]) -> None:
-    build(replace(options, count=355), StopFlag())
+def test_where_there_are_too_few_frames_a_warning_says_so(options: Options, logged: list[str]) -> None:
+    build(replace(options, count=355, held_out=64), StopFlag())
     found = read_set(options.data)
-    assert (len(found.images), len(found.held_out)) == (240, 0)
-    assert "WARNING 355 images were asked for, and there are 240 frames in all: all are taken" in logged
-    assert "WARNING 0 of 10 frames are left to be held out" in logged
+    assert (len(found.images), len(found.held_out)) == (204, 36)
+    assert "WARNING 355 images were asked for, and there are 240 frames in all" in logged
+    assert "WARNING 36 frames are held out, not 64: there are too few" in logged
 
 
 def test_a_tiny_set_needs_force(options: Options) -> None:
     with pytest.raises(SettingsError, match="A set of 99 images is too small"):
         build(replace(options, count=99), StopFlag())
-    with pytest.raises(SettingsError, match="A set of 80 images is too small"):
+    with pytest.raises(SettingsError, match="A set of 73 images is too small"):
         build(replace(options, sources=options.sources[:1]), StopFlag())
     assert not options.output.exists()
     build(replace(options, count=5, force=True), StopFlag())
