@@ -24,7 +24,15 @@ from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import VERIFY, Task, float_onnx, quantized_onnx, run
 from perception.workshop.export.place import Place, check_replaceable, work_folder
 from perception.workshop.export.screen import Screen
-from perception.workshop.export.sources import NOBODY, Judges, Model, calibration_set, find_source, judges
+from perception.workshop.export.sources import (
+    NOBODY,
+    Judges,
+    Model,
+    calibration_set,
+    check_packages,
+    find_source,
+    judges,
+)
 from perception.workshop.export.work import Work
 
 LOOK = "perception.workshop.export.look_stage"
@@ -53,6 +61,7 @@ def export(options: Options, screen: Screen | None = None) -> int:
         )  # fmt: skip
         for line in (*report.plan(task, builder, images), *lacks):
             screen.say(line)
+        _check_packages(options, task.method, images, screen)
         if options.dry_run:
             preflight.verdict(found, options.force)
             return 0
@@ -72,6 +81,15 @@ def _images(options: Options, model: Model) -> tuple[CalibrationSet | None, Judg
             raise
         return None, NOBODY, [f"An export would end here: {fault}"]
     return calibration, images, []
+
+
+def _check_packages(options: Options, method: str, images: Judges, screen: Screen) -> None:
+    try:
+        check_packages(options, method, images)
+    except SettingsError as fault:
+        if not options.dry_run:
+            raise
+        screen.say(f"An export would end here: {fault}")
 
 
 def _preflight(options: Options, place: Place, screen: Screen) -> list[Result]:

@@ -19,7 +19,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
+
+from perception.workshop.accuracy.table import console as wide_console
 
 LINE_S = 10.0
 """Between two lines on the progress of one thing, where there is no terminal."""
@@ -47,7 +50,7 @@ class Screen:
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or wide_console()
         self._clock = clock
         self._bars = Progress(
             SpinnerColumn(),
@@ -78,11 +81,11 @@ class Screen:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def show(self, renderable: object) -> None:
-        """A table of rich, or anything else that it prints."""
-        self._console.print(renderable)
+    def show(self, table: Table) -> None:
+        """A table that stays."""
+        self._console.print(table)
 
     def event(self, event: Mapping[str, Any]) -> None:
         """An event of a stage: see perception/workshop/stage.py. One of no known kind is left out."""

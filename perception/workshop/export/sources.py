@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -85,6 +86,21 @@ def _why_no_export() -> str:
     if why := why_not_importable():
         return why
     return "" if importlib.util.find_spec("onnx") else "onnx not installed"
+
+
+def check_packages(options: Options, method: str, images: Judges) -> None:
+    """Raises SettingsError, with the command that installs them, where packages for the stages are missing."""
+    needed = {} if options.only_onnx and not method else {"onnx": "onnx"}
+    if method == "qdq" or images.pictures is not None:
+        needed["onnxruntime"] = "onnxruntime"
+    if images.pictures is not None and images.pictures.labelled is not None:
+        needed["faster_coco_eval"] = "faster-coco-eval"
+    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise SettingsError(
+            f"{sys.executable} lacks what an export needs: {', '.join(missing)}",
+            f"Install it: {sys.executable} -m pip install {' '.join(missing)}",
+        )
 
 
 def calibration_set(options: Options, model: Model) -> CalibrationSet | None:

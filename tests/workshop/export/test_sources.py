@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,21 @@ import pytest
 
 from perception.backends import pytorch
 from perception.errors import SettingsError
+from perception.workshop.accuracy.check import Pictures
+from perception.workshop.accuracy.labelled import LabelledSet
 from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibration.manifest import CalibrationSet
 from perception.workshop.export import sources
 from perception.workshop.export.options import Options
-from perception.workshop.export.sources import Model, calibration_set, find_source, judges
+from perception.workshop.export.sources import (
+    NOBODY,
+    Judges,
+    Model,
+    calibration_set,
+    check_packages,
+    find_source,
+    judges,
+)
 from tests import tiny_model
 
 
@@ -133,6 +144,25 @@ def test_why_weights_cannot_be_read_is_told_by_what_is_missing(monkeypatch: pyte
     assert pytorch.why_not_importable().startswith("torch")
     monkeypatch.setattr(sources, "why_not_importable", lambda: "")
     assert sources._why_no_export() == "onnx not installed"
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "missing"),
+    [
+        ("calibrator", False, "onnx"),
+        ("qdq", False, "onnx, onnxruntime"),
+        ("", True, "onnx, onnxruntime, faster-coco-eval"),
+    ],
+)
+def test_packages_that_are_missing_are_told_with_the_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, method: str, asked: bool, missing: str
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    images = Judges(Pictures((), LabelledSet((), {}, ()))) if asked else NOBODY
+    with pytest.raises(SettingsError) as caught:
+        check_packages(options(folder), method, images)
+    assert str(caught.value).startswith(f"{sys.executable} lacks what an export needs: {missing}. Install it: ")
+    assert caught.value.cure.endswith(f"pip install {missing.replace(',', '')}")
 
 
 # The images
