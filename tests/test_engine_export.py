@@ -9,6 +9,7 @@ import pytest
 
 import detector_service
 from detector_service import open_service
+from perception.check import _check_backend
 from perception.errors import BackendError
 from perception.stop import Stopped
 from perception.workshop.export import at_start
@@ -150,3 +151,15 @@ def test_a_stop_during_an_export_ends_the_start(world: World, exporter: Exporter
     with pytest.raises(Stopped):
         open_service(world.settings(), stop)
     assert list(world.engine.parent.glob("*.json")) == []
+
+
+def test_check_exports_nothing_and_says_that_a_run_would(world: World, exporter: Exporter) -> None:
+    assert _check_backend(world.settings(), open_service) == (
+        "onnxruntime fp32, input 64x64; a run would try an export before"
+    )
+    with pytest.raises(BackendError) as caught:
+        _check_backend(world.settings(allow_cpu=False), open_service)
+    assert caught.value.cure.endswith("A run would try an export before, which check does not.")
+    assert exporter.times == 0
+    world.write()
+    assert _check_backend(world.settings(), open_service) == "tensorrt fp32, input 64x64"

@@ -17,7 +17,7 @@ from loguru import logger
 
 from perception.backends.trusted_file import reason_of
 from perception.config import ROOT
-from perception.errors import BackendError, SettingsError
+from perception.errors import BackendError, BusyError, SettingsError
 from perception.workshop.export.failures import Memory, inputs_of
 from perception.workshop.export.place import Place, check_replaceable
 
@@ -77,6 +77,9 @@ def export_at_start(order: Order, alive: Alive, limit_s: float = LIMIT_S, comman
     if code == 0:
         memory.forget()
         return
+    if code == BusyError.exit_code:  # somebody else exports: the next start will find an engine, or make one
+        memory.forget()
+        raise BackendError(f"no export was made: {last}", "Start again when that one is through.")
     what = last if code is not None else f"it took longer than {limit_s / 60:.0f} minutes"
     memory.note(what, code)
     raise BackendError(f"the export failed: {what}", by_hand)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from perception.backends.trusted_file import open_plain, reason_of, write_whole
-from perception.errors import BackendError
+from perception.errors import BackendError, ExportMemoryError, SettingsError
 from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.export.place import Place
 
 SCHEMA = 1
-MEMORY = 6
-"""The exit code of an export that had no memory: one that the next boot may cure."""
+PASSING = (SettingsError.exit_code, ExportMemoryError.exit_code)
+"""Exit codes of an export that a boot may cure: no room on the disk, no memory."""
 BEGUN = "it was begun, and did not come to an end"
 MOST_BEGUN = 3
 """So often an export may be begun that neither ended nor failed, one a boot: somebody may have pulled the plug."""
@@ -41,13 +41,13 @@ class Memory:
     def failed_before(self) -> str:
         """What became of an earlier attempt with the same inputs, in words; empty where another may be made.
 
-        One that had no memory may be made again after a boot. A file that cannot be read is no obstacle.
+        One that had no room may be made again after a boot. A file that cannot be read is no obstacle.
         """
         known = self._known()
         if not known:
             return ""
         another_boot = known.get("boot_id") != _boot_id()
-        if another_boot and (known.get("exit_code") == MEMORY or 0 < _begun(known) < MOST_BEGUN):
+        if another_boot and (known.get("exit_code") in PASSING or 0 < _begun(known) < MOST_BEGUN):
             return ""
         return f"an export of the same model failed ({known.get('created_at')}): {known.get('what')}"
 

@@ -78,9 +78,18 @@ def test_a_failure_is_remembered_with_its_last_words_until_the_model_is_another(
     assert not Memory(order.place, {}).path.exists()
 
 
-def test_a_want_of_memory_is_remembered_until_the_next_boot(order: Order, boot: Callable[[str], object]) -> None:
+def test_another_export_that_is_at_work_is_no_failure(order: Order) -> None:
+    with pytest.raises(BackendError, match="no export was made: process 7 is at work"):
+        export_at_start(order, quiet, 60, say(3, "process 7 is at work in engines"))
+    export_at_start(order, quiet, 60, say(0))
+
+
+@pytest.mark.parametrize("code", [2, 6])
+def test_a_want_of_room_is_remembered_until_the_next_boot(
+    order: Order, boot: Callable[[str], object], code: int
+) -> None:
     boot("one")
-    assert failed(order, say(6, "no memory")) == "the export failed: no memory"
+    assert failed(order, say(code, "no memory")) == "the export failed: no memory"
     assert "failed (" in failed(order, say(0))
     boot("two")
     export_at_start(order, quiet, 60, say(0))
