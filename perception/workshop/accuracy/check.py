@@ -13,7 +13,7 @@ from perception.backends.trusted_file import reason_of
 from perception.config import COCO_VEHICLES, ModelSettings
 from perception.errors import SettingsError
 from perception.workshop.accuracy import child
-from perception.workshop.accuracy.detector import Conditions
+from perception.workshop.accuracy.detector import ENGINES, Conditions
 from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unlabelled
 from perception.workshop.accuracy.labelled import LabelledSet, read_labelled
 from perception.workshop.accuracy.likeness import Likeness, likeness
@@ -73,7 +73,7 @@ class Comparison:
 
     def look_at(self, model: Path, reference: Look | None = None, described_by: Path | None = None) -> Look:
         """What a model finds in the pictures. reference: names the classes of an engine that does not."""
-        names = reference.class_names if reference else self.how.names
+        names = reference.class_names if reference and model.suffix in ENGINES else self.how.names
         how = replace(self.how, names=names, described_by=described_by)
         target = self.folder / f"{model.name}.npz"
         self.look(child.request(model, self.pictures.images, target, how, self.cache))

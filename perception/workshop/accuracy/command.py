@@ -92,7 +92,7 @@ def _progress() -> Iterator[Any]:
                     tasks[what] = bars.add_task(what)
                 bars.update(tasks[what], completed=int(event["done"]), total=int(event["of"]))
             elif event.get("event") == "say":
-                bars.console.print(str(event["text"]), highlight=False, markup=False)
+                bars.console.print(str(event["text"]), highlight=False, markup=False, soft_wrap=True)
 
         yield show
 
@@ -105,11 +105,16 @@ def _report(options: Options, comparison: Comparison, looks: Sequence[Look]) -> 
     else:
         figures, verdicts = _labelled(options, comparison, looks, out)
     for note in notes:
-        out.print(note, highlight=False, markup=False)
+        out.print(note, highlight=False, markup=False, soft_wrap=True)
     for look, verdict in zip(looks[1:], verdicts):
-        out.print(f"{look.title} {'passes' if verdict.passed else 'IS REFUSED'}:", highlight=False, markup=False)
+        out.print(
+            f"{look.title} {'passes' if verdict.passed else 'IS REFUSED'}:",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
         for line in verdict.lines:
-            out.print(f"  {line}.", highlight=False, markup=False)
+            out.print(f"  {line}.", highlight=False, markup=False, soft_wrap=True)
     save(options.json, {**figures, "notes": notes, "verdicts": [dict(verdict.report) for verdict in verdicts]})
     return 0 if all(verdict.passed for verdict in verdicts) else REFUSED
 
@@ -124,12 +129,12 @@ def _labelled(
     if options.reference is None:
         return figures, []
     for line in table.differences(scores):
-        out.print(line, highlight=False, markup=False)
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     if options.max_drop is not None:
         return figures, [judge_labelled(reference, one, options.max_drop) for one in candidates]
     for one in candidates:
         if (conf := suggested(reference.curve, one.curve, one.conf)) is not None:
-            out.print(f"{one.title}: {suggestion(one, conf)}", highlight=False, markup=False)
+            out.print(f"{one.title}: {suggestion(one, conf)}", highlight=False, markup=False, soft_wrap=True)
     return figures, []
 
 

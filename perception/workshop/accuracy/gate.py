@@ -115,10 +115,12 @@ def judge_unlabelled(found: Likeness, max_drop_points: float) -> Verdict:
     lines = [
         f"Of {found.sure} vehicles that the reference is sure of it misses {found.lost}, and {found.invented} of its "
         f"own {found.sure_of_candidate} are new; above {found.conf:g} it has {whole.recall:.1%} of {whole.reference} "
-        f"and {whole.precision:.1%} of its {whole.candidate} are the reference's; confidences differ by "
-        f"{found.mean_difference:.3f} on average ({found.images} pictures without labels)",
+        f"and {whole.precision:.1%} of its {whole.candidate} are the reference's ({found.images} pictures without "
+        "labels)",
         *faults,
     ]
+    if found.mean_difference is not None:
+        lines[0] += f"; confidences differ by {found.mean_difference:.3f} on average"
     if found.sure < LEAST_SURE and not faults:
         lines.append(f"{found.sure} vehicles are little to judge by: a small loss would not show")
     report = {"kind": "unlabelled", "images": found.images, "conf": found.conf, "candidate": found.to_values()}

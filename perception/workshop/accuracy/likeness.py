@@ -66,9 +66,9 @@ class Likeness:
         return Shared(sum(r.reference for r in rows), sum(r.candidate for r in rows), sum(r.same for r in rows))
 
     @property
-    def mean_difference(self) -> float:
-        """How far a confidence moved on average, whichever way; 0 where no vehicle is the same."""
-        return float(np.abs(self.differences).mean()) if len(self.differences) else 0.0
+    def mean_difference(self) -> float | None:
+        """How far a confidence moved on average, whichever way; None where no vehicle is the same."""
+        return round(float(np.abs(self.differences).mean()), 5) if len(self.differences) else None
 
     def to_values(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -78,7 +78,7 @@ class Likeness:
             "lost": self.lost,
             "sure_of_candidate": self.sure_of_candidate,
             "invented": self.invented,
-            "mean_difference": round(self.mean_difference, 5),
+            "mean_difference": self.mean_difference,
             "missing": list(self.missing),
             "by_class": {
                 name: {

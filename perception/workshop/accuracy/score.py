@@ -63,6 +63,11 @@ class Score:
         """The share of all labels that is found above the operating threshold."""
         return float(self.is_found.mean())
 
+    @property
+    def recall_at_all(self) -> float:
+        """The share of all labels that is found, however low the confidence."""
+        return float((self.found_at > 0).mean())
+
     def of_class(self, name: str) -> npt.NDArray[np.bool_]:
         """Which labels are of the class."""
         own: npt.NDArray[np.bool_] = self.label_class == self.classes.index(name)

@@ -32,7 +32,8 @@ def of_scores(scores: Sequence[Score]) -> Table:
         table.add_column(f"{name} ({int(first.of_class(name).sum())})", justify="right")
     for one in scores:
         figures = [f"{100 * share:.2f}" for share in (one.map50_95, one.map50, one.recall)]
-        table.add_row(one.title, *figures, f"{one.curve.best:.2f}", *(_of_class(one, name) for name in first.classes))
+        best = f"{one.curve.best:.2f}" if one.recall_at_all else "-"
+        table.add_row(one.title, *figures, best, *(_of_class(one, name) for name in first.classes))
     return table
 
 
@@ -65,7 +66,8 @@ def of_likenesses(reference: str, found: Sequence[Likeness]) -> Table:
         counts = [str(count) for count in (one.sure, one.lost, one.sure_of_candidate, one.invented)]
         shares = [one.whole, *(one.by_class.get(name) for name in names)]
         cells = ["" if row is None else f"{100 * row.recall:.1f} / {100 * row.precision:.1f}" for row in shares]
-        table.add_row(one.title, *counts, f"{one.mean_difference:.3f}", *cells)
+        moved = "" if one.mean_difference is None else f"{one.mean_difference:.3f}"
+        table.add_row(one.title, *counts, moved, *cells)
     return table
 
 

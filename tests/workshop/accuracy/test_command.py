@@ -128,6 +128,20 @@ def test_pictures_without_labels_need_a_reference(options: Options, tmp_path: Pa
         run(replace(options, data=tmp_path / "images" / "val"))
 
 
+def test_a_model_that_was_the_candidate_is_known_as_the_reference(options: Options, tmp_path: Path) -> None:
+    results: list[Mapping[str, Any]] = []
+
+    def look(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        results.append(child.run(request, lambda _: None))
+        return results[-1]
+
+    comparison = Comparison(find_pictures(options.data), look, tmp_path, tmp_path / "cache")
+    first, second = options.models[0], half(tmp_path)
+    comparison.look_at(second, comparison.look_at(first))
+    comparison.look_at(first, comparison.look_at(second))
+    assert [one["cached"] for one in results] == [False, False, True, True]
+
+
 def test_an_export_asks_for_the_verdict_alone(options: Options, tmp_path: Path) -> None:
     model, worse = options.models[0], half(tmp_path)
     comparison = Comparison(find_pictures(options.data), lambda one: child.run(one, lambda _: None), tmp_path)

@@ -80,3 +80,14 @@ def test_a_label_of_no_class_is_refused_with_its_line(tmp_path: Path) -> None:
     assert found is not None
     with pytest.raises(SettingsError, match=re.escape("a.txt, line 2")):
         found.labels([(100, 100)])
+
+
+@pytest.mark.data
+def test_the_shared_pictures_have_their_labels(data: Path) -> None:
+    pictures = find_pictures(data / "labelled" / "vehicles" / "data.yaml")
+    assert len(pictures.images) == 272
+    assert all(label_of(image).exists() for image in pictures.images)
+    assert pictures.labelled is not None
+    labels = pictures.labelled.labels([(640, 640)] * 272)
+    counts = [sum(int((one.class_id == number).sum()) for one in labels) for number in range(5)]
+    assert counts == [28, 371, 98, 24, 17]
