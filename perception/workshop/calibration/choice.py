@@ -35,8 +35,10 @@ class Filters:
     empty: bool
 
     def __str__(self) -> str:
-        empty = "empty ones allowed" if self.empty else "no empty ones"
-        return f"{self.difference:g} grey levels apart, {self.sharpness:.0%} of the usual sharpness, {empty}"
+        if not self.difference:
+            return "any frame at all"
+        empty = "empty or not" if self.empty else "not empty"
+        return f"differing by {self.difference:g}/255, {self.sharpness:.0%} of the usual sharpness, {empty}"
 
 
 # On the dashcam clips that this was tried on, frames 4 grey levels apart are some 0.4 s apart; photographs of different
