@@ -42,7 +42,9 @@ def main(
     device: Annotated[str, _option("--device", help="the GPU")] = "cuda:0",
     precision: Annotated[str, _option("--precision", help="int8, fp16 or fp32")] = "int8",
     method: Annotated[str, _option("--method", help="of INT8: auto, calibrator or qdq")] = "auto",
-    calibrator: Annotated[str, _option("--calibrator", help="entropy or minmax")] = "entropy",
+    calibrator: Annotated[
+        str, _option("--calibrator", help="auto, minmax or entropy; of qdq also percentile and mse")
+    ] = "auto",
     cache: Annotated[_Path, _option("--cache", help="folder of calibration caches")] = None,
     recalibrate: Annotated[bool, _option("--recalibrate", help="use nothing that was made before")] = False,
     output: Annotated[Path, _option("--output", help="folder of engines, or the engine's path")] = ROOT / "engines",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from perception.config import ROOT
 from perception.errors import SettingsError
@@ -12,7 +14,10 @@ from perception.workshop.export.place import Place
 
 PRECISIONS = ("int8", "fp16", "fp32")
 METHODS = ("auto", "calibrator", "qdq")
-CALIBRATORS = ("entropy", "minmax")
+CALIBRATORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"calibrator": ("minmax", "entropy"), "qdq": ("percentile", "mse", "minmax", "entropy")}
+)
+"""How each method may find the ranges of INT8, the best one first: docs/int8.md has the figures."""
 DATA = ROOT / "config" / "calibration.yaml"
 
 
@@ -34,7 +39,7 @@ class Options:
     device: str = "cuda:0"
     precision: str = "int8"
     method: str = "auto"
-    calibrator: str = "entropy"
+    calibrator: str = "auto"
     cache: Path | None = None
     recalibrate: bool = False
     output: Path = ROOT / "engines"
@@ -52,13 +57,15 @@ class Options:
         for flag, value, allowed in (
             ("--precision", self.precision, PRECISIONS),
             ("--method", self.method, METHODS),
-            ("--calibrator", self.calibrator, CALIBRATORS),
+            ("--calibrator", self.calibrator, ("auto", *CALIBRATORS["qdq"])),
             ("--tactic-sources", self.tactic_sources, ("default", "none")),
         ):
             if value not in allowed:
                 raise SettingsError(f"{flag} is {value!r}", f"It is one of {', '.join(allowed)}.")
         if self.imgsz % 32:
             raise SettingsError(f"--imgsz is {self.imgsz}", "It is a multiple of 32, as the network halves it 5 times.")
+        if self.method in CALIBRATORS:
+            self.ranges_by(self.method)
         self.gpu  # noqa: B018 - a word that cannot be is told at once
 
     @property
@@ -69,6 +76,18 @@ class Options:
             cure = "TensorRT builds on a GPU alone: cuda:0." if self.device == "cpu" else "Name a GPU, such as cuda:0."
             raise SettingsError(f"--device is {self.device!r}", cure)
         return int(match[1] or match[2] or 0)
+
+    def ranges_by(self, method: str) -> str:
+        """What --calibrator means for a method of INT8. Raises SettingsError for one that the method does not have."""
+        allowed = CALIBRATORS[method]
+        if self.calibrator == "auto":
+            return allowed[0]
+        if self.calibrator not in allowed:
+            raise SettingsError(
+                f"--calibrator is {self.calibrator!r}, which --method {method} does not have",
+                f"It has {', '.join(allowed)}.",
+            )
+        return self.calibrator
 
     @property
     def workspace_mib(self) -> int:

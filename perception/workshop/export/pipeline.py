@@ -73,6 +73,11 @@ class Task:
     place: Place
     work: Work
 
+    @property
+    def ranges_by(self) -> str:
+        """How the ranges of INT8 are found; empty where they are not."""
+        return self.options.ranges_by(self.method) if self.method else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -123,7 +128,8 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
     inputs = {
         "onnx": sha256_of(onnx),
         "manifest": task.calibration.manifest_sha256,
-        "calibrator": task.options.calibrator,
+        "calibrator": task.ranges_by,
+        "imgsz": task.options.imgsz,
         "preprocess": PREPROCESS_VERSION,
     }
     target = task.work.onnx(key_of(inputs), ".qdq")
@@ -134,7 +140,8 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
         "onnx": onnx,
         "images": list(task.calibration.images),
         "target": target,
-        "calibrator": task.options.calibrator,
+        "imgsz": task.options.imgsz,
+        "calibrator": task.ranges_by,
     }
     hands.stage(QDQ, _as_json(request))
     task.work.forget_others(target)
@@ -173,14 +180,14 @@ def build_request(task: Task, onnx: Path) -> dict[str, Any]:
         "weights_sha256": None if task.model.is_onnx else sha256_of(task.model.path),
     }
     if calibration is not None:
-        about = {"manifest_sha256": calibration.manifest_sha256, "algorithm": f"qdq {options.calibrator}"}
+        about = {"manifest_sha256": calibration.manifest_sha256, "algorithm": f"qdq {task.ranges_by}"}
         if task.method == "qdq":
             request["calibrated"] = {"images": len(calibration.images), **about}
         else:
             request |= {
                 "images": list(calibration.images),
                 "manifest_sha256": calibration.manifest_sha256,
-                "calibrator": options.calibrator,
+                "calibrator": task.ranges_by,
                 "calibration_batch": options.calibration_batch,
                 "cache_dir": options.cache or task.work.folder,
                 "recalibrate": options.recalibrate,

@@ -74,7 +74,7 @@ def test_a_second_one_keeps_the_first_and_a_rollback_tries_it_before_it_brings_i
 def test_int8_on_the_same_images_reads_the_calibration_again_and_with_one_changed_it_does_not(
     workshop: Workshop,
 ) -> None:
-    flags = ("--data", "images/train", "--force")
+    flags = ("--data", "images/train", "--force", "--method", "calibrator")
     text = workshop.run(*flags)
     assert "  Calibration data: images/train (8 images)" in text
     assert "INT8 TensorRT engine exported successfully" in text
@@ -89,6 +89,22 @@ def test_int8_on_the_same_images_reads_the_calibration_again_and_with_one_change
     )
     anew = workshop.run(*flags)
     assert not cached.search(anew)
+
+
+@pytest.mark.slow
+def test_a_quantised_model_is_made_once_and_can_be_made_for_another_machine(workshop: Workshop) -> None:
+    flags = ("--data", "images/train", "--force")
+    text = workshop.run(*flags)
+    assert "quantising ..." in text
+    assert "INT8 TensorRT engine exported successfully" in text
+    sidecar = open_engine(workshop.place.engine).sidecar
+    assert sidecar and sidecar.calibration and sidecar.calibration.algorithm == "qdq percentile"
+    assert "Q/DQ model of these images: " in workshop.run(*flags)
+    assert "quantising ..." in workshop.run(*flags, "--calibrator", "mse")
+    assert "ONNX model: engines/small_qdq.onnx" in workshop.run(*flags, "--only-onnx")
+    text = workshop.run("--force", model="engines/small_qdq.onnx")
+    assert "Calibration data: none needed, the model holds its ranges (Q/DQ)" in text
+    assert (workshop.place.folder / "small_qdq.engine").exists()
 
 
 @pytest.mark.slow

@@ -52,7 +52,11 @@ def options(folder: Path, model: str = "yolo11n.pt", **flags: Any) -> Options:
     [
         ({"precision": "int4"}, "--precision is 'int4'. It is one of int8, fp16, fp32."),
         ({"method": "magic"}, "--method is 'magic'. It is one of auto, calibrator, qdq."),
-        ({"calibrator": "max"}, "--calibrator is 'max'. It is one of entropy, minmax."),
+        ({"calibrator": "max"}, "--calibrator is 'max'. It is one of auto, percentile, mse, minmax, entropy."),
+        (
+            {"calibrator": "mse", "method": "calibrator"},
+            "--calibrator is 'mse', which --method calibrator does not have. It has minmax, entropy.",
+        ),
         ({"tactic_sources": "all"}, "--tactic-sources is 'all'. It is one of default, none."),
         ({"imgsz": 500}, "--imgsz is 500. It is a multiple of 32, as the network halves it 5 times."),
         ({"device": "cpu"}, "--device is 'cpu'. TensorRT builds on a GPU alone: cuda:0."),

@@ -1,0 +1,33 @@
+"""The stage that writes Q/DQ nodes into a float model, from what ONNX Runtime sees in the calibration images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from perception.backends.trusted_file import reason_of
+from perception.errors import BuildError
+from perception.workshop.quantize import qdq
+
+Emit = Callable[[Mapping[str, Any]], None]
+
+
+def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    """Writes the ONNX file `target`. request: onnx, images, target (paths), imgsz (pixels), calibrator (a method).
+
+    The result tells what became INT8, see quantize.Quantized. Raises SettingsError or BuildError.
+    """
+    emit({"event": "stage", "name": "quantising"})
+    images, target = [Path(path) for path in request["images"]], Path(request["target"])
+    method = request["calibrator"]
+    try:
+        return qdq(Path(request["onnx"]), images, target, method, emit, imgsz=request["imgsz"]).facts()
+    except OSError as error:
+        raise BuildError(f"{target} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
+
+
+if __name__ == "__main__":
+    from perception.workshop.stage import serve
+
+    serve(run)
