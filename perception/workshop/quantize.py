@@ -202,6 +202,7 @@ def _session(model: Any) -> Any:
         raise SettingsError(f"onnxruntime cannot be imported: {error}", "pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; they reach the user as exceptions, too
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the counting in between wants the cores
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the classes of ONNX Runtime's errors are not part of its public API

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from perception.workshop.graph import Graph, protected
+from pathlib import Path
+
+from perception.workshop.graph import Graph, protected, read
 from perception.workshop.placement import Group, Placement, place
 from perception.workshop.quantize import keep
 from tests.workshop.small_yolo import build
@@ -70,3 +72,11 @@ def test_each_tensor_is_measured_once_and_none_that_only_moves_values() -> None:
     assert len(sources) == len(set(sources))
     assert "images" in sources
     assert not [name for name in sources if any(word in name for word in ("Split", "Concat", "MaxPool", "Resize"))]
+
+
+def test_of_our_own_yolo11_more_than_four_fifths_of_the_convolutions_become_int8() -> None:
+    model = read(Path(__file__).parents[2] / "models" / "vehicle-n.onnx")
+    placement = place(model, keep(model).names)
+    total = sum(node.op_type == "Conv" for node in model.graph.node)
+    assert (len(placement.convolutions), total) == (74, 88)
+    assert not [name for name in placement.crossed if name.startswith("/model.23/")]

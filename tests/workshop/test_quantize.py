@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from perception.backends.onnxruntime import OnnxRuntimeSession
+from perception.config import COCO_VEHICLES
 from perception.errors import BuildError, SettingsError
+from perception.frame import Detections
+from perception.postprocess import decode, nms
 from perception.preprocess import Preprocessor
+from perception.workshop.agreement import agreement
 from perception.workshop.graph import protected, read
 from perception.workshop.histogram import METHODS
 from perception.workshop.quantize import Quantized, qdq
@@ -197,3 +203,31 @@ def test_a_model_that_cannot_run_says_why(images: tuple[Path, ...], tmp_path: Pa
     model.graph.node[0].input[0] = "nothing"
     with pytest.raises(BuildError, match="ONNX Runtime cannot run the model"):
         qdq(_save(model, tmp_path / "broken.onnx"), images, tmp_path / "qdq.onnx")
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_yolov8_in_int8_finds_the_vehicles_of_the_float_model(data: Path, tmp_path: Path) -> None:
+    pictures = sorted((data / "labelled" / "vehicles" / "images" / "val").iterdir())
+    onnx = data / "weights" / "yolov8n.onnx"
+    made = qdq(onnx, pictures[::40], tmp_path / "qdq.onnx")
+    others = pictures[10::30]
+    found = agreement(zip(_vehicles(onnx, others), _vehicles(made.target, others)))
+    assert found.vehicles >= 5
+    assert found.share_matched >= 0.7
+    assert found.share_of_iou(0.8) >= 0.9
+    assert (made.convolutions, made.of) == (57, 64)
+
+
+def _vehicles(onnx: Path, pictures: Sequence[Path]) -> list[Detections]:
+    """What a model is sure of in each picture."""
+    found = []
+    session = OnnxRuntimeSession(onnx, 640, 0)
+    names = session.class_names
+    ids = [number for number, name in names.items() if name in COCO_VEHICLES]
+    preprocess = Preprocessor((640, 640))
+    for path in pictures:
+        tensor, (place,) = preprocess([np.asarray(cv2.imread(str(path)), np.uint8)])
+        seen = decode(session.run(tensor)[0], 0.4, ids, len(names))
+        found.append(nms(replace(seen, xyxy=place.to_image(seen.xyxy)), 0.7, place.image_hw))
+    return found
