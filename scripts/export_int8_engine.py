@@ -23,6 +23,7 @@ from perception.workshop.door import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _Path = Optional[Path]
+_Level = Optional[int]
 
 
 def _option(*names: str, help: str, **more: Any) -> Any:
@@ -33,52 +34,36 @@ def _option(*names: str, help: str, **more: Any) -> Any:
 def main(
     model: Annotated[str, _option("--model", help=".pt or .onnx, a path or a name")] = "yolo11n.pt",
     data: Annotated[_Path, _option("--data", help="images to calibrate on: .yaml or a folder")] = None,
-    workspace: Annotated[float, _option("--workspace", min=0.25, max=1024, help="GiB a layer may use")] = 2.0,
+    workspace_gib: Annotated[float, _option("--workspace", min=0.25, max=1024, help="GiB a layer may use")] = 2.0,
     batch: Annotated[int, _option("--batch", min=1, max=64, help="images of the engine's input, at most")] = 1,
-    calibration_batch: Annotated[
-        int, _option("--calibration-batch", min=1, max=64, help="images at once; more than 1 needs a dynamic ONNX")
-    ] = 1,
+    calibration_batch: Annotated[int, _option("--calibration-batch", min=1, max=64, help="images at once")] = 1,
     imgsz: Annotated[int, _option("--imgsz", min=32, max=4096, help="side of the input in pixels")] = 640,
     device: Annotated[str, _option("--device", help="the GPU")] = "cuda:0",
     precision: Annotated[str, _option("--precision", help="int8, fp16 or fp32")] = "int8",
     method: Annotated[str, _option("--method", help="of INT8: auto, calibrator or qdq")] = "auto",
-    calibrator: Annotated[
-        str, _option("--calibrator", help="auto, minmax or entropy; of qdq also percentile and mse")
-    ] = "auto",
+    calibrator: Annotated[str, _option("--calibrator", help="auto, minmax, entropy; of qdq percentile, mse")] = "auto",
     cache: Annotated[_Path, _option("--cache", help="folder of calibration caches")] = None,
     recalibrate: Annotated[bool, _option("--recalibrate", help="use nothing that was made before")] = False,
     output: Annotated[Path, _option("--output", help="folder of engines, or the engine's path")] = ROOT / "engines",
-    optimization_level: Annotated[
-        Optional[int], _option("--optimization-level", min=0, max=5, help="how long TensorRT looks for kernels")
-    ] = None,
+    optimization_level: Annotated[_Level, _option("--optimization-level", min=0, max=5, help="TensorRT's")] = None,
     timing_cache: Annotated[_Path, _option("--timing-cache", help="file of measured kernels")] = None,
     max_drop: Annotated[float, _option("--max-drop", min=0, max=100, help="accuracy that may be lost, points")] = 1.0,
     labels: Annotated[_Path, _option("--labels", help="data set (.yaml) with labels, to judge on its val")] = None,
     reference: Annotated[_Path, _option("--reference", help="float .onnx that a Q/DQ model was made from")] = None,
-    tactic_sources: Annotated[
-        str, _option("--tactic-sources", help="default, or none where cuBLAS is missing")
-    ] = "default",
-    dry_run: Annotated[
-        bool, _option("--dry-run", help="prints what would be done; exit 0, or 6 without memory")
-    ] = False,
+    tactic_sources: Annotated[str, _option("--tactic-sources", help="default, none without cuBLAS")] = "default",
+    dry_run: Annotated[bool, _option("--dry-run", help="prints the plan alone; exit 0, or 6 without memory")] = False,
     force: Annotated[bool, _option("--force", help="go on with little memory, few images, or unjudged")] = False,
     only_onnx: Annotated[bool, _option("--only-onnx", help="end with the (Q/DQ) ONNX; needs no GPU")] = False,
     rollback: Annotated[bool, _option("--rollback", help="put the previous engine back into service")] = False,
 ) -> None:
+    asked = {**locals()}  # the flags by their names, which are those of Options
     try:
         from perception.workshop.export import command
         from perception.workshop.export.options import Options
     except ModuleNotFoundError as missing:
         cure = f"{sys.executable} -m pip install -r requirements.txt"
         raise SettingsError(f"{sys.executable} lacks the package {missing.name!r}", cure) from missing
-
-    options = Options(
-        model=model, data=data, workspace_gib=workspace, batch=batch, calibration_batch=calibration_batch, imgsz=imgsz,
-        device=device, precision=precision, method=method, calibrator=calibrator, cache=cache, recalibrate=recalibrate,
-        output=output, optimization_level=optimization_level, timing_cache=timing_cache, max_drop=max_drop,
-        labels=labels, reference=reference, tactic_sources=tactic_sources, dry_run=dry_run, force=force,
-        only_onnx=only_onnx,
-    )  # fmt: skip
+    options = Options(**{name: value for name, value in asked.items() if name != "rollback"})
     sys.exit(command.rollback(options) if rollback else command.export(options))
 
 

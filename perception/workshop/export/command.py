@@ -159,7 +159,8 @@ def _alone(place: Place) -> ExitStack:
 
 def _only_onnx(task: Task, children: Children, screen: Screen) -> int:
     """Ends with the ONNX model in the output folder."""
-    made = quantized_onnx(task, float_onnx(task, children), children)
+    plain = float_onnx(task, children)
+    made = quantized_onnx(task, plain, children)
     suffix = "_qdq" if task.method == "qdq" else ""
     target = task.place.folder / f"{task.place.stem}{suffix}.onnx"
     if made != target:
@@ -168,7 +169,9 @@ def _only_onnx(task: Task, children: Children, screen: Screen) -> int:
         except OSError as error:
             raise SettingsError(f"{target} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
     screen.say(f"ONNX model: {report.shown(target)}")
-    screen.say(f"Next, on the device: {report.SCRIPT} --model {target.name} --precision {task.options.precision}")
+    beside = f" --reference {plain.name}" if made != plain else ""
+    flags = f"--model {target.name} --precision {task.options.precision}{beside}"
+    screen.say(f"Next: copy it to the device, and there: {report.SCRIPT} {flags}")
     return 0
 
 

@@ -101,10 +101,27 @@ def test_a_quantised_model_is_made_once_and_can_be_made_for_another_machine(work
     assert sidecar and sidecar.calibration and sidecar.calibration.algorithm == "qdq percentile"
     assert "Q/DQ model of these images: " in workshop.run(*flags)
     assert "quantising ..." in workshop.run(*flags, "--calibrator", "mse")
-    assert "ONNX model: engines/small_qdq.onnx" in workshop.run(*flags, "--only-onnx")
+    text = workshop.run(*flags, "--only-onnx")
+    assert "ONNX model: engines/small_qdq.onnx" in text
+    assert "--model small_qdq.onnx --precision int8 --reference small." in text
     text = workshop.run("--force", model="engines/small_qdq.onnx")
     assert "Calibration data: none needed, the model holds its ranges (Q/DQ)" in text
     assert (workshop.place.folder / "small_qdq.engine").exists()
+
+
+@pytest.mark.slow
+def test_an_engine_that_finds_nothing_of_what_is_labelled_stays_out_of_service(workshop: Workshop) -> None:
+    workshop.run(*FP16)
+    before = workshop.place.engine.read_bytes()
+    (workshop.folder / "labels" / "val").mkdir(parents=True)
+    (workshop.folder / "labels" / "val" / "0.txt").write_text("1 0.5 0.5 0.4 0.4\n")
+    data = workshop.folder / "data.yaml"
+    data.write_text("path: .\ntrain: images/train\nval: images/val\nnames: {0: person, 1: car}\n")
+    text = workshop.run("--precision", "fp32", "--labels", "data.yaml", code=7)
+    assert "compare it with the float model on 4 labelled images of data.yaml" in text
+    assert "mAP50-95" in text
+    assert "did not pass beside the float model, and stays out of service (it is " in text
+    assert workshop.place.engine.read_bytes() == before
 
 
 @pytest.mark.slow
@@ -121,7 +138,7 @@ def test_a_dry_run_writes_nothing_and_says_what_is_missing(workshop: Workshop) -
     assert re.search(r"^  ok          memory            \d+ MiB available", text, re.MULTILINE)
     assert "Calibration data: nowhere.yaml (cannot be used, see below)" in text
     assert "An export would end here: An INT8 engine needs images to calibrate on, and nowhere.yaml does not" in text
-    assert "  5. install engines/small.engine" in text
+    assert "  6. install engines/small.engine" in text
     assert list(workshop.place.folder.iterdir()) == []
 
 
