@@ -53,7 +53,7 @@ def layers_of(text: str) -> list[Layer]:
 
     Such an engine lists names alone. Raises ValueError for what is no JSON of an inspector.
     """
-    found = json.loads(text)
+    found = json.loads(text, strict=False)  # 8.6 leaves line breaks of names as they are
     if not isinstance(found, dict) or not isinstance(found.get("Layers"), list):
         raise ValueError("it has no list of layers")
     return [layer for layer in found["Layers"] if isinstance(layer, dict)]

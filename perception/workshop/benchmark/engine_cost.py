@@ -25,7 +25,7 @@ from perception.errors import BackendError
 from perception.frame import Frame, Image
 
 WARMUP = 200
-BLOCK = 250
+BLOCK = 1000
 """Frames of one way before the next has its turn."""
 RARE = 5
 """The slow ways have a turn in so many."""
