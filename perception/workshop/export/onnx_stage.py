@@ -26,6 +26,10 @@ def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     model = onnx_from_weights(
         weights, request["imgsz"], request["dynamic_batch"], simplify=simplify, folder=target.parent
     )
+    # The same weights give the same file, by which calibrations are kept.
+    kept = [entry for entry in model.metadata_props if entry.key != "date"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
     try:
         write_whole(target, model.SerializeToString())
     except OSError as error:
