@@ -16,10 +16,16 @@ from typing import Annotated, Any, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import typer
+try:
+    import typer
 
-from perception.errors import SettingsError
-from perception.workshop.door import enter
+    from perception.errors import SettingsError
+    from perception.workshop.door import enter
+except ModuleNotFoundError as missing:
+    venv = ROOT / ".venv" / "bin" / "python"
+    cure = f"Run this with {venv}" if venv.exists() else "README.md tells how to make the virtual environment"
+    sys.stderr.write(f"{sys.executable} lacks the package {missing.name!r}. {cure}.\n")
+    sys.exit(2)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _Path = Optional[Path]

@@ -6,6 +6,8 @@ import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from perception.backends.engine_file import open_engine
+from perception.config import ROOT
 from perception.errors import BuildError, ExportMemoryError, SettingsError
 from perception.workshop import preflight
 from perception.workshop.export import command
@@ -326,6 +329,14 @@ def test_killed_at_twenty_random_instants_the_old_engine_serves_and_no_half_one_
     assert sum(died) >= KILLS / 2, "most were killed before their end"
     assert re.search("exported successfully", workshop.run(*FP16))
     assert stages(workshop) == []
+
+
+def test_a_python_without_the_packages_is_told_of_the_one_that_has_them(workshop: Workshop) -> None:
+    line = [sys.executable, "-I", "-S", str(ROOT / "scripts" / "export_int8_engine.py"), "--dry-run"]
+    done = subprocess.run(line, cwd=workshop.folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{sys.executable} lacks the package 'typer'. ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_help_names_every_flag_of_the_issue(workshop: Workshop) -> None:
