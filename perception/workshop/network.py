@@ -69,7 +69,7 @@ def parse(module: ModuleType, builder: trt.Builder, logger: trt.ILogger, memory:
         faults = [_parser_fault(parser.get_error(index)) for index in range(min(parser.num_errors, 3))]
         raise BuildError(
             f"TensorRT {module.__version__} cannot read {onnx}: {'; '.join(faults) or memory.why()}",
-            "Export the model again with a lower opset: --opset 17, or update TensorRT.",
+            "Export the model again with opset 17 (yolo export format=onnx opset=17), or update TensorRT.",
         )
     inputs = [definition.get_input(index) for index in range(definition.num_inputs)]
     shapes = [_sizes(tensor.shape) for tensor in inputs]
