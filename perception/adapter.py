@@ -63,10 +63,12 @@ class SessionBackend:
         """None: the CPU reads an image wherever it lies."""
         return None
 
-    def infer(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+    def infer(
+        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[tuple[Candidates, StageTimes]]:
         """Candidates above `conf` in pixels of each image (H, W, 3) uint8 BGR, in the order of the images.
 
-        Of a batch each image is told its share of the time.
+        Of a batch each image is told its share of the time. meanwhile: not called, there is no device to wait for.
         """
         size = self._session.batch or max(len(images), 1)
         return [

@@ -59,7 +59,9 @@ class FakeBackend:
         none = Detections.empty()
         self._candidates = candidates or Candidates(none.xyxy, none.confidence, none.class_id)
 
-    def infer(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+    def infer(
+        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[tuple[Candidates, StageTimes]]:
         keep = self._candidates.confidence > conf
         found = Candidates(
             self._candidates.xyxy[keep],

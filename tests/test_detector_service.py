@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import detector_service
 from detector_service import DetectorService, open_service
 from perception.config import ROOT, EngineSettings, ModelSettings, Settings
 from perception.errors import BackendError, SettingsError
-from perception.frame import Frame, StageTimes
+from perception.frame import Candidates, Frame, Image, StageTimes
 from tests import tiny_model
 from tests.fakes import FakeBackend, FakeClock, make_candidates, make_image
 
@@ -39,7 +40,7 @@ def onnx(tmp_path: Path) -> Path:
 def test_the_cpu_serves_where_it_is_allowed_and_each_step_before_it_gives_its_reason(
     onnx: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector_service, "_has_cuda_driver", lambda: False)
+    monkeypatch.setattr(detector_service, "has_cuda_driver", lambda: False)
     with open_service(settings(onnx)) as service:
         assert service.info.name == "onnxruntime"
     assert logged == [
@@ -51,7 +52,7 @@ def test_the_cpu_serves_where_it_is_allowed_and_each_step_before_it_gives_its_re
 
 
 def test_without_the_cpu_nothing_is_left_and_every_reason_is_named(onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector_service, "_has_cuda_driver", lambda: False)
+    monkeypatch.setattr(detector_service, "has_cuda_driver", lambda: False)
     with pytest.raises(BackendError) as caught:
         open_service(settings(onnx, allow_cpu=False))
     text = str(caught.value)
@@ -127,6 +128,29 @@ def test_detect_suppresses_clips_and_times() -> None:
     assert result.age_ms == 500
     assert result.total_ms == 0
     assert result.stages == StageTimes(1.0, 2.0, 3.0)
+
+
+class WaitingBackend(FakeBackend):
+    """Lets the service use the time of waiting."""
+
+    def infer(
+        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[tuple[Candidates, StageTimes]]:
+        assert meanwhile is not None
+        meanwhile()
+        return super().infer(images, conf)
+
+
+def test_what_the_service_does_while_a_backend_waits_changes_nothing() -> None:
+    boxes = make_candidates((5, 10, 30, 40, 0.9, 2), (6, 10, 30, 40, 0.8, 2), (50, 50, 60, 60, 0.7, 5))
+    services = [DetectorService(kind(boxes), 0.25, 0.7) for kind in (FakeBackend, WaitingBackend)]
+    for size in ((64, 64), (32, 48), (64, 64)):
+        frame = Frame(make_image(0, *size), 0, 0.0, "test")
+        plain, waiting = (service.detect_batch([frame, frame]) for service in services)
+        for one, other in zip(plain, waiting):
+            np.testing.assert_array_equal(one.detections.xyxy, other.detections.xyxy)
+            np.testing.assert_array_equal(one.detections.class_id, other.detections.class_id)
+    assert services[1].detect_batch([]) == []
 
 
 def test_the_service_closes_its_backend_after_a_fault() -> None:

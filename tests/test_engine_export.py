@@ -27,7 +27,7 @@ class Exporter:
         self._made = write_engine(folder / "made.engine")
         world.engine.unlink()
         world.patch.setattr(at_start, "SCRIPT", folder / "export.py")
-        world.patch.setattr(detector_service, "_has_cuda_driver", lambda: True)
+        world.patch.setattr(detector_service, "has_cuda_driver", lambda: True)
         world.other["when_missing"] = "export"
         self.ends_with(0)
 
@@ -120,7 +120,7 @@ KEPT: dict[str, tuple[Prepare, dict[str, Any], str]] = {
         "is there, and is not replaced without being asked to",
     ),
     "no driver": (
-        lambda world: world.patch.setattr(detector_service, "_has_cuda_driver", lambda: False),
+        lambda world: world.patch.setattr(detector_service, "has_cuda_driver", lambda: False),
         {},
         "this machine has no CUDA driver",
     ),

@@ -24,6 +24,15 @@ READ_AHEAD = 16
 """Readable bytes that follow every host buffer: kernels read 16 at a time."""
 
 
+def has_cuda_driver() -> bool:
+    """Whether a CUDA driver can be loaded: known without PyCUDA or torch."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 class HostMemory:
     """Page-locked memory of the host that the device reads and writes in place, by `address`.
 

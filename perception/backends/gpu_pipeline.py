@@ -8,7 +8,7 @@ CUDA graph, which finds the address of the picture in host memory, so that it se
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,25 +139,30 @@ class GpuPipeline:
         """What letterbox, engine and filter took in the last launch, by the clock of the device."""
         return self._answers.device_ms()
 
-    def infer(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+    def infer(
+        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[tuple[Candidates, StageTimes]]:
         """Candidates above `conf` in pixels of each image (H, W, 3) uint8 BGR, in the order of the images.
 
-        Of a batch each image is told its share of the time. GpuError where the device fails: it does not come back.
+        Of a batch each image is told its share of the time. meanwhile: called in each launch while the device works.
+        GpuError where the device fails: it does not come back.
         """
         if not images:
             return []
         batch = self._engine.batch
         try:
             if len(images) <= batch:
-                return self._infer_batch(images, conf)
+                return self._infer_batch(images, conf, meanwhile)
             chunks = [images[start : start + batch] for start in range(0, len(images), batch)]
-            return [pair for chunk in chunks for pair in self._infer_batch(chunk, conf)]
+            return [pair for chunk in chunks for pair in self._infer_batch(chunk, conf, meanwhile)]
         except self._gpu.cuda.Error as error:
             raise self._gpu.fault(error) from error
         except BackendError as fault:  # memory for pictures of another size: too late for another backend
             raise self._gpu.fault(fault) from fault
 
-    def _infer_batch(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+    def _infer_batch(
+        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None
+    ) -> list[tuple[Candidates, StageTimes]]:
         started = time.perf_counter()
         for slot, image in enumerate(images):
             self._find(slot, image)
@@ -168,6 +173,9 @@ class GpuPipeline:
             self._graph.launch()
         else:
             self._enqueue()
+        if meanwhile is not None:
+            self._answers.candidates(0)  # of before, or half new: the code is what counts
+            meanwhile()
         self._gpu.stream.synchronize()
         answered = time.perf_counter()
         answers = self._answers

@@ -139,6 +139,11 @@ class Stream:
         """Adds work, or records it."""
         (self._waiting if self.recording is None else self.recording).append(work)
 
+    @property
+    def has_work(self) -> bool:
+        """Whether something waits to be done."""
+        return bool(self._waiting)
+
     def run(self) -> None:
         """Does what waits."""
         waiting, self._waiting = self._waiting, []

@@ -486,6 +486,22 @@ def test_a_device_with_memory_of_its_own_is_sent_whole_pictures(opened: Open, de
     assert (device.calls["memcpy_htod_async"], device.calls["pagelocked_zeros"]) == (3, before + 1)
 
 
+@pytest.mark.parametrize("with_graph", [True, False])
+def test_the_wait_for_the_device_can_be_used(opened: Open, device: Device, with_graph: bool) -> None:
+    one = opened(with_graph=with_graph)
+    image = make_image()
+    expected = one.pipeline.infer([image], 0.25)[0][0]
+    waits = []
+
+    def meanwhile() -> None:
+        waits.append(any(stream.has_work for stream in device.streams.values()))
+
+    found = one.pipeline.infer([image, image, image], 0.25, meanwhile)
+    assert waits == [True] * 3, "once a launch, of one picture each, before its answer is there"
+    for candidates, _ in found:
+        np.testing.assert_array_equal(candidates.xyxy, expected.xyxy)
+
+
 # Memory
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -33,7 +33,9 @@ class FaultyBackend(FakeBackend):
         self._fault = fault
         self._done = 0
 
-    def infer(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+    def infer(
+        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[tuple[Candidates, StageTimes]]:
         if self._done == GOOD_FRAMES:
             raise self._fault
         self._done += 1

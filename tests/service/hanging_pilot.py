@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pilot
 from detector_service import Backend, DetectorService
@@ -22,7 +22,9 @@ class HangingBackend(FakeBackend):
         super().__init__()
         self._left = 2
 
-    def infer(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+    def infer(
+        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[tuple[Candidates, StageTimes]]:
         if not self._left:
             sys.stderr.write("hangs\n")
             time.sleep(3600)
