@@ -46,7 +46,7 @@ def main() -> None:
     """Runs the pilot."""
     fault = FAULTS[sys.argv.pop(1)]
 
-    def open_service(settings: Settings) -> DetectorService:
+    def open_service(settings: Settings, alive: Callable[[str], None]) -> DetectorService:
         return DetectorService(FaultyBackend(fault), settings.model.conf, settings.model.iou)
 
     setattr(pilot, "open_service", open_service)  # noqa: B010 - not exported, and to be replaced nevertheless
