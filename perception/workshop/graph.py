@@ -75,6 +75,8 @@ class Graph:
 
     def data_inputs(self, node: Any) -> list[str]:
         """The inputs of a node that hold values of the picture, not weights, sizes or axes."""
+        if node.op_type == "Shape":  # of a feature map, by which a model of open batch computes sizes
+            return []
         names = node.input[:1] if node.op_type in _FIRST_INPUT or node.op_type == "Conv" else node.input
         return [name for name in names if name and name not in self.weights]
 
@@ -132,6 +134,8 @@ def _reason(graph: Graph, node: Any) -> str:
     if not graph.is_convolution(node):
         return DFL if node.op_type == "Softmax" else DECODE
     before = graph.maker(node.input[0])
+    while before is not None and before.op_type == "Transpose":  # up to opset 12 one stands behind a softmax
+        before = graph.maker(before.input[0])
     # The convolution of DFL weighs the bins of a softmax: no learnt one, and not the last that sees features.
     return DFL if before is not None and before.op_type == "Softmax" else OUTPUT
 

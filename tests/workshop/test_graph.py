@@ -43,6 +43,21 @@ def test_it_says_how_much_is_kept() -> None:
     assert f"12 x {DECODE}" in str(kept)
 
 
+def test_a_size_that_is_computed_leads_to_no_convolution() -> None:
+    from onnx import helper
+
+    model = build(batch="batch")
+    reshape = next(node for node in model.graph.node if node.name == "/model.8/dfl/Reshape_1")
+    sized = helper.make_node("Shape", ["/model.7/conv/Conv_output_0"], ["size"], name="/model.8/Shape")
+    grown = helper.make_node("Mul", [reshape.output[0], "size"], ["grown"], name="/model.8/Mul_9")
+    for node in model.graph.node:
+        node.input[:] = ["grown" if name == reshape.output[0] else name for name in node.input]
+    model.graph.node.extend((sized, grown))
+    kept = protected(model)
+    assert {name for name, why in kept.why.items() if why == OUTPUT} == OUTPUTS
+    assert "/model.8/Shape" in kept.names
+
+
 def test_depthwise_convolutions_are_those_with_groups() -> None:
     assert depthwise(build()).names == tuple(f"/model.8/cv3.{level}/cv3.{level}.0.0/conv/Conv" for level in (0, 1))
 
