@@ -57,7 +57,7 @@ def export(options: Options, screen: Screen | None = None) -> int:
         children = Children(options, images, screen, place)
         builder = _look(children, options)
         task = Task(
-            options, model, calibration, _method(options, model, builder), builder.tensorrt, place,
+            options, model, calibration, _method(options, model, builder), str(builder), place,
             Work(place.folder, place.stem),
         )  # fmt: skip
         for line in (*report.plan(task, builder, images), *lacks):

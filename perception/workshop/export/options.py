@@ -94,11 +94,6 @@ class Options:
         """Scratch memory in MiB."""
         return max(1, round(self.workspace_gib * 1024))
 
-    @property
-    def is_dynamic(self) -> bool:
-        """Whether the ONNX must leave the batch open."""
-        return self.batch > 1 or self.calibration_batch > 1
-
     def place(self, stem: str) -> Place:
         """Where the engine of a model of that stem goes."""
         if self.output.suffix == ".engine":

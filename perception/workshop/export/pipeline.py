@@ -62,14 +62,14 @@ class Hands(Protocol):
 class Task:
     """An export whose inputs were found. method: "calibrator", "qdq", or "" where nothing is calibrated.
 
-    tensorrt: version of the library that builds, None where nothing will be built.
+    builder: the library and the GPU that build, in words.
     """
 
     options: Options
     model: Model
     calibration: CalibrationSet | None
     method: str
-    tensorrt: str | None
+    builder: str
     place: Place
     work: Work
 
@@ -77,6 +77,11 @@ class Task:
     def ranges_by(self) -> str:
         """How the ranges of INT8 are found; empty where they are not."""
         return self.options.ranges_by(self.method) if self.method else ""
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the ONNX must leave the batch open."""
+        return self.options.batch > 1 or (self.method == "calibrator" and self.options.calibration_batch > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +115,12 @@ def float_onnx(task: Task, hands: Hands) -> Path:
     model, options = task.model, task.options
     if model.is_onnx:
         return model.path
-    inputs = {"weights": sha256_of(model.path), "imgsz": options.imgsz, "dynamic": options.is_dynamic, "opset": OPSET}
+    inputs = {"weights": sha256_of(model.path), "imgsz": options.imgsz, "dynamic": task.is_dynamic, "opset": OPSET}
     target = task.work.onnx(key_of(inputs))
     if target.exists():
         hands.say(f"ONNX of these weights: {target}, made before")
         return target
-    request = {"weights": model.path, "target": target, "imgsz": options.imgsz, "dynamic_batch": options.is_dynamic}
+    request = {"weights": model.path, "target": target, "imgsz": options.imgsz, "dynamic_batch": task.is_dynamic}
     hands.stage(ONNX, _as_json(request))
     task.work.forget_others(target)
     return target
@@ -151,7 +156,7 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
 def _built(task: Task, onnx: Path, hands: Hands) -> tuple[Path, Mapping[str, Any]]:
     """The engine, not in service yet, and the facts of its build."""
     request = build_request(task, onnx)
-    inputs = {**request, "onnx": sha256_of(onnx), "tensorrt": task.tensorrt, "preprocess": PREPROCESS_VERSION}
+    inputs = {**request, "onnx": sha256_of(onnx), "builder": task.builder, "preprocess": PREPROCESS_VERSION}
     for unimportant in ("images", "recalibrate", "timing_cache", "cache_dir"):
         inputs.pop(unimportant, None)
     engine = task.work.engine(key_of(inputs))

@@ -77,4 +77,4 @@ def make_task(folder: Path, method: str = "calibrator", weights: str = "yolo11n.
     images = (folder / "1.png", folder / "2.png")
     calibration = CalibrationSet(folder, images, "c" * 64) if options.precision == "int8" else None
     found = Model(model, False)
-    return Task(options, found, calibration, method, "10.3.0", place, Work(work_folder(place.folder), place.stem))
+    return Task(options, found, calibration, method, "a GPU", place, Work(work_folder(place.folder), place.stem))

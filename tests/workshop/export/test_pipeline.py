@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +53,24 @@ def test_what_a_build_is_asked_for_is_what_it_understands(folder: Path) -> None:
     assert asked.images == (folder / "1.png", folder / "2.png")
     assert asked.weights_sha256 is not None
     assert asked.timing_cache == folder / "engines" / ".work" / "timing.cache"
+
+
+@pytest.mark.parametrize(
+    ("method", "flags", "is_dynamic"),
+    [
+        ("calibrator", {"calibration_batch": 8}, True),
+        ("qdq", {"calibration_batch": 8}, False),
+        ("", {"precision": "fp16", "calibration_batch": 8}, False),
+        ("qdq", {"batch": 4}, True),
+        ("calibrator", {}, False),
+    ],
+)
+def test_the_batch_is_left_open_where_something_needs_it(
+    folder: Path, method: str, flags: dict[str, Any], is_dynamic: bool
+) -> None:
+    hands = FakeHands()
+    run(make_task(folder, method=method, **flags), hands)
+    assert hands.requests[ONNX]["dynamic_batch"] is is_dynamic
 
 
 def test_a_second_export_reads_the_onnx_again_and_builds_anew(folder: Path) -> None:
@@ -160,6 +180,14 @@ def test_an_unfinished_engine_that_was_changed_is_built_again(folder: Path) -> N
     again = FakeHands()
     run(task, again)
     assert again.did == [BUILD, VERIFY, "judge"]
+
+
+def test_an_unfinished_engine_of_another_gpu_is_built_again(folder: Path) -> None:
+    refused, hands = make_task(folder), FakeHands()
+    with pytest.raises(AccuracyError):
+        run(refused, FakeHands(FakeVerdict(passed=False)))
+    run(replace(refused, builder="TensorRT 10.3.0, another GPU"), hands)
+    assert hands.did == [BUILD, VERIFY, "judge"]
 
 
 def test_an_unfinished_engine_of_other_settings_goes(folder: Path) -> None:
