@@ -29,6 +29,7 @@ from perception.workshop.export.sources import (
     NOBODY,
     Judges,
     Model,
+    beside_float,
     calibration_set,
     check_packages,
     find_source,
@@ -76,7 +77,7 @@ def _images(options: Options, model: Model) -> tuple[CalibrationSet | None, Judg
     """The images to calibrate and to judge on; a dry run goes on without them, and says what it lacks."""
     try:
         calibration = calibration_set(options, model)
-        images = NOBODY if options.only_onnx else judges(options, calibration)
+        images = NOBODY if options.only_onnx else beside_float(options, model, judges(options, calibration))
     except SettingsError as fault:
         if not options.dry_run:
             raise
@@ -158,21 +159,29 @@ def _alone(place: Place) -> ExitStack:
 
 
 def _only_onnx(task: Task, children: Children, screen: Screen) -> int:
-    """Ends with the ONNX model in the output folder."""
+    """Ends with the ONNX model in the output folder, and the float one that was made on the way to a quantised one."""
     plain = float_onnx(task, children)
     made = quantized_onnx(task, plain, children)
-    suffix = "_qdq" if task.method == "qdq" else ""
-    target = task.place.folder / f"{task.place.stem}{suffix}.onnx"
+    place, is_quantized = task.place, made != plain
+    target = _put(made, place.folder / f"{place.stem}{'_qdq' if is_quantized else ''}.onnx")
+    screen.say(f"ONNX model: {report.shown(target)}")
+    what, flags = "it", f"--model {target.name} --precision {task.options.precision}"
+    if is_quantized:
+        reference = plain if task.model.is_onnx else _put(plain, place.folder / f"{place.stem}.onnx")
+        screen.say(f"  The float model to judge its engine by: {report.shown(reference)}")
+        what, flags = "both", f"{flags} --reference {reference.name}"
+    screen.say(f"Next: copy {what} to the device, and there: {report.SCRIPT} {flags}")
+    return 0
+
+
+def _put(made: Path, target: Path) -> Path:
+    """A copy of the file, whole or not at all; gives `target`."""
     if made != target:
         try:
             write_whole(target, made.read_bytes())
         except OSError as error:
             raise SettingsError(f"{target} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
-    screen.say(f"ONNX model: {report.shown(target)}")
-    beside = f" --reference {plain.name}" if made != plain else ""
-    flags = f"--model {target.name} --precision {task.options.precision}{beside}"
-    screen.say(f"Next: copy it to the device, and there: {report.SCRIPT} {flags}")
-    return 0
+    return target
 
 
 def _export(task: Task, builder: Builder, children: Children, screen: Screen) -> int:

@@ -69,7 +69,7 @@ def _engine_steps(task: Task, judges: Judges) -> list[str]:
             "stays out of service"
         )
     else:
-        steps.append("its accuracy is not compared with the float model's: there are no images for it (--labels)")
+        steps.append(f"its accuracy is not compared with the float model's: {judges.words}")
     return steps
 
 

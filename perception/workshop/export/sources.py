@@ -37,10 +37,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Judges:
-    """The pictures that the gate looks at, None where there are none, and in words which they are."""
+    """The pictures that the gate looks at, None where it does not. words: which they are, or why there are none."""
 
     pictures: Pictures | None
-    words: str = "no images"
+    words: str = "there are no images for it (--labels)"
 
     @property
     def are_there(self) -> bool:
@@ -134,6 +134,21 @@ def judges(options: Options, calibration: CalibrationSet | None) -> Judges:
     return found
 
 
+def beside_float(options: Options, model: Model, images: Judges) -> Judges:
+    """The same, where there is a float model to judge beside. Raises SettingsError where there is none."""
+    reference = options.reference
+    if reference is not None and not reference.is_file():
+        raise SettingsError(f"--reference {reference} is no file", "Name the float .onnx that the model was made from.")
+    if not images.are_there or not (is_quantized(reference) if reference else model.is_quantized):
+        return images
+    if not options.force:
+        raise SettingsError(
+            f"{reference or model.path} is quantised, and an engine is judged beside the float model",
+            "Name the .onnx that was quantised: --reference FLOAT.onnx; --force installs the engine unjudged.",
+        )
+    return Judges(None, "there is no float model (--reference)")
+
+
 def _judges(options: Options, calibration: CalibrationSet | None) -> Judges:
     if options.labels is not None:
         if not options.labels.is_file():
@@ -143,7 +158,12 @@ def _judges(options: Options, calibration: CalibrationSet | None) -> Judges:
         return _labelled(options.data) or NOBODY
     data = options.data or DATA
     if calibration is None and data.exists():
-        calibration = read_set(data)
+        try:
+            calibration = read_set(data)
+        except SettingsError as fault:
+            if options.data is not None or options.precision == "int8":
+                raise
+            return Judges(None, fault.what)  # nobody named it, and nothing is calibrated on it
     if calibration is None or not calibration.held_out:
         return NOBODY
     held_out = calibration.held_out

@@ -19,6 +19,7 @@ from perception.backends.engine_file import open_engine
 from perception.config import ROOT
 from perception.errors import BuildError, ExportMemoryError, SettingsError
 from perception.workshop import preflight
+from perception.workshop.accuracy.detector import is_quantized
 from perception.workshop.export import command
 from perception.workshop.export.failures import Memory
 from perception.workshop.export.options import Options
@@ -106,7 +107,9 @@ def test_a_quantised_model_is_made_once_and_can_be_made_for_another_machine(work
     assert "quantising ..." in workshop.run(*flags, "--calibrator", "mse")
     text = workshop.run(*flags, "--only-onnx")
     assert "ONNX model: engines/small_qdq.onnx" in text
-    assert "--model small_qdq.onnx --precision int8 --reference small." in text
+    assert "Next: copy both to the device" in text
+    assert text.rstrip().endswith("--model small_qdq.onnx --precision int8 --reference small.onnx")
+    assert not is_quantized(workshop.place.folder / "small.onnx")
     text = workshop.run("--force", model="engines/small_qdq.onnx")
     assert "Calibration data: none needed, the model holds its ranges (Q/DQ)" in text
     assert (workshop.place.folder / "small_qdq.engine").exists()

@@ -25,6 +25,7 @@ from perception.workshop.export.sources import (
     NOBODY,
     Judges,
     Model,
+    beside_float,
     calibration_set,
     check_packages,
     find_source,
@@ -250,6 +251,34 @@ def test_a_data_set_with_two_splits_calibrates_on_the_one_and_judges_on_the_othe
     assert calibration and len(calibration.images) == 100
     judging = judges(asked, calibration)
     assert judging.pictures and [path.resolve() for path in judging.pictures.images] == sorted(val.iterdir())
+
+
+def test_a_quantised_model_is_not_judged_by_itself(folder: Path) -> None:
+    images = Judges(Pictures((folder / "0.png",), None))
+    tiny_model.build(folder / "float.onnx")
+    (folder / "qdq.onnx").write_bytes((folder / "float.onnx").read_bytes() + b"\x0aQuantizeLinear")
+    quantized = Model(folder / "qdq.onnx", True)
+    with pytest.raises(SettingsError, match=r"qdq.onnx is quantised, and an .* --reference FLOAT.onnx; --force"):
+        beside_float(options(folder), quantized, images)
+    with pytest.raises(SettingsError, match=r"qdq\.onnx is quantised"):
+        beside_float(options(folder, reference=folder / "qdq.onnx"), quantized, images)
+    with pytest.raises(SettingsError, match=r"--reference gone.onnx is no file"):
+        beside_float(options(folder, reference=Path("gone.onnx")), quantized, images)
+    assert beside_float(options(folder, reference=folder / "float.onnx"), quantized, images) == images
+    assert beside_float(options(folder), MODEL, images) == images
+    forced = beside_float(options(folder, force=True), quantized, images)
+    assert forced == Judges(None, "there is no float model (--reference)")
+
+
+def test_a_damaged_set_that_nobody_named_stops_no_fp16_engine(folder: Path) -> None:
+    data = folder / "config" / "calibration.yaml"
+    data.parent.mkdir()
+    data.write_text("train: gone\nmanifest: gone.json\n")
+    judging = judges(options(folder, precision="fp16"), None)
+    assert not judging.are_there
+    assert judging.words
+    with pytest.raises(SettingsError):
+        judges(options(folder, precision="fp16", data=data), None)
 
 
 def test_fp16_is_judged_on_a_set_that_is_there(folder: Path, write_images: WriteImages) -> None:
