@@ -30,8 +30,8 @@ LEAST_SURE = 20
 FLOATS = ("fp16", "fp32")
 ROUNDING = 1e-9
 NEXT = {
-    "int8": "Try next: the other --method (qdq, calibrator) or --calibrator (minmax, entropy); calibration pictures of "
-    "the camera's own road, with vehicles in them; or --precision fp16",
+    "int8": "Try next: the other --method (qdq, calibrator) or another --calibrator (minmax, entropy; of qdq also "
+    "percentile, mse); calibration pictures of the camera's own road, with vehicles in them; or --precision fp16",
     "fp16": "Try next: --precision fp32, which tells whether the numbers of this model leave the range of FP16",
 }
 

@@ -12,6 +12,7 @@ from perception.workshop.accuracy.gate import LEAST_SURE, Verdict, judge_labelle
 from perception.workshop.accuracy.likeness import likeness
 from perception.workshop.accuracy.look import Look
 from perception.workshop.accuracy.score import score
+from perception.workshop.export.options import CALIBRATORS
 from perception.workshop.training.labels import Labels
 from tests.workshop.accuracy.scenes import CAR, TRUCK, blind, labels_of, seen
 
@@ -112,7 +113,8 @@ def test_a_moved_threshold_is_suggested_and_named() -> None:
 
 
 def test_what_to_try_next_is_named_for_the_precision() -> None:
-    assert "--precision fp16" in labelled(int8(shift_px=6)).lines[-1]
+    advice = labelled(int8(shift_px=6)).lines[-1]
+    assert all(word in advice for word in ("--precision fp16", *CALIBRATORS["qdq"]))
     assert "--precision fp32" in unlabelled(blind(seen(PICTURES), "fp16")).lines[-1]
 
 
