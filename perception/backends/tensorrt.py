@@ -44,7 +44,9 @@ USED = (
     "DataType.FLOAT",
     "DataType.HALF",
 )
-"""Every name of TensorRT that the run time uses: there from 8.6 to 11."""
+"""Every name of TensorRT that the run time needs: there from 8.6 to 11."""
+WHERE_THERE = ("IExecutionContext.nvtx_verbosity", "ProfilingVerbosity.NONE")
+"""What it uses besides, where a release has it."""
 
 
 def import_tensorrt() -> ModuleType:
@@ -140,6 +142,7 @@ class Engine:
     def __init__(self, file: EngineFile, gpu: Gpu, imgsz: int) -> None:
         module = import_tensorrt()
         self.gpu = gpu
+        self._module = module
         self.path = file.path
         self.precision = precision_of(file)
         machine = Machine(library_version(module), gpu.name, gpu.compute_capability, gpu.cuda_version)
@@ -200,6 +203,8 @@ class Engine:
             raise BackendError(
                 f"{self.path} has no room on this device: {self._memory.why()}", "Free memory, or build it smaller."
             )
+        if hasattr(context, "nvtx_verbosity"):  # what the inspector was told of each layer would slow down each launch
+            context.nvtx_verbosity = self._module.ProfilingVerbosity.NONE
         return context
 
     def _set_shape(self, context: trt.IExecutionContext, shape: tuple[int, ...]) -> None:

@@ -98,6 +98,14 @@ class DataType(enum.Enum):
         return f"DataType.{self.name}"
 
 
+class ProfilingVerbosity(enum.Enum):
+    """How much the inspector will tell of an engine, and NVTX in each launch."""
+
+    LAYER_NAMES_ONLY = 0
+    NONE = 1
+    DETAILED = 2
+
+
 class Dims:
     """A shape: can be counted, indexed and gone through, and is no tuple."""
 
@@ -118,6 +126,7 @@ class Machine:
     """What all objects of one module share.
 
     alive, died: kinds of object, in order. refuse: calls that fail. ran: images of each run that was asked for.
+    nvtx: how much each of them told of its layers, None where that cannot be set.
     """
 
     def __init__(self, device: Device, version: str) -> None:
@@ -127,6 +136,7 @@ class Machine:
         self.died: list[str] = []
         self.refuse: set[str] = set()
         self.ran: list[int] = []
+        self.nvtx: list[ProfilingVerbosity | None] = []
 
     def born(self, owner: object, kind: str) -> None:
         """Notes the life of an object, and that CUDA was there at its end."""
@@ -223,7 +233,9 @@ class ICudaEngine:
 
 
 class IExecutionContext:
-    """Runs an engine on a stream, where the addresses say."""
+    """Runs an engine on a stream, where the addresses say. nvtx_verbosity: not every release has it."""
+
+    nvtx_verbosity = ProfilingVerbosity.DETAILED
 
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine = engine
@@ -266,6 +278,7 @@ class IExecutionContext:
         if "execute" in machine.refuse:
             return self._refuse("enqueueV3: Error Code 1: Cuda Runtime (an illegal memory access was encountered)")
         machine.ran.append(shape[0])
+        machine.nvtx.append(getattr(self, "nvtx_verbosity", None))
         # What waits on a stream keeps no engine alive.
         device, session, name = machine.device, engine.session, engine.input
         source, target = addresses[name], addresses[engine.output]
@@ -288,8 +301,8 @@ def tensorrt_module(device: Device, version: str = VERSION) -> ModuleType:
     module = ModuleType("tensorrt")
     module.__spec__ = ModuleSpec("tensorrt", None, origin="a fake")
     used = SimpleNamespace(
-        __version__=version, ILogger=ILogger, TensorIOMode=TensorIOMode, DataType=DataType,
-        ICudaEngine=ICudaEngine, IExecutionContext=IExecutionContext, machine=machine,
+        __version__=version, ILogger=ILogger, TensorIOMode=TensorIOMode, DataType=DataType, machine=machine,
+        ICudaEngine=ICudaEngine, IExecutionContext=IExecutionContext, ProfilingVerbosity=ProfilingVerbosity,
         Runtime=type("Runtime", (Runtime,), {"__init__": lambda self, logger: Runtime.__init__(self, logger, machine)}),
     )  # fmt: skip
     vars(module).update(vars(used))

@@ -19,19 +19,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tests.backends.fake_tensorrt import HEADER_BYTES, DataType, ILogger, Machine, Runtime, Severity, make_plan
+from tests.backends.fake_tensorrt import (
+    HEADER_BYTES,
+    DataType,
+    ILogger,
+    Machine,
+    ProfilingVerbosity,
+    Runtime,
+    Severity,
+    make_plan,
+)
 from tests.workshop.build.fake_network import Int8, LayerType, Parser
 from tests.workshop.build.fake_network import Network as Network
 
 Generation = Literal["8.6", "10", "11"]
 TIMED = b"timing cache of this device:"
-
-
-class ProfilingVerbosity(enum.Enum):
-    """How much the inspector will tell."""
-
-    LAYER_NAMES_ONLY = 0
-    DETAILED = 2
 
 
 class LayerInformationFormat(enum.Enum):
@@ -181,7 +183,7 @@ def extend(module: ModuleType, machine: Machine, generation: Generation) -> Work
         "Builder": lambda logger: Builder(logger, machine, bench), "OnnxParser": Parser, "LayerType": LayerType,
         "BuilderFlag": enum.IntEnum("BuilderFlag", {**precisions, "TF32": 99}),
         "NetworkDefinitionCreationFlag": enum.IntEnum("NetworkDefinitionCreationFlag", {**creation, "OTHER": 7}),
-        "MemoryPoolType": MemoryPoolType, "ProfilingVerbosity": ProfilingVerbosity,
+        "MemoryPoolType": MemoryPoolType,
         "LayerInformationFormat": LayerInformationFormat, "Runtime": lambda logger: InspectedRuntime(logger, machine),
         "DataType": SimpleNamespace(**{kind.name: kind for kind in DataType}, INT8=Int8.INT8),
     }  # fmt: skip
