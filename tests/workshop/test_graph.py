@@ -36,6 +36,17 @@ def test_the_names_of_the_nodes_do_not_matter() -> None:
     assert list(protected(model).why.values()) == list(known.why.values())
 
 
+def test_the_dfl_of_an_older_opset_which_turns_its_softmax_about_is_no_output() -> None:
+    from onnx import helper
+
+    model = build()
+    known = protected(model)
+    convolution = next(node for node in model.graph.node if node.name == "/model.8/dfl/conv/Conv")
+    model.graph.node.append(helper.make_node("Transpose", [convolution.input[0]], ["turned"], name="/turn"))
+    convolution.input[0] = "turned"
+    assert protected(model).why == {**known.why, "/turn": DECODE}
+
+
 def test_it_says_how_much_is_kept() -> None:
     kept = protected(build())
     assert kept.counts()[OUTPUT] == 4
