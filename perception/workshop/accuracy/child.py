@@ -15,8 +15,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from detector_service import DetectorService
 from perception.backends.trusted_file import reason_of
 from perception.camera.images import read_image
@@ -117,9 +115,7 @@ def _look(model: Path, images: Sequence[Path], how: Conditions, emit: Emit) -> L
     detector, precision = open_detector(model, how)
     with detector as service:
         info = service.info
-        places = np.full(max(info.class_names) + 1, -1, np.int64)
-        for number, place in places_of(how.classes, info.class_names).items():
-            places[number] = place
+        places = places_of(how.classes, info.class_names)
         sizes: list[tuple[int, int]] = []
         found: list[Detections] = []
         for batch in _batches(images, info.batch):

@@ -92,9 +92,14 @@ def _progress() -> Iterator[Any]:
                     tasks[what] = bars.add_task(what)
                 bars.update(tasks[what], completed=int(event["done"]), total=int(event["of"]))
             elif event.get("event") == "say":
-                bars.console.print(str(event["text"]), highlight=False, markup=False, soft_wrap=True)
+                _say(bars.console, str(event["text"]))
 
         yield show
+
+
+def _say(out: Console, line: str) -> None:
+    """Prints a line as it is."""
+    out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _report(options: Options, comparison: Comparison, looks: Sequence[Look]) -> int:
@@ -105,16 +110,11 @@ def _report(options: Options, comparison: Comparison, looks: Sequence[Look]) -> 
     else:
         figures, verdicts = _labelled(options, comparison, looks, out)
     for note in notes:
-        out.print(note, highlight=False, markup=False, soft_wrap=True)
+        _say(out, note)
     for look, verdict in zip(looks[1:], verdicts):
-        out.print(
-            f"{look.title} {'passes' if verdict.passed else 'IS REFUSED'}:",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        _say(out, f"{look.title} {'passes' if verdict.passed else 'IS REFUSED'}:")
         for line in verdict.lines:
-            out.print(f"  {line}.", highlight=False, markup=False, soft_wrap=True)
+            _say(out, f"  {line}.")
     save(options.json, {**figures, "notes": notes, "verdicts": [dict(verdict.report) for verdict in verdicts]})
     return 0 if all(verdict.passed for verdict in verdicts) else REFUSED
 
@@ -129,12 +129,12 @@ def _labelled(
     if options.reference is None:
         return figures, []
     for line in table.differences(scores):
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
+        _say(out, line)
     if options.max_drop is not None:
         return figures, [judge_labelled(reference, one, options.max_drop) for one in candidates]
     for one in candidates:
         if (conf := suggested(reference.curve, one.curve, one.conf)) is not None:
-            out.print(f"{one.title}: {suggestion(one, conf)}", highlight=False, markup=False, soft_wrap=True)
+            _say(out, f"{one.title}: {suggestion(one, conf)}")
     return figures, []
 
 

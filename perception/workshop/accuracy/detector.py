@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from detector_service import Backend, DetectorService
 from perception.adapter import PickClasses, SessionBackend
 from perception.classes import vehicle_ids
@@ -61,10 +64,14 @@ def is_quantized(model: Path) -> bool:
     return model.suffix == ".onnx" and b"QuantizeLinear" in model.read_bytes()
 
 
-def places_of(classes: Sequence[str], class_names: Mapping[int, str]) -> dict[int, int]:
-    """For each id of a model that is one of `classes`, the place of that class in it; case does not count."""
+def places_of(classes: Sequence[str], class_names: Mapping[int, str]) -> npt.NDArray[np.int64]:
+    """For each id of a model the place of its class in `classes`, or -1; case does not count."""
     folded = [name.casefold() for name in classes]
-    return {number: folded.index(name.casefold()) for number, name in class_names.items() if name.casefold() in folded}
+    places = np.full(max(class_names) + 1, -1, np.int64)
+    for number, name in class_names.items():
+        if name.casefold() in folded:
+            places[number] = folded.index(name.casefold())
+    return places
 
 
 def _open_engine(model: Path, how: Conditions) -> tuple[DetectorService, str]:

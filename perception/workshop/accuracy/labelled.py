@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from perception.backends.trusted_file import reason_of
 from perception.config import COCO_VEHICLES
@@ -38,10 +39,9 @@ class LabelledSet:
 
         Raises SettingsError for what is no label.
         """
-        places = np.full(max(self.names) + 1, -1, np.int64)
-        for number, place in places_of(self.classes, self.names).items():
-            places[number] = place
-        return [_placed(_read(path, size, len(places)), places) for path, size in zip(self.images, sizes)]
+        places = places_of(self.classes, self.names)
+        read = (read_labels(label_of(path), size, len(places)) for path, size in zip(self.images, sizes))
+        return [_placed(labels, places) for labels in read]
 
 
 def read_labelled(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> LabelledSet | None:
@@ -88,11 +88,7 @@ def _names(data: Path, values: Mapping[str, Any]) -> dict[int, str]:
     return {key: str(name) for key, name in names.items()}
 
 
-def _read(image: Path, size: tuple[int, int], class_count: int) -> Labels:
-    return read_labels(label_of(image), size, class_count)
-
-
-def _placed(labels: Labels, places: np.ndarray[Any, np.dtype[np.int64]]) -> Labels:
+def _placed(labels: Labels, places: npt.NDArray[np.int64]) -> Labels:
     """The labels of vehicle classes alone, with ids of our own."""
     class_id = places[labels.class_id]
     return Labels(labels.xyxy[class_id >= 0], class_id[class_id >= 0])
