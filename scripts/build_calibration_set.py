@@ -15,10 +15,12 @@ from typing import Annotated, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import typer
+from perception.workshop.packages import needed
 
-from perception.errors import SettingsError
-from perception.workshop.door import enter
+with needed():
+    import typer
+
+    from perception.workshop.door import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -37,11 +39,8 @@ def main(
     image_format: Annotated[str, typer.Option("--format", help="of frames of videos: jpg (quality 95) or png")] = "jpg",
     force: Annotated[bool, typer.Option("--force", help="replace a set, or build one of fewer than 100")] = False,
 ) -> None:
-    try:
+    with needed():
         from perception.workshop.calibration.command import Options, run
-    except ModuleNotFoundError as missing:
-        cure = f"{sys.executable} -m pip install -r requirements.txt"
-        raise SettingsError(f"{sys.executable} lacks the package {missing.name!r}", cure) from missing
 
     run(Options(videos, count, held_out, seed, model, output, data, image_format, force))
 

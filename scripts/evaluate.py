@@ -14,10 +14,12 @@ from typing import Annotated, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import typer
+from perception.workshop.packages import needed
 
-from perception.errors import SettingsError
-from perception.workshop.door import enter
+with needed():
+    import typer
+
+    from perception.workshop.door import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -37,12 +39,9 @@ def main(
     cache: Annotated[Path, typer.Option(help="keeps what ONNX models found")] = ROOT / "engines" / ".work" / "looks",
     json: Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")] = None,
 ) -> None:
-    try:
+    with needed():
         from perception.workshop.accuracy.command import Options, run
         from perception.workshop.accuracy.detector import Conditions
-    except ModuleNotFoundError as missing:
-        cure = f"{sys.executable} -m pip install -r requirements.txt"
-        raise SettingsError(f"{sys.executable} lacks the package {missing.name!r}", cure) from missing
 
     how = Conditions(imgsz=imgsz, device=device, threads=threads)
     if vehicle:

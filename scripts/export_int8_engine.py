@@ -16,16 +16,12 @@ from typing import Annotated, Any, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-try:
+from perception.workshop.packages import needed
+
+with needed():
     import typer
 
-    from perception.errors import SettingsError
     from perception.workshop.door import enter
-except ModuleNotFoundError as missing:
-    venv = ROOT / ".venv" / "bin" / "python"
-    cure = f"Run this with {venv}" if venv.exists() else "README.md tells how to make the virtual environment"
-    sys.stderr.write(f"{sys.executable} lacks the package {missing.name!r}. {cure}.\n")
-    sys.exit(2)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _Path = Optional[Path]
@@ -63,12 +59,9 @@ def main(
     rollback: Annotated[bool, _option("--rollback", help="put the previous engine back into service")] = False,
 ) -> None:
     asked = {**locals()}  # the flags by their names, which are those of Options
-    try:
+    with needed():
         from perception.workshop.export import command
         from perception.workshop.export.options import Options
-    except ModuleNotFoundError as missing:
-        cure = f"{sys.executable} -m pip install -r requirements.txt"
-        raise SettingsError(f"{sys.executable} lacks the package {missing.name!r}", cure) from missing
     options = Options(**{name: value for name, value in asked.items() if name != "rollback"})
     sys.exit(command.rollback(options) if rollback else command.export(options))
 

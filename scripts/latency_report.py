@@ -14,10 +14,12 @@ from typing import Annotated, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import typer
+from perception.workshop.packages import needed
 
-from perception.errors import SettingsError
-from perception.workshop.door import enter
+with needed():
+    import typer
+
+    from perception.workshop.door import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -33,11 +35,8 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="print the figures as JSON (docs/latency_report.md)")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="processes for large files, 0: two where there are cores")] = 0,
 ) -> None:
-    try:
+    with needed():
         from perception.workshop.latency.command import Options, run
-    except ModuleNotFoundError as missing:
-        cure = f"{sys.executable} -m pip install -r requirements.txt"
-        raise SettingsError(f"{sys.executable} lacks the package {missing.name!r}", cure) from missing
 
     run(logs, Options(compare, plot, since, until, gap, json, jobs))
 

@@ -16,10 +16,12 @@ from typing import Annotated, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import typer
+from perception.workshop.packages import needed
 
-from perception.errors import SettingsError
-from perception.workshop.door import enter
+with needed():
+    import typer
+
+    from perception.workshop.door import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -37,11 +39,8 @@ def main(
     folder: Annotated[Optional[Path], typer.Option(help="for the logs of the pilots; kept")] = None,
     log_mib: Annotated[int, typer.Option("--log-mib", min=1, help="bound on the logs of each pilot, MiB")] = 16,
 ) -> None:
-    try:
+    with needed():
         from perception.workshop.soak.command import Options, run
-    except ModuleNotFoundError as missing:
-        cure = f"{sys.executable} -m pip install -r requirements.txt"
-        raise SettingsError(f"{sys.executable} lacks the package {missing.name!r}", cure) from missing
 
     sys.exit(run(Options(hours, on, source, str(model), fps, restart_s, growth, json, folder, log_mib)))
 

@@ -334,8 +334,11 @@ def test_killed_at_twenty_random_instants_the_old_engine_serves_and_no_half_one_
     assert stages(workshop) == []
 
 
-def test_a_python_without_the_packages_is_told_of_the_one_that_has_them(workshop: Workshop) -> None:
-    line = [sys.executable, "-I", "-S", str(ROOT / "scripts" / "export_int8_engine.py"), "--dry-run"]
+@pytest.mark.parametrize(
+    "script", ["export_int8_engine", "evaluate", "build_calibration_set", "latency_report", "soak"]
+)
+def test_a_python_without_the_packages_is_told_of_the_one_that_has_them(workshop: Workshop, script: str) -> None:
+    line = [sys.executable, "-I", "-S", str(ROOT / "scripts" / f"{script}.py"), "--help"]
     done = subprocess.run(line, cwd=workshop.folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.startswith(f"{sys.executable} lacks the package 'typer'. ")
