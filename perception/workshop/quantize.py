@@ -110,11 +110,13 @@ def measure(model: Any, tensors: Sequence[str], batches: Batches, progress: Tell
     inner = [name for name in tensors if name not in inputs]
     session = _session(_with_outputs(model, inner))
     histograms = {name: Histogram() for name in tensors}
+    name = session.get_inputs()[0].name
+    done = 0
     while (batch := batches.next()) is not None:
-        name = session.get_inputs()[0].name
         values = dict(zip(inner, _run(session, inner, {name: batch})), **{name: batch})
         for tensor, histogram in histograms.items():
-            _count(tensor, histogram, values[tensor])
+            _count(tensor, histogram, values[tensor][: batches.done - done])  # not what fills up the last batch
+        done = batches.done
         step(progress, "calibration", batches.done, len(batches.images))
     return histograms
 

@@ -20,9 +20,11 @@ from perception.frame import Detections
 from perception.postprocess import decode, nms
 from perception.preprocess import Preprocessor
 from perception.workshop.agreement import agreement
+from perception.workshop.calibrator import Batches
 from perception.workshop.graph import protected, read
 from perception.workshop.histogram import METHODS
-from perception.workshop.quantize import Quantized, qdq
+from perception.workshop.placement import place
+from perception.workshop.quantize import Quantized, keep, measure, qdq
 from tests.workshop.small_yolo import SIDE, build
 
 Floats = npt.NDArray[np.float32]
@@ -144,6 +146,14 @@ def test_progress_counts_images_also_in_batches(images: tuple[Path, ...], tmp_pa
     counted = [(event["done"], event["of"]) for event in events if event.get("what") == "calibration"]
     assert counted == [(4, 6), (6, 6)]
     assert any("13 of 20 convolutions become INT8" in str(event.get("text")) for event in events)
+
+
+def test_each_picture_is_counted_once_also_where_the_last_batch_is_filled_up(images: tuple[Path, ...]) -> None:
+    model = build(batch=4)
+    sources = place(model, keep(model).names).sources()
+    seen = measure(model, sources, Batches(images, (4, 3, SIDE, SIDE)), lambda _: None)
+    assert seen["images"].counts.sum() == IMAGES * 3 * SIDE * SIDE
+    assert seen["/model.0/act/Mul_output_0"].counts.sum() == IMAGES * 8 * (SIDE // 2) ** 2
 
 
 def test_an_open_batch_is_calibrated_one_by_one(images: tuple[Path, ...], tmp_path: Path) -> None:
