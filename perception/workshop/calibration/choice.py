@@ -187,13 +187,15 @@ class _Pool:
         for number, filters in enumerate(STEPS[:steps]):
             queues = [iter([place for place in order if not self._taken[place]]) for order in orders]
             while queues and len(picked) < count:
-                for queue in list(queues):
+                for queue in queues[:]:
+                    if len(picked) == count:
+                        break
                     place = next((place for place in queue if self._passes(place, filters)), None)
                     if place is None:
                         queues.remove(queue)
-                    elif len(picked) < count:
-                        self._take(place)
-                        picked.append((place, number))
+                        continue
+                    self._take(place)
+                    picked.append((place, number))
         return picked
 
     def _passes(self, place: int, filters: Filters) -> bool:
