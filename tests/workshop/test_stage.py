@@ -9,14 +9,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from perception import errors
-from perception.errors import BuildError, ExportMemoryError, PilotError
+from perception.errors import BuildError, ExportMemoryError, PilotError, SettingsError
+from perception.workshop import stage_child
 from perception.workshop.stage import run_stage
 from perception.workshop.stage_child import KEPT_LINES, ROOT
+from tests.fakes import FakeClock
 
 MODULE = "tests.workshop.faulty_stage"
 PARENT = f"""
@@ -104,6 +107,12 @@ def test_a_fault_that_a_stage_tells_keeps_its_class_words_and_exit_code(kind: st
     assert caught.value.exit_code == expected.exit_code
 
 
+def test_a_full_disk_in_a_stage_is_told_as_one() -> None:
+    with pytest.raises(SettingsError) as caught:
+        run("full_disk")
+    assert str(caught.value) == "x.calib cannot be written: No space left on device. Make room on the disk."
+
+
 def test_a_bug_in_a_stage_is_told_by_its_last_line_and_its_traceback_is_kept(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="ended with exit code 1: TypeError: a bug of ours") as caught:
         run("bug", folder=tmp_path)
@@ -139,11 +148,17 @@ def test_of_a_stage_that_prints_without_end_the_last_lines_are_kept(tmp_path: Pa
     assert max(map(len, lines)) <= 65536
 
 
-def test_a_stage_that_takes_too_long_is_ended_with_all_that_it_started() -> None:
+def test_a_stage_that_takes_too_long_is_ended_with_all_that_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
     pids: list[int] = []
+    clock = FakeClock()
+    monkeypatch.setattr(stage_child, "time", SimpleNamespace(monotonic=clock))
+
+    def an_hour_later(event: Mapping[str, Any]) -> None:
+        pids.extend(map(int, event["text"].split()))
+        clock.now += 3600
 
     with pytest.raises(BuildError, match="not through after"):
-        run("sleep", lambda event: pids.extend(map(int, event["text"].split())), timeout_s=1.5)
+        run("sleep", an_hour_later, timeout_s=1800)
 
     assert len(pids) == 2
     assert all(gone(pid) for pid in pids)
