@@ -35,7 +35,7 @@ def test_fp16_passes_and_int8_of_an_empty_road_is_refused(
     seen = pictures if has_labels else Pictures(pictures.images, None)
     how = Conditions(kernel_dir=cache)
     comparison = Comparison(seen, lambda asked: child.run(asked, lambda _: None), tmp_path, cache, how)
-    verdict = judge(comparison, onnx, engine, 1.0)
+    verdict = judge(comparison, onnx, engine, 1.0, print)
     assert verdict.passed == passes, verdict.lines
     if passes and has_labels:
         assert abs(verdict.report["drop_points"]["map50_95"]) <= 0.1

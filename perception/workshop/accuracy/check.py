@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from perception.backends.trusted_file import reason_of
 from perception.config import COCO_VEHICLES, ModelSettings
 from perception.errors import SettingsError
-from perception.workshop.accuracy import child
+from perception.workshop.accuracy import child, table
 from perception.workshop.accuracy.detector import ENGINES, Conditions
 from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unlabelled
 from perception.workshop.accuracy.labelled import LabelledSet, read_labelled
@@ -71,12 +73,11 @@ class Comparison:
     how: Conditions = field(default_factory=Conditions)
     conf: float = ModelSettings().conf
 
-    def look_at(self, model: Path, reference: Look | None = None, described_by: Path | None = None) -> Look:
+    def look_at(self, model: Path, reference: Look | None = None) -> Look:
         """What a model finds in the pictures. reference: names the classes of an engine that does not."""
         names = reference.class_names if reference and model.suffix in ENGINES else self.how.names
-        how = replace(self.how, names=names, described_by=described_by)
         target = self.folder / f"{model.name}.npz"
-        self.look(child.request(model, self.pictures.images, target, how, self.cache))
+        self.look(child.request(model, self.pictures.images, target, replace(self.how, names=names), self.cache))
         try:
             return read(target)
         except (OSError, ValueError) as error:
@@ -105,20 +106,23 @@ class Comparison:
 
 
 def judge(
-    comparison: Comparison, reference: Path, candidate: Path, max_drop: float, described_by: Path | None = None
+    comparison: Comparison, reference: Path, candidate: Path, max_drop: float, show: Callable[[Table], None]
 ) -> Verdict:
     """Whether `candidate` finds as well as `reference`, the ONNX model that it was built from.
 
-    max_drop: points of accuracy that it may lose. described_by: the candidate's sidecar, where that does not lie beside
-    it. Raises SettingsError for pictures that cannot be judged on, BackendError or GpuError where a model cannot run.
+    max_drop: points of accuracy that it may lose. show: takes the figures of both. Raises SettingsError for pictures
+    that cannot be judged on, BackendError or GpuError where a model cannot run.
     """
     first = comparison.look_at(reference)
-    looks = [first, comparison.look_at(candidate, first, described_by)]
+    looks = [first, comparison.look_at(candidate, first)]
     if comparison.pictures.labelled is None:
-        verdict = judge_unlabelled(comparison.likenesses(looks)[0], max_drop)
+        (found,) = comparison.likenesses(looks)
+        show(table.of_likenesses(first.title, [found]))
+        verdict = judge_unlabelled(found, max_drop)
     else:
-        of_reference, of_candidate = comparison.scores(looks)
-        verdict = judge_labelled(of_reference, of_candidate, max_drop)
+        scores = comparison.scores(looks)
+        show(table.of_scores(scores))
+        verdict = judge_labelled(scores[0], scores[1], max_drop)
     return replace(verdict, lines=(*verdict.lines, *comparison.notes(looks)))
 
 

@@ -63,14 +63,12 @@ def run(values: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def _conditions(values: Mapping[str, Any]) -> Conditions:
-    described_by = values["described_by"]
     return Conditions(
         **{
             **values,
             "classes": tuple(values["classes"]),
             "names": tuple(values["names"]),
             "kernel_dir": Path(values["kernel_dir"]),
-            "described_by": Path(described_by) if described_by else None,
         }
     )
 

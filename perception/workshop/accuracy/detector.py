@@ -28,7 +28,7 @@ class Conditions:
     classes: names of the vehicle classes. conf: confidence from which a detection counts; iou: overlap above which two
     boxes of a class are one. imgsz: side in pixels of an input that the model leaves open. names: the classes of a
     model whose file names none. threads: of ONNX Runtime or PyTorch, 0 for one a core. device: number of the GPU.
-    kernel_dir: where built kernels are kept. described_by: the sidecar of an engine that does not lie beside it.
+    kernel_dir: where built kernels are kept.
     """
 
     classes: tuple[str, ...] = COCO_VEHICLES
@@ -39,7 +39,6 @@ class Conditions:
     threads: int = 0
     device: int = 0
     kernel_dir: Path = ROOT / "engines"
-    described_by: Path | None = None
 
 
 def open_detector(model: Path, how: Conditions) -> tuple[DetectorService, str]:
@@ -79,7 +78,7 @@ def _open_engine(model: Path, how: Conditions) -> tuple[DetectorService, str]:
     from perception.backends.identity import precision_of
     from perception.engine_backend import open_engine_backend
 
-    file = open_engine(model, how.described_by)
+    file = open_engine(model)
     backend = open_engine_backend(file, _picker(how), how.names, how.imgsz, how.kernel_dir, how.device)
     return DetectorService(backend, how.conf, how.iou), precision_of(file)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from perception.workshop.accuracy import table
-from perception.workshop.accuracy.check import CHILD, Comparison
+from perception.workshop.accuracy.check import CHILD, Comparison, judge
 from perception.workshop.accuracy.detector import Conditions
-from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unlabelled
-from perception.workshop.accuracy.look import Look
+from perception.workshop.accuracy.gate import Verdict
 from perception.workshop.export import report
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import BUILD
@@ -66,21 +63,7 @@ class Children:
         how = Conditions(imgsz=options.imgsz, device=options.gpu, kernel_dir=self._place.folder.absolute())
         self._screen.event({"event": "stage", "name": f"comparing on {self._images.words}"})
         comparison = Comparison(self._images.pictures, self._look, folder, folder.parent / "looks", how)
-        first = comparison.look_at(options.reference or onnx)
-        looks = [first, comparison.look_at(engine, first)]
-        judge = self._labelled if self._images.pictures.labelled else self._unlabelled
-        verdict = judge(comparison, looks)
-        return replace(verdict, lines=(*verdict.lines, *comparison.notes(looks)))
-
-    def _labelled(self, comparison: Comparison, looks: Sequence[Look]) -> Verdict:
-        scores = comparison.scores(looks)
-        self._screen.show(table.of_scores(scores))
-        return judge_labelled(scores[0], scores[1], self._options.max_drop)
-
-    def _unlabelled(self, comparison: Comparison, looks: Sequence[Look]) -> Verdict:
-        found = comparison.likenesses(looks)
-        self._screen.show(table.of_likenesses(looks[0].title, found))
-        return judge_unlabelled(found[0], self._options.max_drop)
+        return judge(comparison, options.reference or onnx, engine, options.max_drop, self._screen.show)
 
     def _look(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.stage(CHILD, request)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.table import Table
 
 from perception.config import ROOT
 from perception.errors import SettingsError
@@ -145,11 +146,13 @@ def test_a_model_that_was_the_candidate_is_known_as_the_reference(options: Optio
 def test_an_export_asks_for_the_verdict_alone(options: Options, tmp_path: Path) -> None:
     model, worse = options.models[0], half(tmp_path)
     comparison = Comparison(find_pictures(options.data), lambda one: child.run(one, lambda _: None), tmp_path)
-    assert judge(comparison, model, model, 1.0).passed
-    assert not judge(comparison, model, worse, 1.0).passed
+    shown: list[Table] = []
+    assert judge(comparison, model, model, 1.0, shown.append).passed
+    assert not judge(comparison, model, worse, 1.0, shown.append).passed
     unlabelled = replace(comparison, pictures=find_pictures(tmp_path / "images" / "val"))
-    assert judge(unlabelled, model, model, 1.0).report["kind"] == "unlabelled"
-    assert not judge(unlabelled, model, worse, 1.0).passed
+    assert judge(unlabelled, model, model, 1.0, shown.append).report["kind"] == "unlabelled"
+    assert not judge(unlabelled, model, worse, 1.0, shown.append).passed
+    assert [one.row_count for one in shown] == [2, 2, 1, 1]
 
 
 def test_the_script_itself(options: Options, tmp_path: Path) -> None:
