@@ -12,7 +12,7 @@ from typing import Any
 
 from perception.backends.sidecar import Calibration, Sidecar
 from perception.backends.trusted_file import reason_of, write_whole
-from perception.errors import BuildError
+from perception.errors import SettingsError
 
 BITS: Mapping[str, int] = {"int8": 8, "fp16": 16, "fp32": 32}
 """What ultralytics calls `quantize`."""
@@ -75,8 +75,8 @@ def write(
 ) -> Path:  # fmt: skip
     """Writes the engine and its sidecar, each whole, readable by all; gives the sidecar's path.
 
-    facts: of perception/workshop/builder.py. The accuracy report is left empty here. Raises BuildError where the disk
-    refuses.
+    facts: of perception/workshop/builder.py. The accuracy report is left empty here. Raises SettingsError where the
+    disk refuses.
     """
     data = wrap(plan, header)
     sidecar = Sidecar(
@@ -103,5 +103,5 @@ def write(
         write_whole(path, data)
         write_whole(beside, sidecar.to_json().encode())
     except OSError as error:
-        raise BuildError(f"{path} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
+        raise SettingsError(f"{path} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
     return beside

@@ -9,6 +9,7 @@ By hand: `python -m perception.workshop.build_stage REQUEST.json RESULT.json`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -22,14 +23,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from perception import errors
-from perception.backends.trusted_file import write_whole
-from perception.errors import BuildError, ExportMemoryError, PilotError
+from perception.backends.trusted_file import reason_of, write_whole
+from perception.errors import BuildError, ExportMemoryError, PilotError, SettingsError
 from perception.memory import lack_of_memory
 from perception.workshop.ladder import Ended, diagnose
 from perception.workshop.stage_child import follow, put_off
 
 Event = Mapping[str, Any]
 Emit = Callable[[Event], None]
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What a disk says that is full, or takes nothing any more."""
 TOLD = 3
 """Exit status of a child whose result is a fault in words."""
 
@@ -140,6 +143,10 @@ def _answer(
     except PilotError as fault:
         return {"error": _in_words(fault)}, TOLD
     except Exception as fault:
+        if isinstance(fault, OSError) and fault.errno in DISK:
+            where = fault.filename or "A file"
+            told = SettingsError(f"{where} cannot be written: {reason_of(fault)}", "Make room on the disk.")
+            return {"error": _in_words(told)}, TOLD
         lack = lack_of_memory(fault)
         if not lack:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -52,6 +53,10 @@ def _tell(request: dict[str, Any], emit: Emit) -> None:
 
 def _bug(request: dict[str, Any], emit: Emit) -> None:
     raise TypeError("a bug of ours")
+
+
+def _full_disk(request: dict[str, Any], emit: Emit) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.calib")
 
 
 def _sleep(request: dict[str, Any], emit: Emit) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.util
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -36,6 +35,7 @@ from perception.workshop.export.sources import (
     judges,
 )
 from perception.workshop.export.work import Work
+from perception.workshop.stage import DISK
 
 LOOK = "perception.workshop.export.look_stage"
 LOOK_S = 60.0
@@ -137,7 +137,7 @@ def _told(place: Place, screen: Screen) -> Iterator[None]:
         screen.say("Stopped. What was in service still is, and what is done is kept for the next export.")
         raise
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        if error.errno not in DISK:
             raise
         raise SettingsError(
             f"{error.filename or place.folder} cannot be written: {reason_of(error)}",

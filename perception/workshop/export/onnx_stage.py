@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.backends.trusted_file import reason_of, write_whole
-from perception.errors import BuildError
+from perception.errors import SettingsError
 from perception.workshop.onnx import onnx_from_weights
 
 Emit = Callable[[Mapping[str, Any]], None]
@@ -17,7 +17,8 @@ Emit = Callable[[Mapping[str, Any]], None]
 def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Writes the ONNX file `target` of the weights, whole or not at all.
 
-    request: weights, target (paths), imgsz (pixels), dynamic_batch. Raises BuildError.
+    request: weights, target (paths), imgsz (pixels), dynamic_batch. Raises BuildError, and
+    SettingsError where the disk refuses.
     """
     weights, target = Path(request["weights"]), Path(request["target"])
     emit({"event": "stage", "name": f"weights to ONNX: {weights.name}"})
@@ -33,7 +34,7 @@ def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     try:
         write_whole(target, model.SerializeToString())
     except OSError as error:
-        raise BuildError(f"{target} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
+        raise SettingsError(f"{target} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
     return {"onnx": str(target), "bytes": target.stat().st_size}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.backends.trusted_file import reason_of
-from perception.errors import BuildError
+from perception.errors import SettingsError
 from perception.workshop.quantize import qdq
 
 Emit = Callable[[Mapping[str, Any]], None]
@@ -24,7 +24,7 @@ def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     try:
         return qdq(Path(request["onnx"]), images, target, method, emit, imgsz=request["imgsz"]).facts()
     except OSError as error:
-        raise BuildError(f"{target} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
+        raise SettingsError(f"{target} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
 
 
 if __name__ == "__main__":
