@@ -42,7 +42,7 @@ class Place:
 
         `val` are the same images, as `yolo export int8=True data=...` calibrates on `val`.
         """
-        path = Path(os.path.relpath(self.folder, self.data.resolve().parent)).as_posix()
+        path = Path(os.path.relpath(self.folder, self.data.parent.resolve())).as_posix()
         parts = {"train": f"{path}/{IMAGES}", "val": f"{path}/{IMAGES}", "test": f"{path}/{HELD_OUT}"}
         names = dict(enumerate(COCO_VEHICLES))
         text = yaml.safe_dump({**parts, "manifest": f"{path}/{listing.NAME}", "names": names}, sort_keys=False)

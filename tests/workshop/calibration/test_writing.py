@@ -203,6 +203,19 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(tmp_path: Path, 
         check(Place(tmp_path / output, tmp_path / data), force=True)
 
 
+def test_a_link_in_the_place_of_the_data_set_is_replaced_by_one_that_finds_its_images(
+    tmp_path: Path, place: Place
+) -> None:
+    elsewhere = tmp_path / "far" / "away" / "calibration.yaml"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.touch()
+    place.data.symlink_to(elsewhere)
+    sources, looks = looked_at(write_clip(tmp_path / "clip.mp4", 4))
+    write(sources, looks, place)
+    assert len(read_set(place.data).images) == 2
+    assert elsewhere.read_bytes() == b""
+
+
 def test_the_data_set_may_be_moved_with_its_images(tmp_path: Path, place: Place) -> None:
     sources, looks = looked_at(write_clip(tmp_path / "clip.mp4", 4))
     write(sources, looks, place)
