@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -16,8 +17,8 @@ from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.export.place import Place
 
 SCHEMA = 1
-PASSING = (SettingsError.exit_code, ExportMemoryError.exit_code)
-"""Exit codes of an export that a boot may cure: no room on the disk, no memory."""
+PASSING = (SettingsError.exit_code, ExportMemoryError.exit_code, -signal.SIGKILL)
+"""How an export ends that a boot may cure: no room on the disk, no memory, killed by the kernel for want of it."""
 BEGUN = "it was begun, and did not come to an end"
 MOST_BEGUN = 3
 """So often an export may be begun that neither ended nor failed, one a boot: somebody may have pulled the plug."""

@@ -109,9 +109,15 @@ def test_one_that_took_the_pilot_with_it_is_tried_again_a_few_times_one_a_boot(
     assert memory.failed_before().endswith(BEGUN)
 
 
-def test_one_that_was_killed_is_told_of_by_the_signal(order: Order) -> None:
+def test_one_that_was_killed_is_told_of_by_the_signal_and_made_again_after_a_boot(
+    order: Order, boot: Callable[[str], object]
+) -> None:
+    boot("one")
     killed = [sys.executable, "-c", "import os\nprint('half way', flush=True)\nos.kill(os.getpid(), 9)"]
     assert failed(order, killed) == "the export failed: it was ended by SIGKILL: half way"
+    assert "failed (" in failed(order, say(0))
+    boot("two")
+    export_at_start(order, quiet, 60, say(0))
 
 
 # Ends
