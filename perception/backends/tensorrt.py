@@ -40,13 +40,13 @@ USED = (
     "IExecutionContext.get_tensor_shape",
     "IExecutionContext.set_tensor_address",
     "IExecutionContext.execute_async_v3",
+    "IExecutionContext.nvtx_verbosity",
+    "ProfilingVerbosity.NONE",
     "TensorIOMode.INPUT",
     "DataType.FLOAT",
     "DataType.HALF",
 )
-"""Every name of TensorRT that the run time needs: there from 8.6 to 11."""
-WHERE_THERE = ("IExecutionContext.nvtx_verbosity", "ProfilingVerbosity.NONE")
-"""What it uses besides, where a release has it."""
+"""Every name of TensorRT that the run time uses: there from 8.6 to 11."""
 
 
 def import_tensorrt() -> ModuleType:
@@ -203,8 +203,8 @@ class Engine:
             raise BackendError(
                 f"{self.path} has no room on this device: {self._memory.why()}", "Free memory, or build it smaller."
             )
-        if hasattr(context, "nvtx_verbosity"):  # what the inspector was told of each layer would slow down each launch
-            context.nvtx_verbosity = self._module.ProfilingVerbosity.NONE
+        # What an engine keeps of its layers for the inspector would be told in each launch, and slow it down.
+        context.nvtx_verbosity = self._module.ProfilingVerbosity.NONE
         return context
 
     def _set_shape(self, context: trt.IExecutionContext, shape: tuple[int, ...]) -> None:

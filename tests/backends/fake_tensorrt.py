@@ -126,7 +126,7 @@ class Machine:
     """What all objects of one module share.
 
     alive, died: kinds of object, in order. refuse: calls that fail. ran: images of each run that was asked for.
-    nvtx: how much each of them told of its layers, None where that cannot be set.
+    nvtx: how much each of them told of its layers.
     """
 
     def __init__(self, device: Device, version: str) -> None:
@@ -136,7 +136,7 @@ class Machine:
         self.died: list[str] = []
         self.refuse: set[str] = set()
         self.ran: list[int] = []
-        self.nvtx: list[ProfilingVerbosity | None] = []
+        self.nvtx: list[ProfilingVerbosity] = []
 
     def born(self, owner: object, kind: str) -> None:
         """Notes the life of an object, and that CUDA was there at its end."""
@@ -233,7 +233,7 @@ class ICudaEngine:
 
 
 class IExecutionContext:
-    """Runs an engine on a stream, where the addresses say. nvtx_verbosity: not every release has it."""
+    """Runs an engine on a stream, where the addresses say."""
 
     nvtx_verbosity = ProfilingVerbosity.DETAILED
 
@@ -278,7 +278,7 @@ class IExecutionContext:
         if "execute" in machine.refuse:
             return self._refuse("enqueueV3: Error Code 1: Cuda Runtime (an illegal memory access was encountered)")
         machine.ran.append(shape[0])
-        machine.nvtx.append(getattr(self, "nvtx_verbosity", None))
+        machine.nvtx.append(self.nvtx_verbosity)
         # What waits on a stream keeps no engine alive.
         device, session, name = machine.device, engine.session, engine.input
         source, target = addresses[name], addresses[engine.output]

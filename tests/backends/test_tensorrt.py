@@ -17,7 +17,7 @@ import pytest
 
 from perception.backends.cuda import Gpu
 from perception.backends.engine_file import open_engine
-from perception.backends.tensorrt import USED, WHERE_THERE, Engine, import_tensorrt, make_logger, missing_names
+from perception.backends.tensorrt import USED, Engine, import_tensorrt, make_logger, missing_names
 from perception.backends.tensorrt_memory import REMEMBERED_LINES, Memory
 from perception.backends.tensorrt_session import TensorRtSession
 from perception.errors import BackendError, GpuError
@@ -133,18 +133,13 @@ def test_an_engine_runs_no_fewer_pictures_than_its_profile_allows(gpu: Gpu, path
     engine.close()
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_no_launch_tells_of_its_layers_where_that_can_be_set(
-    gpu: Gpu, path: Path, tensorrt: ModuleType, monkeypatch: pytest.MonkeyPatch, there: bool
-) -> None:
-    if not there:
-        monkeypatch.delattr(IExecutionContext, "nvtx_verbosity")
+def test_no_launch_tells_of_its_layers(gpu: Gpu, path: Path, tensorrt: ModuleType) -> None:
     engine = Engine(open_engine(write_engine(path, batch=None, profile=PROFILE)), gpu, 64)
     for images in (1, 4):
         engine.set_batch(images)
         engine.enqueue()
     gpu.stream.synchronize()
-    assert tensorrt.machine.nvtx == [ProfilingVerbosity.NONE if there else None] * 2
+    assert tensorrt.machine.nvtx == [ProfilingVerbosity.NONE] * 2
     engine.close()
 
 
@@ -388,4 +383,4 @@ def test_a_cuda_error_in_a_run_of_a_session_is_a_fault_of_the_gpu(path: Path, de
 def test_the_fake_has_no_name_that_the_run_time_does_not_use() -> None:
     for kind in (Runtime, ICudaEngine, IExecutionContext):
         names = {f"{kind.__name__}.{name}" for name in vars(kind) if not name.startswith("_")}
-        assert names == {name for name in (*USED, *WHERE_THERE) if name.startswith(f"{kind.__name__}.")}
+        assert names == {name for name in USED if name.startswith(f"{kind.__name__}.")}

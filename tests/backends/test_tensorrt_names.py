@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perception.backends import tensorrt
-from perception.backends.tensorrt import USED, WHERE_THERE
+from perception.backends.tensorrt import USED
 from perception.config import ROOT
 
 # What the code calls TensorRT's objects, and what they are.
@@ -43,12 +43,11 @@ def names_in_use() -> set[str]:
         for owner, kind in OBJECTS.items()
         if chain.startswith(f"{owner}.")
     }
-    listed = (*found, *USED, *WHERE_THERE)
-    return {name for name in found if not any(other.startswith(f"{name}.") for other in listed)}
+    return {name for name in found if not any(other.startswith(f"{name}.") for other in (*found, *USED))}
 
 
 def test_the_list_is_what_the_run_time_uses() -> None:
-    assert names_in_use() == {*USED, *WHERE_THERE}
+    assert names_in_use() == set(USED)
 
 
 def test_no_other_module_of_the_run_time_knows_tensorrt() -> None:
