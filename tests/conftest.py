@@ -29,9 +29,14 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A run that `nohup` started hands an ignored SIGHUP down to every pilot, which would then never reload."""
+    """A run in the background hands ignored signals down to every process that a test starts and then signals.
+
+    `nohup` ignores SIGHUP, a shell that starts a job with `&` SIGINT: no pilot would reload, no Ctrl-C end anything.
+    """
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
