@@ -23,6 +23,7 @@ from perception.workshop.accuracy.detector import is_quantized
 from perception.workshop.export import command
 from perception.workshop.export.failures import Memory
 from perception.workshop.export.options import Options
+from tests.backends.engine_files import install, plan
 from tests.small_disk import small_disk
 from tests.workshop.export.conftest import Workshop
 
@@ -117,7 +118,7 @@ def test_a_quantised_model_is_made_once_and_can_be_made_for_another_machine(work
 
 @pytest.mark.slow
 def test_an_engine_that_finds_nothing_of_what_is_labelled_stays_out_of_service(workshop: Workshop) -> None:
-    workshop.run(*FP16)
+    install(workshop.place.engine, plan(200))
     before = workshop.place.engine.read_bytes()
     (workshop.folder / "labels" / "val").mkdir(parents=True)
     (workshop.folder / "labels" / "val" / "0.txt").write_text("1 0.5 0.5 0.4 0.4\n")
@@ -228,7 +229,7 @@ def test_two_exports_do_not_work_in_one_folder(workshop: Workshop) -> None:
 
 @pytest.mark.slow
 def test_a_full_disk_ends_it_with_a_sentence_and_the_old_engine(workshop: Workshop) -> None:
-    workshop.run(*FP16)
+    install(workshop.place.engine, plan(200))
     before = workshop.place.engine.read_bytes()
     with small_disk(workshop.folder / "disk", 256) as disk:
         (disk.path / "small.engine").write_bytes(before)
@@ -324,6 +325,7 @@ def test_killed_at_twenty_random_instants_the_old_engine_serves_and_no_half_one_
             process.kill()
             text = process.communicate(timeout=20)[0]
         died.append(process.returncode == -signal.SIGKILL)
+        whole_s *= 1 if died[-1] else 0.8  # the machine is less busy than it was
         now = open_engine(workshop.place.engine)
         assert now.sidecar, text
         assert workshop.place.engine.read_bytes() == before or "trying the engine" in text
