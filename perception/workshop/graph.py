@@ -27,6 +27,8 @@ _FIRST_INPUT = frozenset(("Reshape", "Slice", "Split", "Resize", "Squeeze", "Uns
 _MOST_OUTPUTS = 24
 """Output convolutions: 3 levels x 2 branches in YOLOv8 and YOLO11; some have four levels or a second pair of branches.
 """
+RECIPE = "1"
+"""Changes with what stays in float and where Q/DQ pairs stand: what was made by another recipe is made again."""
 
 
 @dataclass(frozen=True, slots=True)

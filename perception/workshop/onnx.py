@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,17 @@ from perception.workshop.benchmark.predict import load
 OPSET = 17
 IR_VERSION = 8
 """The newest that ONNX Runtime 1.16, of JetPack 6's time, and TensorRT 8.6 read."""
+EXPORTERS = ("ultralytics", "ultralytics-opencv-headless")
+"""Under which names ultralytics may be installed."""
+
+
+def exporter_versions() -> dict[str, str]:
+    """The versions of ultralytics that are installed, by name, told without importing it."""
+    found = {}
+    for name in EXPORTERS:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def onnx_from_weights(

@@ -18,7 +18,8 @@ from perception.workshop.export.options import Options
 from perception.workshop.export.place import Place
 from perception.workshop.export.sources import Model
 from perception.workshop.export.work import Work, key_of
-from perception.workshop.onnx import OPSET
+from perception.workshop.graph import RECIPE
+from perception.workshop.onnx import OPSET, exporter_versions
 
 ONNX = "perception.workshop.export.onnx_stage"
 QDQ = "perception.workshop.export.qdq_stage"
@@ -115,7 +116,13 @@ def float_onnx(task: Task, hands: Hands) -> Path:
     model, options = task.model, task.options
     if model.is_onnx:
         return model.path
-    inputs = {"weights": sha256_of(model.path), "imgsz": options.imgsz, "dynamic": task.is_dynamic, "opset": OPSET}
+    inputs = {
+        "weights": sha256_of(model.path),
+        "imgsz": options.imgsz,
+        "dynamic": task.is_dynamic,
+        "opset": OPSET,
+        "exporter": exporter_versions(),
+    }
     target = task.work.onnx(key_of(inputs))
     if target.exists():
         hands.say(f"ONNX of these weights: {target}, made before")
@@ -136,6 +143,7 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
         "calibrator": task.ranges_by,
         "imgsz": task.options.imgsz,
         "preprocess": PREPROCESS_VERSION,
+        "recipe": RECIPE,
     }
     target = task.work.onnx(key_of(inputs), ".qdq")
     if target.exists() and not task.options.recalibrate:
@@ -156,7 +164,13 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
 def _built(task: Task, onnx: Path, hands: Hands) -> tuple[Path, Mapping[str, Any]]:
     """The engine, not in service yet, and the facts of its build."""
     request = build_request(task, onnx)
-    inputs = {**request, "onnx": sha256_of(onnx), "builder": task.builder, "preprocess": PREPROCESS_VERSION}
+    inputs = {
+        **request,
+        "onnx": sha256_of(onnx),
+        "builder": task.builder,
+        "preprocess": PREPROCESS_VERSION,
+        "recipe": RECIPE,
+    }
     for unimportant in ("images", "recalibrate", "timing_cache", "cache_dir"):
         inputs.pop(unimportant, None)
     engine = task.work.engine(key_of(inputs))

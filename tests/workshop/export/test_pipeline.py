@@ -11,6 +11,7 @@ import pytest
 from perception.backends.engine_file import open_engine
 from perception.errors import AccuracyError, BackendError, BuildError, ExportMemoryError, GpuError, PilotError
 from perception.workshop.build_request import from_json
+from perception.workshop.export import pipeline
 from perception.workshop.export.pipeline import BUILD, ONNX, QDQ, VERIFY, Task, build_request, run
 from tests.workshop.export.hands import FakeHands, FakeVerdict, make_task
 
@@ -89,6 +90,25 @@ def test_other_weights_are_another_onnx_and_the_old_one_goes(folder: Path) -> No
     run(task, hands)
     assert hands.did[0] == ONNX
     assert len(list(task.work.folder.glob("*.onnx"))) == 1
+
+
+def test_another_ultralytics_exports_the_same_weights_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(make_task(folder), FakeHands())
+    monkeypatch.setattr(pipeline, "exporter_versions", lambda: {"ultralytics": "9.0.0"})
+    hands = FakeHands()
+    run(make_task(folder), hands)
+    assert hands.did[0] == ONNX
+
+
+def test_a_model_quantized_by_another_recipe_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(make_task(folder, method="qdq"), FakeHands())
+    again = FakeHands()
+    run(make_task(folder, method="qdq"), again)
+    assert QDQ not in again.did
+    monkeypatch.setattr(pipeline, "RECIPE", "another")
+    other = FakeHands()
+    run(make_task(folder, method="qdq"), other)
+    assert QDQ in other.did
 
 
 def test_an_onnx_that_was_made_elsewhere_is_taken_as_it_is(folder: Path) -> None:
