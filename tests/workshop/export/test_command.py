@@ -20,7 +20,7 @@ from perception.config import ROOT
 from perception.errors import BuildError, ExportMemoryError, SettingsError
 from perception.workshop import preflight
 from perception.workshop.accuracy.detector import is_quantized
-from perception.workshop.export import command
+from perception.workshop.export import command, sources
 from perception.workshop.export.failures import Memory
 from perception.workshop.export.options import Options
 from tests.backends.engine_files import install, plan
@@ -186,6 +186,7 @@ def test_a_mistake_gets_a_sentence_and_exit_2(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, flags: dict[str, Any], said: str
 ) -> None:
     monkeypatch.chdir(workshop.folder)
+    monkeypatch.setattr(sources, "why_not_importable", str)  # as where ultralytics is installed
     act = command.rollback if flags.pop("rollback", False) else command.export
     with pytest.raises(SettingsError) as caught:
         act(Options(**{"model": "small.pt", "output": Path("engines"), **flags}))
@@ -204,6 +205,7 @@ def test_without_memory_nothing_is_begun_unless_forced(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], dry_run: bool
 ) -> None:
     monkeypatch.chdir(workshop.folder)
+    monkeypatch.setattr(sources, "why_not_importable", str)  # as where ultralytics is installed
     monkeypatch.setattr(preflight, "BUILDER_MIB", 1 << 40)
     options = Options(model="small.pt", output=Path("engines"), precision="fp16", dry_run=dry_run)
     with pytest.raises(ExportMemoryError, match=r"No export is begun: .* MiB available") as caught:
