@@ -67,7 +67,6 @@ class Gpu:
             device = cuda.Device(number)
             self.name: str = device.name()
             self.compute_capability = ".".join(map(str, device.compute_capability()))
-            self.is_integrated = bool(device.get_attribute(cuda.device_attribute.INTEGRATED))
             self.driver_version: int = cuda.get_driver_version()
             context = device.retain_primary_context()
             context.push()

@@ -16,6 +16,7 @@ from loguru import logger
 
 from perception.backends import kernels
 from perception.backends.answers import Answers
+from perception.backends.copying import Copier
 from perception.backends.cuda import CaptureRefused, Graph
 from perception.backends.frame_pool import POOL_FRAMES, POOL_SIZES, FramePool
 from perception.backends.graphs import Graphs
@@ -68,7 +69,8 @@ class GpuPipeline:
         self._prepare_memory()
         self._placements: dict[tuple[int, int], Placement] = {}
         self._placed: list[Placement | None] = [None] * engine.batch
-        self._staging = [Staging(gpu) for _ in range(engine.batch)]
+        self._copier = Copier()
+        self._staging = [Staging(gpu, self._copier) for _ in range(engine.batch)]
         self._launch_key: tuple[int, float] | None = None
         self._graph: Graph | None = None
         self._graphs = Graphs()
@@ -103,6 +105,7 @@ class GpuPipeline:
 
     def close(self) -> None:
         """Frees all in order: graph, memory, engine, context."""
+        self._copier.close()
         self._forget_launch()
         self._frames.close()
         del self._answers, self._sources, self._sources_memory, self._images
@@ -231,7 +234,8 @@ class GpuPipeline:
         self._graph = self._graphs.find(key)
         if self._graph is not None:
             return
-        self._engine.set_batch(images)
+        if self._engine.set_batch(images):
+            self._graphs.clear()
         if not self._with_graph:
             return
         self._enqueue()  # TensorRT does its last preparations in a first run, which must not be recorded

@@ -15,7 +15,7 @@ from perception.backends.cuda import Gpu
 from perception.backends.engine_file import EngineFile
 from perception.backends.identity import Machine, check_identity, check_input, precision_of, version_of_number
 from perception.backends.signals import held_back
-from perception.backends.tensorrt_memory import Memory
+from perception.backends.tensorrt_memory import Memory, make_logger
 from perception.backends.trusted_file import REBUILD
 from perception.errors import BackendError, GpuError
 
@@ -41,6 +41,8 @@ USED = (
     "IExecutionContext.set_tensor_address",
     "IExecutionContext.execute_async_v3",
     "IExecutionContext.nvtx_verbosity",
+    "IExecutionContext.active_optimization_profile",
+    "IExecutionContext.set_optimization_profile_async",
     "ProfilingVerbosity.NONE",
     "TensorIOMode.INPUT",
     "DataType.FLOAT",
@@ -84,31 +86,6 @@ def missing_names(module: ModuleType) -> list[str]:
         if found is None:
             missing.append(name)
     return missing
-
-
-def make_logger(module: ModuleType, memory: Memory) -> trt.ILogger:
-    """A logger for TensorRT that remembers its lines and passes them on; whether one is an error, the caller judges."""
-    severity = module.ILogger.Severity
-
-    class Logger(module.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()  # without this TensorRT crashes
-
-        def log(self, level: Any, message: str) -> None:
-            try:
-                self._log(level, message)
-            except BaseException as interruption:  # TensorRT calls this, and would swallow it
-                memory.interruption = interruption
-
-        def _log(self, level: Any, message: str) -> None:
-            if level == severity.ERROR or level == severity.INTERNAL_ERROR:
-                memory.errors.append(message)
-                logger.debug(f"TensorRT error: {message}")
-            elif level == severity.WARNING:
-                memory.lines.append(message)
-                logger.debug(f"TensorRT warning: {message}")
-
-    return Logger()
 
 
 def _sizes(shape: trt.Dims) -> tuple[int, ...]:
@@ -176,6 +153,7 @@ class Engine:
         self._set_addresses(self._context)
         self.batch: int = self.input.shape[0]
         self._contexts = {self.batch: self._context}
+        self._shared_images = 0  # the most that were asked of the first context
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -244,19 +222,35 @@ class Engine:
         dtype = self._dtype(module, name)
         return Tensor(name, shape, dtype, self.gpu.device_memory(int(np.prod(shape)) * dtype.itemsize))
 
-    def set_batch(self, images: int) -> None:
-        """How many images the next launches have; an engine of fixed batch always runs all of its batch."""
-        if self.is_dynamic:
-            images = max(images, self._smallest_batch)
-            if images not in self._contexts:
-                self._contexts[images] = self._context_of(images)
-            self._context = self._contexts[images]
+    def set_batch(self, images: int) -> bool:
+        """How many images the next launches have; an engine of fixed batch always runs all of its batch.
+
+        Gives whether launches that were recorded as graphs for other numbers are void.
+        """
+        if not self.is_dynamic:
+            return False
+        images = max(images, self._smallest_batch)
+        if images not in self._contexts:
+            self._contexts[images] = self._context_of(images)
+        self._context = self._contexts[images]
+        if self._context is not self._contexts[self.batch] or images <= self._shared_images:
+            return False
+        self._set_shape(self._context, (images, *self.input.shape[1:]))
+        self._shared_images = images
+        return True
 
     def _context_of(self, images: int) -> trt.IExecutionContext:
+        """A context for so many images alone, or else the first one, which then runs the most that were asked of it."""
         try:
             context = self._make_context()
+            # Before TensorRT 10 a profile is for one context, unless the engine was built with PROFILE_SHARING_0806.
+            if context.active_optimization_profile != 0 and not context.set_optimization_profile_async(
+                0, self.gpu.stream.handle
+            ):
+                raise BackendError(self._memory.why())
         except BackendError as fault:
-            logger.warning(f"{images} pictures take as long as {self.batch}, in whose memory they run: {fault.what}")
+            self._made = None  # a context of no use, and its memory
+            logger.warning(f"{images} pictures in one launch can take as long as {self.batch}: {fault.what}")
             return self._contexts[self.batch]
         self._set_shape(context, (images, *self.input.shape[1:]))
         self._set_addresses(context)

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 REMEMBERED_LINES = 20
 
@@ -24,3 +31,28 @@ class Memory:
     def why(self) -> str:
         """What TensorRT says to a failure, in one line."""
         return self.errors[-1] if self.errors else self.lines[-1] if self.lines else "it gave no reason"
+
+
+def make_logger(module: ModuleType, memory: Memory) -> trt.ILogger:
+    """A logger for TensorRT that remembers its lines and passes them on; whether one is an error, the caller judges."""
+    severity = module.ILogger.Severity
+
+    class Logger(module.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()  # without this TensorRT crashes
+
+        def log(self, level: Any, message: str) -> None:
+            try:
+                self._log(level, message)
+            except BaseException as interruption:  # TensorRT calls this, and would swallow it
+                memory.interruption = interruption
+
+        def _log(self, level: Any, message: str) -> None:
+            if level == severity.ERROR or level == severity.INTERNAL_ERROR:
+                memory.errors.append(message)
+                logger.debug(f"TensorRT error: {message}")
+            elif level == severity.WARNING:
+                memory.lines.append(message)
+                logger.debug(f"TensorRT warning: {message}")
+
+    return Logger()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from perception.backends.cuda import Gpu
 from perception.backends.signals import held_back
-from perception.backends.tensorrt import import_tensorrt, library_version, make_logger
-from perception.backends.tensorrt_memory import Memory
+from perception.backends.tensorrt import import_tensorrt, library_version
+from perception.backends.tensorrt_memory import Memory, make_logger
 from perception.errors import BackendError, BuildError, ExportMemoryError, PilotError
 from perception.workshop import inspect, network, timing_cache
 from perception.workshop.build_request import BuildRequest

@@ -58,7 +58,6 @@ class Device:
         self.compute_capability = (8, 7)
         self.driver_version = 12060
         self.name = "Orin"
-        self.is_integrated = True
         self.fail: dict[str, Exception] = {}
         self.refuse: dict[str, int] = {}
         self.lacks: set[str] = set()
@@ -264,11 +263,6 @@ class _CudaDevice:
         self._device.called("compute_capability")
         return self._device.compute_capability
 
-    def get_attribute(self, attribute: str) -> int:
-        self._device.called("get_attribute")
-        assert attribute == "INTEGRATED"
-        return int(self._device.is_integrated)
-
 
 def pycuda_modules(device: Device) -> dict[str, ModuleType]:
     """`pycuda` and `pycuda.driver`, to be put into sys.modules."""
@@ -311,10 +305,9 @@ def pycuda_modules(device: Device) -> dict[str, ModuleType]:
         return _Module(device)
 
     flags = type("host_alloc_flags", (), {"DEVICEMAP": 2})
-    attributes = type("device_attribute", (), {"INTEGRATED": "INTEGRATED"})
     vars(driver).update(
         Error=Error, LogicError=LogicError, LaunchError=LaunchError, MemoryError=MemoryError, host_alloc_flags=flags,
-        device_attribute=attributes,
+
         init=lambda: device.called("init"), Device=lambda number: _CudaDevice(device, number),
         Stream=lambda: Stream(device), mem_alloc=lambda size: _Allocation(device, size),
         get_driver_version=get_driver_version, memcpy_htod=memcpy_htod,

@@ -181,7 +181,9 @@ class Runtime:
 
 
 class ICudaEngine:
-    """A model. told: `dtypes`, `shapes` and `formats` of tensors by name, not the real ones; `extra` outputs."""
+    """A model. told: `dtypes`, `shapes` and `formats` of tensors by name, not the real ones; `extra` outputs;
+    `shares_profiles`: built so that several contexts may have one profile, as all are from TensorRT 10 on.
+    """
 
     def __init__(self, runtime: Runtime, told: dict[str, Any], onnx: bytes) -> None:
         import onnxruntime
@@ -194,6 +196,9 @@ class ICudaEngine:
         self._dtypes, self._shapes = told.get("dtypes", {}), told.get("shapes", {})
         self._formats = told.get("formats", {})
         self._extra = told.get("extra", [])
+        is_old = int(runtime.machine.version.split(".")[0]) < 10
+        self._shares_profiles = not is_old or told.get("shares_profiles", False)
+        self.profile_holder: weakref.ref[IExecutionContext] | None = None
         self.values = {value.name: value for value in (*self.session.get_inputs(), *self.session.get_outputs())}
         self.input = self.session.get_inputs()[0].name
         self.output = self.session.get_outputs()[0].name
@@ -236,13 +241,30 @@ class IExecutionContext:
     """Runs an engine on a stream, where the addresses say."""
 
     nvtx_verbosity = ProfilingVerbosity.DETAILED
+    active_optimization_profile = -1
 
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine = engine
         self._addresses: dict[str, int] = {}
         declared = tuple(engine.get_tensor_shape(engine.input))
         self._shape: tuple[int, ...] | None = declared if min(declared) > 0 else None
+        if self._take_profile():
+            self.active_optimization_profile = 0
         engine.runtime.machine.born(self, "context")
+
+    def _take_profile(self) -> bool:
+        engine = self._engine
+        holder = engine.profile_holder() if engine.profile_holder else None
+        if holder not in (None, self) and not engine._shares_profiles:
+            return False
+        engine.profile_holder = weakref.ref(self)
+        return True
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        if profile_index != 0 or not self._take_profile():
+            return self._refuse(f"Profile {profile_index} has been chosen by another IExecutionContext. Use another.")
+        self.active_optimization_profile = 0
+        return True
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         smallest, _, largest = (tuple(sizes) for sizes in self._engine.get_tensor_profile_shape(name, 0))
@@ -273,6 +295,8 @@ class IExecutionContext:
         if set(addresses) != set(engine.values):
             return self._refuse("enqueueV3: Error Code 3: API Usage Error (address is not set for all tensors)")
         shape = self._shape
+        if self.active_optimization_profile < 0:
+            return self._refuse("enqueueV3: Error Code 2: Internal Error (Assertion mOptimizationProfile >= 0 failed.)")
         if shape is None:
             return self._refuse("enqueueV3: Error Code 3: API Usage Error (a dynamic input has no shape)")
         if "execute" in machine.refuse:

@@ -17,8 +17,8 @@ import pytest
 
 from perception.backends.cuda import Gpu
 from perception.backends.engine_file import open_engine
-from perception.backends.tensorrt import USED, Engine, import_tensorrt, make_logger, missing_names
-from perception.backends.tensorrt_memory import REMEMBERED_LINES, Memory
+from perception.backends.tensorrt import USED, Engine, import_tensorrt, missing_names
+from perception.backends.tensorrt_memory import REMEMBERED_LINES, Memory, make_logger
 from perception.backends.tensorrt_session import TensorRtSession
 from perception.errors import BackendError, GpuError
 from tests.backends.emulated_gpu import Device, LaunchError, LogicError

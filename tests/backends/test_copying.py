@@ -1,0 +1,75 @@
+"""Copies of whole pictures by one thread or by two."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from perception.backends.copying import LARGE_BYTES, Copier
+from perception.frame import Image
+
+
+@pytest.fixture
+def copier() -> Iterator[Copier]:
+    made = Copier()
+    yield made
+    made.close()
+    assert not _threads()
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "copier"]
+
+
+def _noise(height: int, width: int, seed: int = 0) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (2, 3), (1, 1 << 18), (3, 1 << 17), (720, 1280), (1081, 1919)])
+def test_the_copy_is_the_picture(copier: Copier, hw: tuple[int, int]) -> None:
+    for seed in range(3):
+        image, target = _noise(*hw, seed), np.zeros((*hw, 3), np.uint8)
+        copier.copy(target, image)
+        np.testing.assert_array_equal(target, image)
+
+
+def test_a_second_thread_starts_with_the_first_large_picture(copier: Copier) -> None:
+    small, large = np.zeros((100, 100, 3), np.uint8), np.zeros((LARGE_BYTES // 300 + 1, 100, 3), np.uint8)
+    copier.copy(small.copy(), small)
+    assert not _threads()
+    for _ in range(2):
+        copier.copy(large.copy(), large)
+        assert len(_threads()) == 1
+    copier.close()
+    copier.close()
+    assert not _threads()
+
+
+def test_no_picture_is_held_after_its_copy(copier: Copier) -> None:
+    image = np.zeros((720, 1280, 3), np.uint8)
+    copier.copy(np.empty_like(image), image)
+    held = weakref.ref(image)
+    del image
+    copier.close()
+    gc.collect()
+    assert held() is None
+
+
+def test_a_fault_of_the_second_thread_is_raised(copier: Copier) -> None:
+    class Torn(np.ndarray):  # type: ignore[type-arg]
+        """Its lower rows cannot be read."""
+
+        def __getitem__(self, key: object) -> object:
+            found = np.asarray(self)[key]  # type: ignore[index]
+            return np.zeros((1, 1, 3), np.complex64) if getattr(key, "stop", 0) is None else found
+
+    image, target = _noise(720, 1280), np.zeros((720, 1280, 3), np.uint8)
+    with pytest.raises(TypeError, match="Cannot cast"):
+        copier.copy(target, image.view(Torn))
+    copier.copy(target, image)
+    np.testing.assert_array_equal(target, image)
