@@ -39,12 +39,16 @@ FLOAT16 = 10
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is read from an ONNX file: its metadata, the names of its nodes, those to keep out of INT8."""
+    """What is read from an ONNX file: its metadata, the names of its nodes, and what stays in float beside INT8.
+
+    protected: names of the nodes to keep out of INT8; outputs: of the convolutions that read INT8 and give float.
+    """
 
     sha256: str
     metadata: Mapping[str, str]
     nodes: frozenset[str]
     protected: frozenset[str]
+    outputs: frozenset[str]
     is_quantized: bool
     is_half: bool
 
@@ -57,7 +61,7 @@ def run(values: Mapping[str, Any], tell: Tell, interrupt: Interrupt | None = Non
     request = from_json(values)
     model = read_model(request)
     images, manifest_sha256 = _images_of(request, model, tell)
-    material = Material(model.sha256, model.nodes, model.protected, images, manifest_sha256)
+    material = Material(model.sha256, model.nodes, model.protected, model.outputs, images, manifest_sha256)
     try:
         with _typed(request, model) as typed:
             built = build(typed, material, tell, interrupt)
@@ -92,22 +96,24 @@ def read_model(request: BuildRequest) -> Model:
     """Reads the ONNX file once. SettingsError where it is none."""
     model = graph.read(request.onnx)
     is_quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    kept = _kept(request, model, is_quantized)
     return Model(
         sha256=sha256_of(request.onnx),
         metadata={entry.key: entry.value for entry in model.metadata_props},
         nodes=frozenset(node.name for node in model.graph.node),
-        protected=_protected(request, model, is_quantized),
+        protected=frozenset(kept.names),
+        outputs=frozenset(kept.outputs),
         is_quantized=is_quantized,
         is_half=any(weights.data_type == FLOAT16 for weights in model.graph.initializer),
     )
 
 
-def _protected(request: BuildRequest, model: Any, is_quantized: bool) -> frozenset[str]:
+def _kept(request: BuildRequest, model: Any, is_quantized: bool) -> graph.Protected:
     if request.precision != "int8" or is_quantized or request.protect == "none":
-        return frozenset()
+        return graph.Protected()
     if request.protected is not None:
-        return frozenset(request.protected)
-    return frozenset((*graph.protected(model).names, *graph.depthwise(model).names))
+        return graph.Protected(dict.fromkeys(request.protected, "named by the request"))
+    return graph.keep(model)
 
 
 def _images_of(request: BuildRequest, model: Model, tell: Tell) -> tuple[tuple[Path, ...], str]:

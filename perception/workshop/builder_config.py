@@ -29,13 +29,14 @@ Interrupt = Callable[[BaseException], None]
 class Material:
     """What a build is made from, besides the request.
 
-    nodes: names of all nodes of the model; protected: of those kept out of INT8. images: those that can be read, of a
-    list that `manifest_sha256` identifies.
+    nodes: names of all nodes of the model; protected: of those kept out of INT8; outputs: of the convolutions that read
+    INT8 and give float. images: those that can be read, of a list that `manifest_sha256` identifies.
     """
 
     onnx_sha256: str
     nodes: frozenset[str] = frozenset()
     protected: frozenset[str] = frozenset()
+    outputs: frozenset[str] = frozenset()
     images: tuple[Path, ...] = ()
     manifest_sha256: str = ""
 
@@ -78,8 +79,21 @@ class Configuration:
             config.set_tactic_sources(0)
         if self._network.is_dynamic:
             config.add_optimization_profile(self._profile(shape, smallest_batch=1))
+            self._share_profile()
         if request.timing_cache is not None:
             self._kept.append(timing_cache.load(config, request.timing_cache, self._tell))
+
+    def _share_profile(self) -> None:
+        """Lets execution contexts share the profile, as they always may from TensorRT 10 on.
+
+        The run time holds one context for each batch size; before, a second one could not have the same profile.
+        """
+        feature = getattr(getattr(self._module, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+        if self._is_before_10() and feature is not None:
+            self.config.set_preview_feature(feature, True)
+
+    def _is_before_10(self) -> bool:
+        return hasattr(self._module.ICudaEngine, "num_bindings")  # bindings went with TensorRT 10
 
     def _profile(self, shape: Shape, smallest_batch: int) -> trt.IOptimizationProfile:
         profile: trt.IOptimizationProfile = self._builder.create_optimization_profile()
@@ -129,16 +143,17 @@ class Configuration:
         self.settings["method"] = "qdq" if is_quantized else "typed"
 
     def _protect(self) -> None:
-        module, request = self._module, self._request
-        if self._material.protected:
+        module, request, material = self._module, self._request, self._material
+        outputs: list[str] = []
+        if material.protected or material.outputs:
             dtype = module.DataType.HALF if request.protected_precision == "fp16" else module.DataType.FLOAT
-            self.protected = networks.protect(
-                module, self._network, self._material.protected, self._material.nodes, dtype
+            self.protected, outputs = networks.protect(
+                module, self._network, material.protected, material.outputs, material.nodes, dtype
             )
-        self.settings["protected"] = len(self.protected)
+        self.settings |= {"protected": len(self.protected), "float_outputs": len(outputs)}
         if request.force_int8:
             self.settings["forced"] = networks.ask_for_int8(module, self._network, self.protected)
-        if self.protected or request.force_int8:
+        if self.protected or outputs or request.force_int8:
             self.settings |= {"constraints": request.constraints, "protected_precision": request.protected_precision}
             self.config.set_flag(getattr(module.BuilderFlag, f"{request.constraints.upper()}_PRECISION_CONSTRAINTS"))
 
@@ -178,7 +193,7 @@ class Configuration:
 
     def _set_calibration_profile(self, shape: Shape, largest: Shape) -> Shape:
         """The shape that TensorRT calibrates with: from 10 on always the best one of the engine's own profile."""
-        if not hasattr(self._module.ICudaEngine, "num_bindings"):  # they went with TensorRT 10
+        if not self._is_before_10():
             if shape != largest:
                 say(self._tell, f"TensorRT {self._version} calibrates with the engine's batch, {largest[0]}")
             return largest

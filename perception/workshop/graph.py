@@ -1,9 +1,11 @@
 """What of a detector's ONNX graph is its head, which INT8 would ruin, and what else is better left in float.
 
 The head turns the last feature maps into boxes and scores: its output convolutions, the distribution over distances
-(DFL), the decoding and the last concat, where pixels (0 to 640) and scores (0 to 1) would share one scale. It is found
-by the graph's structure, so that the names an exporter gives do not matter; the names are those that TensorRT's parser
-gives its layers, too.
+(DFL), the decoding and the last concat, where pixels (0 to 640) and scores (0 to 1) would share one scale. All but the
+output convolutions stay in float. These have INT8 inputs and weights like any other, or a kernel that turns INT8 into
+float would stand before each; what they give is never quantised for the head, for one scale could not hold it. The head
+is found by the graph's structure, so that the names an exporter gives do not matter; the names are those that
+TensorRT's parser gives its layers, too.
 """
 
 from __future__ import annotations
@@ -27,15 +29,19 @@ _FIRST_INPUT = frozenset(("Reshape", "Slice", "Split", "Resize", "Squeeze", "Uns
 _MOST_OUTPUTS = 24
 """Output convolutions: 3 levels x 2 branches in YOLOv8 and YOLO11; some have four levels or a second pair of branches.
 """
-RECIPE = "1"
+RECIPE = "2"
 """Changes with what stays in float and where Q/DQ pairs stand: what was made by another recipe is made again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """The nodes of a graph that stay in float: `why` gives the reason by name, in the graph's order."""
+    """The nodes of a graph that stay in float: `why` gives the reason by name, in the graph's order.
+
+    outputs: names of the output convolutions of the head, which read INT8 and give float; none of them is in `why`.
+    """
 
     why: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    outputs: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,7 +103,7 @@ def read(path: Path) -> Any:
 
 
 def protected(model: Any) -> Protected:
-    """The nodes of the head: what lies between the last convolutions and the outputs, and these convolutions.
+    """The head: what lies between the last convolutions and the outputs, and as its `outputs` these convolutions.
 
     model: an onnx.ModelProto. Raises SettingsError, with what to do, where the head is not that of a YOLO.
     """
@@ -118,7 +124,11 @@ def protected(model: Any) -> Protected:
             f"The head of this model is unknown: {count} convolutions lie next to its outputs",
             "Export a YOLOv8 or YOLO11 detector by ultralytics, or build it with --precision fp16.",
         )
-    return Protected({node.name: why[node.name] for node in graph.nodes if node.name in why})
+    found = {node.name: why[node.name] for node in graph.nodes if node.name in why}
+    return Protected(
+        {name: reason for name, reason in found.items() if reason != OUTPUT},
+        tuple(name for name, reason in found.items() if reason == OUTPUT),
+    )
 
 
 def depthwise(model: Any) -> Protected:
@@ -127,12 +137,22 @@ def depthwise(model: Any) -> Protected:
     return Protected({node.name: DEPTHWISE for node in graph.convolutions() if _groups(node) > 1})
 
 
+def keep(model: Any) -> Protected:
+    """What stays in float beside INT8: the head's inner part, and depthwise convolutions, outputs of the head or not.
+
+    model: an onnx.ModelProto. Raises as `protected` does.
+    """
+    head, others = protected(model), depthwise(model)
+    outputs = tuple(name for name in head.outputs if name not in others.why)
+    return Protected({**others.why, **head.why}, outputs)
+
+
 def _groups(node: Any) -> int:
     return next((int(entry.i) for entry in node.attribute if entry.name == "group"), 1)
 
 
 def _reason(graph: Graph, node: Any) -> str:
-    """Why a node on the way from the outputs is kept."""
+    """What a node on the way from the outputs is."""
     if not graph.is_convolution(node):
         return DFL if node.op_type == "Softmax" else DECODE
     before = graph.maker(node.input[0])

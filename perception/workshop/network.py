@@ -135,30 +135,34 @@ def is_half(module: ModuleType, network: Network) -> bool:
 
 
 def protect(
-    module: ModuleType, network: Network, nodes: Collection[str], all_nodes: Collection[str], dtype: trt.DataType
-) -> list[str]:
-    """Asks for `dtype` in the layers that the parser made of these ONNX nodes; gives the names of those layers.
+    module: ModuleType, network: Network, nodes: Collection[str], outputs: Collection[str],
+    all_nodes: Collection[str], dtype: trt.DataType,
+) -> tuple[list[str], list[str]]:  # fmt: skip
+    """Asks for `dtype` in the layers that the parser made of these ONNX nodes, and for INT8 in the convolutions that it
+    made of `outputs`, which give `dtype`; gives the names of the former and of the latter.
 
     The parser names a layer after its node, and further ones of the same node with a number behind it, unless that is
     the name of another of `all_nodes`. The network puts out float32: the layer that does so, and what it is made of,
-    are asked for that, lest a copy of the whole output be made. Raises BuildError where it finds none of the nodes:
-    protection that protects nothing must not pass unseen.
+    give that, lest a copy of the whole output be made. Raises BuildError where it finds none of the nodes, or none of
+    the outputs: protection that protects nothing must not pass unseen.
     """
-    kept = [layer for layer in network.layers() if _node_of(layer, all_nodes) in nodes and _computes(module, layer)]
+    wanted = {*nodes, *outputs}
+    kept = [layer for layer in network.layers() if _node_of(layer, all_nodes) in wanted and _computes(module, layer)]
+    int8 = [layer.name for layer in kept if _is_convolution(module, layer) and _node_of(layer, all_nodes) in outputs]
     last = [layer for layer in kept if any(tensor.is_network_output for tensor in _outputs(layer))]
     inputs = [layer.get_input(index) for layer in last for index in range(layer.num_inputs)]
     put_out = {tensor.name for tensor in inputs if tensor is not None}
     last_names = {layer.name for layer in last}
     for layer in kept:
-        if layer.name in last_names:
-            layer.precision = module.DataType.FLOAT
-            continue
-        layer.precision = dtype
-        for index, tensor in enumerate(_outputs(layer)):
+        is_last = layer.name in last_names
+        given = module.DataType.FLOAT if is_last else dtype
+        layer.precision = module.DataType.INT8 if layer.name in int8 else given
+        for index, tensor in enumerate([] if is_last else _outputs(layer)):
             layer.set_output_type(index, module.DataType.FLOAT if tensor.name in put_out else dtype)
-    if nodes and not kept:
+    others = [layer.name for layer in kept if layer.name not in int8]
+    if (nodes and not others) or (outputs and not int8):
         raise BuildError("TensorRT's parser made no layer of the nodes to protect", "Report this, with the model.")
-    return [layer.name for layer in kept]
+    return others, int8
 
 
 def _node_of(layer: trt.ILayer, all_nodes: Collection[str]) -> str:
@@ -174,16 +178,18 @@ def _computes(module: ModuleType, layer: trt.ILayer) -> bool:
     return layer.type.name not in _NOT_COMPUTED and all(_is_float(module, tensor) for tensor in _outputs(layer))
 
 
+def _is_convolution(module: ModuleType, layer: trt.ILayer) -> bool:
+    return bool(layer.type == module.LayerType.CONVOLUTION)
+
+
 def convolutions(module: ModuleType, network: Network) -> list[str]:
     """The names of its convolutions, in order."""
-    return [layer.name for layer in network.layers() if layer.type == module.LayerType.CONVOLUTION]
+    return [layer.name for layer in network.layers() if _is_convolution(module, layer)]
 
 
 def ask_for_int8(module: ModuleType, network: Network, but: Collection[str]) -> int:
     """Asks for INT8 in all convolutions but those of these names; gives how many it asked."""
-    asked = [
-        layer for layer in network.layers() if layer.type == module.LayerType.CONVOLUTION and layer.name not in but
-    ]
+    asked = [layer for layer in network.layers() if _is_convolution(module, layer) and layer.name not in but]
     for layer in asked:
         layer.precision = module.DataType.INT8
     return len(asked)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from perception.backends.trusted_file import write_whole
 from perception.errors import BuildError, SettingsError
 from perception.workshop.calibrator import Batches, readable
-from perception.workshop.graph import Protected, depthwise, protected, read
+from perception.workshop.graph import DEPTHWISE, Protected, keep, read
 from perception.workshop.histogram import METHODS, Histogram, range_of
 from perception.workshop.placement import CROSSED, Placement, place
 from perception.workshop.progress import Tell, say, step
@@ -32,7 +32,7 @@ _IR_VERSION = 8
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What was made. images: that were calibrated on; convolutions: of `of`, that became INT8."""
+    """What was made. images: that were calibrated on; convolutions: of `of`, that became INT8, the outputs too."""
 
     target: Path
     method: str
@@ -48,6 +48,7 @@ class Quantized:
             "images": self.images,
             "int8_convolutions": self.convolutions,
             "convolutions": self.of,
+            "float_outputs": len(self.protected.outputs),
             "protected": self.protected.counts(),
         }
 
@@ -69,19 +70,18 @@ def qdq(
     kept = keep(model)
     placement = place(model, kept.names)
     total = sum(node.op_type == "Conv" for node in model.graph.node)
-    say(progress, f"{len(placement.convolutions)} of {total} convolutions become INT8; in float stay {kept}")
+    say(
+        progress,
+        f"{len(placement.convolutions)} of {total} convolutions become INT8, of which {len(kept.outputs)}, the last of "
+        f"the head, give float; in float stay {kept}",
+    )
     pictures = readable(images, progress)
     seen = measure(model, placement.sources(), Batches(pictures, shape), progress)
     made = insert(model, placement, ranges(placement, seen, method))
+    _leave_head(made, model, kept)
     _check(made, shape, onnx)
     write_whole(target, made.SerializeToString())
     return Quantized(target, method, len(pictures), len(placement.convolutions), total, kept)
-
-
-def keep(model: Any) -> Protected:
-    """What stays in float here: the head, and depthwise convolutions, which cost more accuracy than they save time."""
-    why = {**depthwise(model).why, **protected(model).why}
-    return Protected(why)
 
 
 def _input_shape(model: Any, path: Path, imgsz: int) -> tuple[int, int, int, int]:
@@ -180,6 +180,17 @@ def insert(model: Any, placement: Placement, found: Mapping[str, float]) -> Any:
     del made.metadata_props[:]  # ONNX Runtime adds a note of its own
     made.metadata_props.extend(model.metadata_props)
     return made
+
+
+def _leave_head(made: Any, model: Any, kept: Protected) -> None:
+    """Lets the head read what it did: a pair that another convolution needs there is none of the decoding's.
+
+    made: the `model` with its pairs, which is changed.
+    """
+    head = {node.name: node.input for node in model.graph.node if kept.why.get(node.name, DEPTHWISE) != DEPTHWISE}
+    for node in made.graph.node:
+        if node.name in head:
+            node.input[:] = head[node.name]
 
 
 def _check(made: Any, shape: tuple[int, int, int, int], path: Path) -> None:

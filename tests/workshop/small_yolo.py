@@ -77,6 +77,34 @@ def build(*, batch: int | str = 1, seed: int = 0) -> Any:
     return model
 
 
+def make_depthwise(model: Any, name: str) -> None:
+    """Gives the convolution of this name a group for each of its inputs."""
+    from onnx import helper, numpy_helper
+
+    node = next(node for node in model.graph.node if node.name == name)
+    weights = next(entry for entry in model.graph.initializer if entry.name == node.input[1])
+    values = numpy_helper.to_array(weights)
+    node.attribute.append(helper.make_attribute("group", values.shape[1]))
+    weights.CopyFrom(numpy_helper.from_array(values[:, :1].copy(), weights.name))
+
+
+def refine(model: Any) -> None:
+    """Lets the boxes of the finer level, as their output convolution gives them, correct the scores of it: by an
+    ordinary convolution and a second output convolution.
+    """
+    writer = Writer(seed=1)
+    boxes, scores = (f"/model.8/cv{branch}.0/cv{branch}.0.2/Conv_output_0" for branch in (2, 3))
+    inner = writer.silu("/refine.0", boxes, (4 * BINS, 8), kernel=1)
+    change = writer.conv("/refine.1/Conv", inner, (8, CLASSES), kernel=1)
+    changed = writer.add("Add", "/refine.1/Add", [scores, change])
+    nodes = list(model.graph.node)
+    place = next(number for number, node in enumerate(nodes) if scores in node.input)
+    nodes[place].input[0] = changed
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:place], *writer.nodes, *nodes[place:]])
+    model.graph.initializer.extend(writer.weights)
+
+
 def _levels(writer: Writer) -> tuple[str, str]:
     """The backbone: a block with a residual, pooling with a concat, and the way back up."""
     stem = writer.silu("/model.0", "images", (3, 8), stride=2)

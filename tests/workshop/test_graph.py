@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from perception.errors import SettingsError
-from perception.workshop.graph import DECODE, DFL, OUTPUT, depthwise, protected, read
+from perception.workshop.graph import DECODE, DEPTHWISE, DFL, depthwise, keep, protected, read
 from tests.tiny_model import build as build_tiny
-from tests.workshop.small_yolo import build
+from tests.workshop.small_yolo import build, make_depthwise, refine
 
 OUTPUTS = {f"/model.8/cv{branch}.{level}/cv{branch}.{level}.2/Conv" for branch in (2, 3) for level in (0, 1)}
 
 
-def test_the_head_is_kept_from_its_last_convolutions_on() -> None:
+def test_the_head_is_kept_from_behind_its_last_convolutions_on() -> None:
     kept = protected(build())
-    assert {name for name, why in kept.why.items() if why == OUTPUT} == OUTPUTS
+    assert set(kept.outputs) == OUTPUTS
+    assert not OUTPUTS & set(kept.names)
     assert {name for name, why in kept.why.items() if why == DFL} == {"/model.8/dfl/Softmax", "/model.8/dfl/conv/Conv"}
     assert {"/model.8/Sigmoid", "/model.8/Mul_2", "/model.8/Concat_3"} <= set(kept.names)
 
@@ -34,6 +34,7 @@ def test_the_names_of_the_nodes_do_not_matter() -> None:
     for number, node in enumerate(model.graph.node):
         node.name = f"node {number}"
     assert list(protected(model).why.values()) == list(known.why.values())
+    assert len(protected(model).outputs) == len(OUTPUTS)
 
 
 def test_the_dfl_of_an_older_opset_which_turns_its_softmax_about_is_no_output() -> None:
@@ -45,13 +46,13 @@ def test_the_dfl_of_an_older_opset_which_turns_its_softmax_about_is_no_output() 
     model.graph.node.append(helper.make_node("Transpose", [convolution.input[0]], ["turned"], name="/turn"))
     convolution.input[0] = "turned"
     assert protected(model).why == {**known.why, "/turn": DECODE}
+    assert protected(model).outputs == known.outputs
 
 
 def test_it_says_how_much_is_kept() -> None:
-    kept = protected(build())
-    assert kept.counts()[OUTPUT] == 4
-    assert f"4 x {OUTPUT}" in str(kept)
-    assert f"12 x {DECODE}" in str(kept)
+    kept = keep(build())
+    assert kept.counts() == {DEPTHWISE: 2, DECODE: 12, DFL: 2}
+    assert str(kept) == f"2 x {DEPTHWISE}, 12 x {DECODE}, 2 x {DFL}"
 
 
 def test_a_size_that_is_computed_leads_to_no_convolution() -> None:
@@ -65,12 +66,29 @@ def test_a_size_that_is_computed_leads_to_no_convolution() -> None:
         node.input[:] = ["grown" if name == reshape.output[0] else name for name in node.input]
     model.graph.node.extend((sized, grown))
     kept = protected(model)
-    assert {name for name, why in kept.why.items() if why == OUTPUT} == OUTPUTS
+    assert set(kept.outputs) == OUTPUTS
     assert "/model.8/Shape" in kept.names
 
 
 def test_depthwise_convolutions_are_those_with_groups() -> None:
     assert depthwise(build()).names == tuple(f"/model.8/cv3.{level}/cv3.{level}.0.0/conv/Conv" for level in (0, 1))
+
+
+def test_an_output_convolution_that_is_depthwise_stays_in_float() -> None:
+    model = build()
+    name = "/model.8/cv2.0/cv2.0.2/Conv"
+    make_depthwise(model, name)
+    kept = keep(model)
+    assert set(kept.outputs) == OUTPUTS - {name}
+    assert kept.why[name] == DEPTHWISE
+
+
+def test_an_output_convolution_may_feed_another_convolution() -> None:
+    model = build()
+    refine(model)
+    kept = keep(model)
+    assert set(kept.outputs) == OUTPUTS | {"/refine.1/Conv"}
+    assert "/refine.0/conv/Conv" not in kept.names
 
 
 def test_a_model_with_nms_inside_is_refused() -> None:
@@ -96,17 +114,13 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None,
         read(path)
 
 
-def _outputs(model: Any) -> list[str]:
-    return [name for name, why in protected(model).why.items() if why == OUTPUT]
-
-
 @pytest.mark.data
-def test_of_yolov8_the_six_output_convolutions_are_kept(data: Path) -> None:
-    outputs = _outputs(read(data / "weights" / "yolov8n.onnx"))
+def test_of_yolov8_the_six_output_convolutions_give_float(data: Path) -> None:
+    outputs = keep(read(data / "weights" / "yolov8n.onnx")).outputs
     assert sorted(outputs) == [f"/model.22/cv{b}.{n}/cv{b}.{n}.2/Conv" for b in (2, 3) for n in range(3)]
 
 
-def test_of_our_own_yolo11_the_six_output_convolutions_are_kept() -> None:
+def test_of_our_own_yolo11_the_six_output_convolutions_give_float() -> None:
     model = read(Path(__file__).parents[2] / "models" / "vehicle-n.onnx")
-    assert sorted(_outputs(model)) == [f"/model.23/cv{b}.{n}/cv{b}.{n}.2/Conv" for b in (2, 3) for n in range(3)]
+    assert sorted(keep(model).outputs) == [f"/model.23/cv{b}.{n}/cv{b}.{n}.2/Conv" for b in (2, 3) for n in range(3)]
     assert len(depthwise(model).names) == 7

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perception.workshop.graph import Graph, protected, read
+import pytest
+
+from perception.workshop.graph import Graph, keep, protected, read
 from perception.workshop.placement import Group, Placement, place
-from perception.workshop.quantize import keep
 from tests.workshop.small_yolo import build
 
 
@@ -60,11 +61,12 @@ def test_both_inputs_of_a_residual_sum_have_pairs_but_ranges_of_their_own() -> N
 
 
 def test_nothing_behind_the_output_convolutions_has_a_pair() -> None:
-    kept = protected(build())
+    head = protected(build())
+    behind = {*head.names, *head.outputs}
     makers = {name: node.name for node in Graph(build()).nodes for name in node.output}
     paired = {name for group in _placed().groups for name in group.tensors}
-    assert not [name for name in paired if makers.get(name) in kept.names]
-    assert "/model.8/cv2.0/cv2.0.0/act/Mul_output_0" not in paired  # read by an output convolution alone
+    assert not [name for name in paired if makers.get(name) in behind]
+    assert "/model.8/cv2.0/cv2.0.0/act/Mul_output_0" in paired, "an output convolution reads it"
 
 
 def test_each_tensor_is_measured_once_and_none_that_only_moves_values() -> None:
@@ -74,9 +76,18 @@ def test_each_tensor_is_measured_once_and_none_that_only_moves_values() -> None:
     assert not [name for name in sources if any(word in name for word in ("Split", "Concat", "MaxPool", "Resize"))]
 
 
-def test_of_our_own_yolo11_more_than_four_fifths_of_the_convolutions_become_int8() -> None:
+@pytest.mark.data
+def test_of_yolov8_all_convolutions_but_that_of_the_dfl_become_int8(data: Path) -> None:
+    model = read(data / "weights" / "yolov8n.onnx")
+    placement = place(model, keep(model).names)
+    total = sum(node.op_type == "Conv" for node in model.graph.node)
+    assert (len(placement.convolutions), total) == (63, 64)
+    assert not [name for name in placement.crossed if name.startswith("/model.22/")]
+
+
+def test_of_our_own_yolo11_all_but_the_dfl_and_seven_depthwise_convolutions_become_int8() -> None:
     model = read(Path(__file__).parents[2] / "models" / "vehicle-n.onnx")
     placement = place(model, keep(model).names)
     total = sum(node.op_type == "Conv" for node in model.graph.node)
-    assert (len(placement.convolutions), total) == (74, 88)
+    assert (len(placement.convolutions), total) == (80, 88)
     assert not [name for name in placement.crossed if name.startswith("/model.23/")]

@@ -44,7 +44,8 @@ def plan(task: Task, builder: Builder, judges: Judges) -> list[str]:
     if not task.model.is_onnx:
         steps.append(f"weights to ONNX, {options.imgsz}x{options.imgsz}, in a process of its own")
     if task.method == "qdq":
-        steps.append(f"Q/DQ nodes from what ONNX Runtime sees in the images ({task.ranges_by}), the head kept in float")
+        seen = f"Q/DQ nodes from what ONNX Runtime sees in the images ({task.ranges_by})"
+        steps.append(f"{seen}, the decoding kept in float")
     if not options.only_onnx:
         steps += _engine_steps(task, judges)
         kept = f"; the one there is kept as {place.previous_engine.name}" if place.engine.exists() else ""
@@ -56,7 +57,7 @@ def plan(task: Task, builder: Builder, judges: Judges) -> list[str]:
 def _engine_steps(task: Task, judges: Judges) -> list[str]:
     options = task.options
     how = {
-        "calibrator": f", calibrated by TensorRT ({task.ranges_by}), the head kept in FP16",
+        "calibrator": f", calibrated by TensorRT ({task.ranges_by}), the decoding kept in FP16",
         "qdq": ", with the precision of the Q/DQ nodes",
     }.get(task.method, "")
     steps = [

@@ -92,6 +92,7 @@ class Config:
         self.profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
         self.int8_calibrator: Any = None
         self.progress_monitor: Any = None
+        self.preview: set[str] = set()
         self._before_10 = before_10
 
     def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
@@ -112,6 +113,11 @@ class Config:
         assert self._before_10, "it causes internal errors from TensorRT 10 on"
         self.calibration_profile = profile
         return True
+
+    def set_preview_feature(self, feature: Any, enable: bool) -> None:
+        assert self._before_10, "profiles are always shared from TensorRT 10 on"
+        assert enable
+        self.preview.add(feature.name)
 
     def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache:
         return TimingCache(bytes(serialized_timing_cache))
@@ -188,6 +194,7 @@ def extend(module: ModuleType, machine: Machine, generation: Generation) -> Work
         "DataType": SimpleNamespace(**{kind.name: kind for kind in DataType}, INT8=Int8.INT8),
     }  # fmt: skip
     if generation != "11":
+        used["PreviewFeature"] = enum.IntEnum("PreviewFeature", {"PROFILE_SHARING_0806": 0, "OTHER": 1})
         used["IInt8EntropyCalibrator2"] = type("IInt8EntropyCalibrator2", (Calibrator,), {"algorithm": "Entropy"})
         used["IInt8MinMaxCalibrator"] = type("IInt8MinMaxCalibrator", (Calibrator,), {"algorithm": "MinMax"})
     if generation == "8.6":
@@ -258,7 +265,8 @@ class Builder:
         path = Path(str(self._machine.version))  # never read: only its bytes are asked for
         profile = config.profiles[0].shapes if config.profiles else ()
         layers = _layers(network, config)
-        plan = make_plan(_Bytes(network.onnx, path), version=self._machine.version, profile=profile, layers=layers)  # type: ignore[arg-type]
+        told = {"layers": layers, "shares_profiles": "PROFILE_SHARING_0806" in config.preview}
+        plan = make_plan(_Bytes(network.onnx, path), version=self._machine.version, profile=profile, **told)  # type: ignore[arg-type]
         return memoryview(plan)
 
     def _steps(self, config: Config) -> bool:

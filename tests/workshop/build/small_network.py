@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 NAMES = {0: "person", 1: "car"}
-HEAD = frozenset({"/model.1/cv2.0/cv2.0.2/Conv", "/model.1/Sigmoid", "/model.1/Mul"})
-CONVOLUTIONS = ["/model.0/conv/Conv", "/model.1/cv2.0/cv2.0.0/conv/Conv", "/model.1/cv2.0/cv2.0.2/Conv"]
+OUTPUT = "/model.1/cv2.0/cv2.0.2/Conv"
+"""The output convolution of its head."""
+HEAD = frozenset({"/model.1/Sigmoid", "/model.1/Mul", "/model.1/Reshape"})
+"""What lies behind that one."""
+CONVOLUTIONS = ["/model.0/conv/Conv", "/model.1/cv2.0/cv2.0.0/conv/Conv", OUTPUT]
 
 
 def build(

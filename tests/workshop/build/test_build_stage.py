@@ -25,6 +25,7 @@ from perception.workshop.build_request import from_json
 from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.half import write_half
 from perception.workshop.stage import run_stage
+from tests.backends.fake_tensorrt import DataType
 from tests.workshop.build import small_network
 from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Generation, Workbench
@@ -37,8 +38,7 @@ def asked(onnx: Path, images: list[Path], tmp_path: Path) -> dict[str, Any]:
     """An INT8 build, as JSON."""
     return {
         "onnx": str(onnx), "engine": str(tmp_path / "out" / "small.engine"), "precision": "int8", "imgsz": 64,
-        "images": [str(path) for path in images], "protected": sorted(small_network.HEAD),
-        "weights_sha256": "d" * 64, "optimization_level": None,
+        "images": [str(path) for path in images], "weights_sha256": "d" * 64, "optimization_level": None,
     }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def test_an_int8_engine_is_loaded_by_the_run_time(
     assert file.sidecar.calibration.images == 7
     assert file.sidecar.calibration.algorithm == "entropy"
     assert file.sidecar.accuracy is None
-    assert file.sidecar.builder["protected"] == 3
+    assert (file.sidecar.builder["protected"], file.sidecar.builder["float_outputs"]) == (3, 1)
     assert file.sidecar.input_shape == (1, 3, 64, 64)
     with Gpu() as gpu:
         engine = Engine(file, gpu, 640)
@@ -64,10 +64,36 @@ def test_an_int8_engine_is_loaded_by_the_run_time(
         assert engine.input_hw == (64, 64)
         engine.close()
     assert not [line for line in logged if line.startswith("WARNING")], "its identity holds"
+    assert "100% of its convolutions in INT8" in said(events)
+
+
+def test_what_a_request_names_stays_in_float_wholly(
+    bench: Workbench, asked: dict[str, Any], events: list[Event]
+) -> None:
+    named = [small_network.OUTPUT, "/model.1/Sigmoid"]
+    facts = build_stage.run(asked | {"protected": named}, events.append)["facts"]
+    assert bench.network is not None
+    asked_for = {layer.name: layer.precision for layer in bench.network.layers if layer.precision is not None}
+    assert asked_for == dict.fromkeys(named, DataType.HALF)
+    assert (facts["builder"]["protected"], facts["builder"]["float_outputs"]) == (2, 0)
     assert "67% of its convolutions in INT8" in said(events)
 
 
-def test_an_open_engine_says_so(bench: Workbench, asked: dict[str, Any], events: list[Event], tmp_path: Path) -> None:
+def test_without_protection_nothing_is_asked_of_a_layer(
+    bench: Workbench, asked: dict[str, Any], events: list[Event]
+) -> None:
+    facts = build_stage.run(asked | {"protect": "none"}, events.append)["facts"]
+    assert bench.network is not None
+    assert not [layer for layer in bench.network.layers if layer.precision is not None or layer.output_types]
+    assert (facts["builder"]["protected"], facts["builder"]["float_outputs"]) == (0, 0)
+
+
+def test_an_open_engine_says_so_and_has_a_context_for_each_batch(
+    bench: Workbench, tensorrt: ModuleType, asked: dict[str, Any], events: list[Event], tmp_path: Path,
+    logged: list[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(tensorrt, "__version__", "8.6.0")
+    tensorrt.machine.version = "8.6.0"
     onnx = small_network.build(tmp_path / "open.onnx", batch=None)
     result = build_stage.run(asked | {"onnx": str(onnx), "batch": 4, "precision": "fp16"}, events.append)
     file = open_engine(Path(result["engine"]))
@@ -78,7 +104,11 @@ def test_an_open_engine_says_so(bench: Workbench, asked: dict[str, Any], events:
     with Gpu() as gpu:
         engine = Engine(file, gpu, 640)
         assert engine.batch == 4
+        for images in (1, 4, 3):
+            engine.set_batch(images)
+        assert tensorrt.machine.alive.count("context") == 3
         engine.close()
+    assert not [line for line in logged if line.startswith("WARNING")]
 
 
 def test_the_header_is_the_one_that_ultralytics_reads(

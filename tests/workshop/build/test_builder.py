@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -25,16 +26,25 @@ from tests.workshop.build.fake_builder import TIMED, Generation, MemoryPoolType,
 from tests.workshop.build.fake_network import Int8
 
 Bench = Callable[[Generation], Workbench]
+NODES = frozenset({*small_network.CONVOLUTIONS, *small_network.HEAD, "/model.0/act/Mul"})
 TACTIC = "Tactic Device request: 1000MB Available: 680MB. Device memory is insufficient to use tactic."
 
 
 def built_by(onnx: Path, images: list[Path], events: list[Event], **asked: Any) -> Built:
     """A build of the small network, its head protected."""
     request = BuildRequest(onnx, onnx.with_suffix(".engine"), **asked)
-    nodes = frozenset({*small_network.CONVOLUTIONS, *small_network.HEAD, "/model.0/act/Mul"})
-    protected = small_network.HEAD if request.protect == "head" else frozenset()
-    material = Material(sha256_of(onnx), nodes, protected, tuple(images), "c" * 64)
+    protects = request.protect == "head"
+    protected = small_network.HEAD if protects else frozenset()
+    outputs = frozenset({small_network.OUTPUT} if protects else ())
+    material = Material(sha256_of(onnx), NODES, protected, outputs, tuple(images), "c" * 64)
     return build(request, material, events.append)
+
+
+def asked_of(bench: Workbench) -> dict[str, tuple[Any, dict[int, Any]]]:
+    """By the name of each layer that was asked for a precision or a type: both."""
+    assert bench.network is not None
+    layers = bench.network.layers
+    return {x.name: (x.precision, x.output_types) for x in layers if x.precision is not None or x.output_types}
 
 
 @pytest.mark.parametrize("generation", ["8.6", "10"])
@@ -75,6 +85,7 @@ def test_the_defaults_are_left_to_tensorrt(
     assert bench.config.tactic_sources is None
     assert bench.config.timing is None
     assert not bench.config.profiles
+    assert not bench.config.preview
 
 
 @pytest.mark.parametrize(("wanted", "dtype"), [("fp16", DataType.HALF), ("fp32", DataType.FLOAT)])
@@ -82,37 +93,56 @@ def test_the_head_is_kept_out_of_int8(
     bench: Workbench, onnx: Path, images: list[Path], events: list[Event], wanted: str, dtype: DataType
 ) -> None:
     built = built_by(onnx, images, events, protected_precision=wanted)
-    assert bench.network is not None
-    asked = {layer.name: layer.precision for layer in bench.network.layers if layer.precision is not None}
-    assert asked == dict.fromkeys(small_network.HEAD, dtype)
-    outputs = [layer.output_types for layer in bench.network.layers if layer.name in small_network.HEAD]
-    assert outputs == [{0: dtype}] * len(small_network.HEAD)
-    assert built.facts["convolutions"] == {"int8": 2, "other": [small_network.CONVOLUTIONS[2]], "unseen": []}
-    assert built.facts["builder"]["int8_convolutions"] == pytest.approx(2 / 3, abs=1e-4)
+    assert asked_of(bench) == {
+        small_network.OUTPUT: (Int8.INT8, {0: dtype}),
+        "/model.1/Sigmoid": (dtype, {0: dtype}),
+        "/model.1/Mul": (dtype, {0: DataType.FLOAT}),  # what is put out is float32, and no copy is asked for
+        "/model.1/Reshape": (DataType.FLOAT, {}),
+    }
+    assert built.facts["convolutions"] == {"int8": 3, "other": [], "unseen": []}
+    assert (built.facts["builder"]["protected"], built.facts["builder"]["float_outputs"]) == (3, 1)
+    assert built.facts["builder"]["int8_convolutions"] == 1
     assert built.facts["protected_in_int8"] == []
 
 
-def test_what_is_put_out_is_float32_and_no_copy_is_asked_for(
+def test_an_output_convolution_may_be_kept_wholly_in_float(
     bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
 ) -> None:
-    nodes = small_network.HEAD | {"/model.1/Reshape"}
-    material = Material("a" * 64, nodes, nodes, tuple(images))
+    material = Material("a" * 64, NODES, small_network.HEAD | {small_network.OUTPUT}, images=tuple(images))
+    facts = build(BuildRequest(onnx, onnx.with_suffix(".engine")), material, events.append).facts
+    assert asked_of(bench)[small_network.OUTPUT] == (DataType.HALF, {0: DataType.HALF})
+    assert facts["convolutions"] == {"int8": 2, "other": [small_network.OUTPUT], "unseen": []}
+    assert facts["builder"]["int8_convolutions"] == pytest.approx(2 / 3, abs=1e-4)
+    assert (facts["builder"]["protected"], facts["builder"]["float_outputs"]) == (4, 0)
+
+
+@pytest.mark.parametrize("behind", [["/model.1/Reshape"], []], ids=["before the last layer", "the last layer"])
+def test_an_output_convolution_that_is_put_out_gives_float32(
+    bench: Workbench, onnx: Path, images: list[Path], events: list[Event], behind: list[str]
+) -> None:
+    import onnx as library
+
+    model = library.load(str(onnx))
+    nodes = [node for node in model.graph.node if node.name in behind or node.name not in small_network.HEAD]
+    (nodes[-1].input if behind else nodes[-1].output)[0] = "c2" if behind else "output0"
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    library.save(model, str(onnx))
+    material = Material("a" * 64, NODES, frozenset(behind), frozenset({small_network.OUTPUT}), tuple(images))
     build(BuildRequest(onnx, onnx.with_suffix(".engine")), material, events.append)
-    assert bench.network is not None
-    asked = {layer.name: (layer.precision, layer.output_types) for layer in bench.network.layers if layer.name in nodes}
-    assert asked == {
-        "/model.1/cv2.0/cv2.0.2/Conv": (DataType.HALF, {0: DataType.HALF}),
-        "/model.1/Sigmoid": (DataType.HALF, {0: DataType.HALF}),
-        "/model.1/Mul": (DataType.HALF, {0: DataType.FLOAT}),
-        "/model.1/Reshape": (DataType.FLOAT, {}),
-    }
+    asked: dict[str, Any] = {small_network.OUTPUT: (Int8.INT8, {0: DataType.FLOAT} if behind else {})}
+    assert asked_of(bench) == asked | dict.fromkeys(behind, (DataType.FLOAT, {}))
+    assert bench.config is not None
+    assert "PREFER_PRECISION_CONSTRAINTS" in bench.config.flags
 
 
 def test_without_protection_all_is_int8(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
     built = built_by(onnx, images, events, protect="none")
     assert bench.config is not None
     assert bench.config.flags == {"FP16", "INT8"}
+    assert asked_of(bench) == {}
     assert built.facts["convolutions"]["int8"] == 3
+    assert (built.facts["builder"]["protected"], built.facts["builder"]["float_outputs"]) == (0, 0)
 
 
 def test_int8_can_be_asked_for_in_all_other_convolutions(
@@ -121,8 +151,9 @@ def test_int8_can_be_asked_for_in_all_other_convolutions(
     built = built_by(onnx, images, events, force_int8=True)
     assert bench.network is not None
     asked = {layer.name: layer.precision for layer in bench.network.layers}
-    assert [asked[name] for name in small_network.CONVOLUTIONS] == [Int8.INT8, Int8.INT8, DataType.HALF]
-    assert built.facts["builder"]["forced"] == 2
+    assert [asked[name] for name in small_network.CONVOLUTIONS] == [Int8.INT8] * 3
+    assert asked["/model.1/Sigmoid"] == DataType.HALF
+    assert built.facts["builder"]["forced"] == 3
 
 
 def test_a_second_build_reads_the_calibration(
@@ -161,10 +192,21 @@ def test_an_open_batch_has_profiles(
     assert [profile.shapes for profile in config.profiles] == [[(1, 3, 64, 64), (2, 3, 64, 64), (2, 3, 64, 64)]]
     assert {tensor.shape[0] for tensor in bench.calibrated} == {calibrated}
     assert (config.calibration_profile is not None) == (generation == "8.6")
+    assert config.preview == ({"PROFILE_SHARING_0806"} if generation == "8.6" else set())
     assert built.facts["input_shape"] == [-1, 3, 64, 64]
     assert built.facts["calibration"]["filled"] == -7 % calibrated
     assert len(set(built.facts["calibration"]["free_mib"])) == 1
     assert f"repeats its last image {-7 % calibrated} times" in said(events)
+
+
+def test_a_release_without_shared_profiles_builds_an_open_batch(
+    bench: Workbench, tensorrt: ModuleType, tmp_path: Path, images: list[Path], events: list[Event],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(tensorrt, "PreviewFeature", enum.IntEnum("PreviewFeature", {"OTHER": 1}))
+    built_by(small_network.build(tmp_path / "open.onnx", batch=None), images, events, batch=2, precision="fp16")
+    assert bench.config is not None
+    assert bench.config.preview == set()
 
 
 def test_a_fixed_batch_takes_no_other(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
@@ -358,9 +400,12 @@ def test_protected_nodes_that_are_not_there_do_not_pass_unseen(
     bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
 ) -> None:
     request = BuildRequest(onnx, onnx.with_suffix(".engine"))
-    material = Material("a" * 64, protected=frozenset({"/model.9/Sigmoid"}), images=tuple(images))
-    with pytest.raises(BuildError, match="no layer of the nodes to protect"):
-        build(request, material, events.append)
+    for gone in (
+        Material("a" * 64, protected=frozenset({"/model.9/Sigmoid"}), images=tuple(images)),
+        Material("a" * 64, NODES, small_network.HEAD, frozenset({"/model.9/Conv"}), tuple(images)),
+    ):
+        with pytest.raises(BuildError, match="no layer of the nodes to protect"):
+            build(request, gone, events.append)
 
 
 @pytest.mark.parametrize(
