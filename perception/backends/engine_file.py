@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from perception.backends.described import read_described
 from perception.backends.sidecar import Sidecar, shown, sidecar_path
@@ -60,6 +60,28 @@ def open_engine(path: Path, described_by: Path | None = None) -> EngineFile:
     described_by: its sidecar, where that does not lie beside it. Checked in this order: its kind, its length, who may
     write it, its sha256 against its sidecar. Raises BackendError with the cure for each misfit.
     """
+    while True:
+        opened = _open(path)
+        try:
+            sidecar = _fitting_sidecar(path, described_by or sidecar_path(path), opened.data)
+        except BackendError:
+            if _is_still(path, opened.status):
+                raise
+            continue  # an export has put another pair in the place of the one that was begun with
+        metadata = MappingProxyType(opened.metadata)
+        return EngineFile(path, metadata, opened.plan, opened.version, sidecar, opened.warnings)
+
+
+class _Opened(NamedTuple):
+    data: bytes
+    status: os.stat_result
+    metadata: dict[str, Any]
+    plan: bytes
+    version: str | None
+    warnings: tuple[str, ...]
+
+
+def _open(path: Path) -> _Opened:
     try:
         with open_plain(path) as file:
             data = _read(path, file)
@@ -67,14 +89,21 @@ def open_engine(path: Path, described_by: Path | None = None) -> EngineFile:
             plan = data[offset:]
             version, warnings = _check_plan(path, plan, offset)
             check_trusted(path, file.fileno())
+            return _Opened(data, os.fstat(file.fileno()), metadata, plan, version, warnings)
     except FileNotFoundError:
         raise BackendError(f"{path} does not exist", f"Give the path of an engine, or build one: {REBUILD}") from None
     except OSError as error:
         raise BackendError(f"{path} cannot be read: {reason_of(error)}", "Check the disk, and copy it again.") from None
     except MemoryError:
         raise BackendError(f"{path} does not fit into memory", "Check that it is the file you mean.") from None
-    sidecar = _fitting_sidecar(path, described_by or sidecar_path(path), data)
-    return EngineFile(path, MappingProxyType(metadata), plan, version, sidecar, warnings)
+
+
+def _is_still(path: Path, status: os.stat_result) -> bool:
+    """Whether the file of this status still has the name."""
+    try:
+        return os.path.samestat(path.stat(), status)
+    except OSError:
+        return True  # it is gone, and no other is there to be read
 
 
 def _read(path: Path, file: BinaryIO) -> bytes:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perception.backends import trusted_file
+from perception.backends.described import read_described
 from perception.backends.engine_file import MAX_HEADER_BYTES, open_engine
 from perception.errors import BackendError
 from tests.backends.engine_files import ULTRALYTICS, install, plan, sidecar, taken_or_refused, with_header
@@ -363,3 +364,32 @@ def test_no_single_bit_can_change_under_a_sidecar(tmp_path: Path, place: int, bi
     data = bytearray(plan(200))
     data[place] ^= 1 << bit
     assert taken_or_refused(open_engine, path, bytes(data)) is None
+
+
+def test_an_engine_that_is_replaced_while_it_is_read_is_read_again(
+    engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two exports in a row: the sidecar knows the engine before it, but not the one before that."""
+    install(engine, plan(300))
+    newer = install(tmp_path / "newer.engine", plan(500))
+
+    def replace_and_read(place: Path) -> object:
+        if newer.exists():
+            newer.replace(engine)
+            newer.with_suffix(".json").replace(place)
+        return read_described(place)
+
+    monkeypatch.setattr("perception.backends.engine_file.read_described", replace_and_read)
+    assert len(open_engine(engine).plan) == 500
+
+
+def test_an_engine_that_goes_while_it_is_read_is_refused(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(engine, plan(300))
+    sidecar(plan(400)).write(engine.with_suffix(".json"))
+
+    def remove_and_read(place: Path) -> object:
+        engine.unlink()
+        return read_described(place)
+
+    monkeypatch.setattr("perception.backends.engine_file.read_described", remove_and_read)
+    assert "is not the file that its sidecar" in str(refused(engine))
