@@ -1,4 +1,4 @@
-"""Copies of whole pictures, with a second thread for the larger ones: one core alone does not fill the memory's bus."""
+"""Copies of pictures, with a second thread for the larger ones: one core alone does not fill the memory's bus."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Copier:
         self._thread: Thread | None = None
 
     def copy(self, target: Image, image: Image) -> None:
-        """Copies an image to a target of its shape (H, W, 3) uint8."""
+        """Copies an image, or some rows of one, to a target of its shape (n, W, 3) uint8."""
         rows = len(image)
         own = int(rows * OWN_SHARE) if image.nbytes >= LARGE_BYTES else rows
         if own == rows:

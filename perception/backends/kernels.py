@@ -20,7 +20,6 @@ import numpy.typing as npt
 from loguru import logger
 
 from perception.backends.cuda import Gpu
-from perception.backends.staging import ALL_ROWS
 from perception.backends.trusted_file import check_trusted, open_plain, write_whole
 from perception.errors import BackendError
 from perception.preprocess import Letterbox
@@ -34,6 +33,7 @@ WEIGHT_SCALE = 2048
 SHARED_BYTES = 48 * 1024
 """What every CUDA device grants a block of threads without being asked."""
 BLOCK_THREADS = 256
+ALL_ROWS = (slice(None),)
 
 Taps = npt.NDArray[np.int32]
 

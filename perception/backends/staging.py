@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from perception.backends.copying import Copier
 from perception.backends.cuda import READ_AHEAD, Gpu, HostMemory
 from perception.frame import Image
-
-ALL_ROWS = (slice(None),)
 
 
 class Staging:
@@ -29,11 +25,8 @@ class Staging:
         """
         if self._memory is None or self._image is None or self._image.shape != image.shape:
             self._memory, self._image = self._room_for(image)
-        if needed == ALL_ROWS:
-            self._copier.copy(self._image, image)
-        else:
-            for rows in needed:
-                np.copyto(self._image[rows], image[rows])
+        for rows in needed:
+            self._copier.copy(self._image[rows], image[rows])
         return self._memory.address
 
     def _room_for(self, image: Image) -> tuple[HostMemory, Image]:

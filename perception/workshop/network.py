@@ -157,7 +157,9 @@ def protect(
         is_last = layer.name in last_names
         given = module.DataType.FLOAT if is_last else dtype
         layer.precision = module.DataType.INT8 if layer.name in int8 else given
-        for index, tensor in enumerate([] if is_last else _outputs(layer)):
+        if is_last:
+            continue
+        for index, tensor in enumerate(_outputs(layer)):
             layer.set_output_type(index, module.DataType.FLOAT if tensor.name in put_out else dtype)
     others = [layer.name for layer in kept if layer.name not in int8]
     if (nodes and not others) or (outputs and not int8):

@@ -187,10 +187,11 @@ def _leave_head(made: Any, model: Any, kept: Protected) -> None:
 
     made: the `model` with its pairs, which is changed.
     """
-    head = {node.name: node.input for node in model.graph.node if kept.why.get(node.name, DEPTHWISE) != DEPTHWISE}
+    head = {name for name, why in kept.why.items() if why != DEPTHWISE}
+    inputs = {node.name: node.input for node in model.graph.node if node.name in head}
     for node in made.graph.node:
         if node.name in head:
-            node.input[:] = head[node.name]
+            node.input[:] = inputs[node.name]
 
 
 def _check(made: Any, shape: tuple[int, int, int, int], path: Path) -> None:

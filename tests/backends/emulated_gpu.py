@@ -26,8 +26,7 @@ BINARY = b"\x7fELF emulated"
 """What the emulated device takes for a built module."""
 
 NEED_NO_CONTEXT = (
-    "init", "Device", "name", "compute_capability", "get_attribute", "get_driver_version", "retain_primary_context",
-    "push", "pop",
+    "init", "Device", "name", "compute_capability", "get_driver_version", "retain_primary_context", "push", "pop",
 )  # fmt: skip
 
 
@@ -307,7 +306,6 @@ def pycuda_modules(device: Device) -> dict[str, ModuleType]:
     flags = type("host_alloc_flags", (), {"DEVICEMAP": 2})
     vars(driver).update(
         Error=Error, LogicError=LogicError, LaunchError=LaunchError, MemoryError=MemoryError, host_alloc_flags=flags,
-
         init=lambda: device.called("init"), Device=lambda number: _CudaDevice(device, number),
         Stream=lambda: Stream(device), mem_alloc=lambda size: _Allocation(device, size),
         get_driver_version=get_driver_version, memcpy_htod=memcpy_htod,

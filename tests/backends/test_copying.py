@@ -1,4 +1,4 @@
-"""Copies of whole pictures by one thread or by two."""
+"""Copies of pictures by one thread or by two."""
 
 from __future__ import annotations
 
@@ -36,6 +36,16 @@ def test_the_copy_is_the_picture(copier: Copier, hw: tuple[int, int]) -> None:
         image, target = _noise(*hw, seed), np.zeros((*hw, 3), np.uint8)
         copier.copy(target, image)
         np.testing.assert_array_equal(target, image)
+
+
+def test_of_some_rows_the_others_stay_as_they_are(copier: Copier) -> None:
+    image, target = _noise(1080, 1920), np.zeros((1080, 1920, 3), np.uint8)
+    rows = slice(1, 1079, 3)
+    copier.copy(target[rows], image[rows])
+    expected = np.zeros_like(image)
+    expected[rows] = image[rows]
+    np.testing.assert_array_equal(target, expected)
+    assert _threads()
 
 
 def test_a_second_thread_starts_with_the_first_large_picture(copier: Copier) -> None:
