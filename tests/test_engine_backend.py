@@ -17,7 +17,8 @@ from perception.backends.engine_file import open_engine
 from perception.backends.gpu_pipeline import GpuPipeline
 from perception.engine_backend import open_engine_backend
 from perception.errors import BackendError, GpuError, SettingsError
-from tests.backends.emulated_gpu import BINARY, Device, LaunchError, LogicError
+from tests.backends.emulated_errors import LaunchError, LogicError
+from tests.backends.emulated_gpu import BINARY, Device
 from tests.backends.fake_tensorrt import make_plan, write_engine
 from tests.fakes import make_image
 from tests.tiny_model import NAMES

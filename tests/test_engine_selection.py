@@ -24,7 +24,8 @@ from perception.backends.trusted_file import REBUILD
 from perception.config import ROOT, EngineSettings, ModelSettings, Settings
 from perception.errors import BackendError, SettingsError
 from perception.frame import Frame
-from tests.backends.emulated_gpu import BINARY, Device, LogicError
+from tests.backends.emulated_errors import LogicError
+from tests.backends.emulated_gpu import BINARY, Device
 from tests.backends.engine_files import sidecar
 from tests.backends.fake_tensorrt import make_plan, write_engine
 from tests.fakes import make_image

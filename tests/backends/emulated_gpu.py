@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.backends import kernels
+from tests.backends.emulated_errors import Error, LaunchError, LogicError, MemoryError
+from tests.backends.emulated_stream import Event, Stream
 from tests.backends.emulation import SIGNATURES, Guarded
 
 BINARY = b"\x7fELF emulated"
@@ -28,22 +30,6 @@ BINARY = b"\x7fELF emulated"
 NEED_NO_CONTEXT = (
     "init", "Device", "name", "compute_capability", "get_driver_version", "retain_primary_context", "push", "pop",
 )  # fmt: skip
-
-
-class Error(Exception):
-    """pycuda.driver.Error."""
-
-
-class LogicError(Error):
-    """pycuda.driver.LogicError: a wrong call."""
-
-
-class MemoryError(Error):
-    """pycuda.driver.MemoryError: there is not so much."""
-
-
-class LaunchError(Error):
-    """pycuda.driver.LaunchError: a kernel failed, and with it the context."""
 
 
 class Device:
@@ -120,39 +106,6 @@ class Device:
         assert not self.graphs, "a graph was not destroyed"
         assert not self.overwritten
         assert not self.without_context
-
-
-class Stream:
-    """A queue of work, and the graph that it is recorded into while a capture goes on."""
-
-    def __init__(self, device: Device) -> None:
-        device.called("Stream")
-        self._device = device
-        self.handle = device.new_handle()
-        self.recording: list[Callable[[], None]] | None = None
-        self._waiting: list[Callable[[], None]] = []
-        device.streams[self.handle] = self
-
-    def put(self, work: Callable[[], None]) -> None:
-        """Adds work, or records it."""
-        (self._waiting if self.recording is None else self.recording).append(work)
-
-    @property
-    def has_work(self) -> bool:
-        """Whether something waits to be done."""
-        return bool(self._waiting)
-
-    def run(self) -> None:
-        """Does what waits."""
-        waiting, self._waiting = self._waiting, []
-        for work in waiting:
-            work()
-
-    def synchronize(self) -> None:
-        self._device.called("synchronize")
-        if self.recording is not None:
-            raise LogicError("cuStreamSynchronize failed: operation not permitted when stream is capturing")
-        self.run()
 
 
 class _Function:
@@ -307,7 +260,7 @@ def pycuda_modules(device: Device) -> dict[str, ModuleType]:
     vars(driver).update(
         Error=Error, LogicError=LogicError, LaunchError=LaunchError, MemoryError=MemoryError, host_alloc_flags=flags,
         init=lambda: device.called("init"), Device=lambda number: _CudaDevice(device, number),
-        Stream=lambda: Stream(device), mem_alloc=lambda size: _Allocation(device, size),
+        Stream=lambda: Stream(device), Event=lambda: Event(device), mem_alloc=lambda size: _Allocation(device, size),
         get_driver_version=get_driver_version, memcpy_htod=memcpy_htod,
         memcpy_htod_async=memcpy_htod_async, memcpy_dtoh_async=memcpy_dtoh_async, to_device=to_device,
         pagelocked_zeros=pagelocked_zeros, module_from_buffer=module_from_buffer,

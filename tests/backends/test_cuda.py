@@ -10,7 +10,9 @@ import pytest
 
 from perception.backends.cuda import READ_AHEAD, CaptureRefused, Gpu, Graph
 from perception.errors import BackendError, GpuError
-from tests.backends.emulated_gpu import Device, LaunchError, LogicError, Stream
+from tests.backends.emulated_errors import LaunchError, LogicError
+from tests.backends.emulated_gpu import Device
+from tests.backends.emulated_stream import Stream
 
 STARTING = ("init", "Device", "retain_primary_context", "push", "Stream", "name", "compute_capability")
 CAPTURE_CALLS = ("cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags")

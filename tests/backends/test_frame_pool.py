@@ -17,7 +17,8 @@ import pytest
 from perception.backends.cuda import Gpu, HostMemory
 from perception.backends.frame_pool import POOL_FRAMES, POOL_SIZES, FramePool
 from perception.frame import Image
-from tests.backends.emulated_gpu import Device, LogicError
+from tests.backends.emulated_errors import LogicError
+from tests.backends.emulated_gpu import Device
 
 HW = (6, 8)
 HOLDERS: dict[str, Callable[[Image], Any]] = {

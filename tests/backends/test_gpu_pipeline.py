@@ -23,8 +23,9 @@ from perception.frame import Image
 from perception.heads import MAX_DETECTIONS
 from perception.preprocess import Preprocessor
 from tests import tiny_model
-from tests.backends.emulated_gpu import BINARY, Device, LaunchError, LogicError
-from tests.backends.emulated_gpu import MemoryError as OutOfMemory
+from tests.backends.emulated_errors import LaunchError, LogicError
+from tests.backends.emulated_errors import MemoryError as OutOfMemory
+from tests.backends.emulated_gpu import BINARY, Device
 from tests.backends.fake_tensorrt import write_engine
 from tests.fakes import make_image
 

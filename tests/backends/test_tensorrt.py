@@ -21,7 +21,8 @@ from perception.backends.tensorrt import USED, Engine, import_tensorrt, missing_
 from perception.backends.tensorrt_memory import REMEMBERED_LINES, Memory, make_logger
 from perception.backends.tensorrt_session import TensorRtSession
 from perception.errors import BackendError, GpuError
-from tests.backends.emulated_gpu import Device, LaunchError, LogicError
+from tests.backends.emulated_errors import LaunchError, LogicError
+from tests.backends.emulated_gpu import Device
 from tests.backends.engine_files import sidecar
 from tests.backends.fake_tensorrt import (
     HEADER_BYTES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,13 +14,16 @@ import numpy as np
 import pytest
 
 from perception.backends import kernels
+from perception.backends.cuda import Gpu
 from perception.backends.kernels import KernelsUnavailable
 from perception.errors import BackendError
 from perception.frame import Frame
 from perception.workshop.benchmark import engine_commands, engine_cost, engine_start, start_cost
+from perception.workshop.benchmark.engine_floor import floors
 from perception.workshop.benchmark.processor import stay_on
 from perception.workshop.benchmark.start_cost import Start
-from tests.backends.emulated_gpu import BINARY, Device, LogicError
+from tests.backends.emulated_errors import LogicError
+from tests.backends.emulated_gpu import BINARY, Device
 from tests.backends.fake_tensorrt import write_engine
 from tests.tiny_model import NAMES
 
@@ -74,10 +78,38 @@ def test_ways_that_cannot_be_opened_leave_nothing_open(
     assert not tensorrt.machine.alive
 
 
-def test_a_floor_that_cannot_be_recorded_leaves_nothing_open(engine: Path, device: Device) -> None:
+def test_a_floor_that_cannot_be_recorded_leaves_nothing_open(
+    engine: Path, device: Device, tensorrt: ModuleType
+) -> None:
     device.refuse["cuStreamBeginCapture_v2"] = 900
-    with pytest.raises(BackendError, match="cannot be a CUDA graph: cuStreamBeginCapture_v2 gave 900"):
-        engine_commands._floor(engine, 4)
+    with pytest.raises(BackendError, match="cannot be a CUDA graph: cuStreamBeginCapture_v2 gave 900"), Gpu() as gpu:
+        floors(gpu, [engine], 4, 1, 1)
+    assert device.contexts == 0
+    assert not tensorrt.machine.alive
+
+
+def test_engines_alone_are_timed_in_turn_with_one_picture(
+    engine: Path, tensorrt: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_engine(tmp_path / "other.engine", batch=None, profile=PROFILE)
+    figures = tmp_path / "figures.json"
+    engine_commands.floor([engine, other, engine], rounds=2, runs=3, json=figures)
+    found = json.loads(figures.read_text())
+    assert list(found["floor"]) == [str(engine), str(other)]
+    assert all(row["max"] > 0 for row in found["floor"].values())
+    assert list(found["ratios"]) == [str(other)]
+    assert set(tensorrt.machine.ran) == {1}
+    assert f"F of {other} / F of {engine} = " in capsys.readouterr().out
+    assert not tensorrt.machine.alive
+
+
+def test_an_engine_alone_that_is_none_ends_with_a_sentence(engine: Path, device: Device, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.engine"
+    broken.write_text("nothing")
+    with pytest.raises(BackendError, match=r"broken\.engine is not a TensorRT engine"):
+        engine_commands.floor([engine, broken])
+    with pytest.raises(BackendError, match=r"nowhere\.engine"):
+        engine_commands.floor([tmp_path / "nowhere.engine"])
     assert device.contexts == 0
 
 

@@ -17,15 +17,14 @@ import typer
 from detector_service import DetectorService, open_service
 from perception.adapter import SessionBackend
 from perception.backends.cuda import Gpu
-from perception.backends.engine_file import open_engine
 from perception.backends.onnxruntime import OnnxRuntimeSession
-from perception.backends.tensorrt import Engine as TensorRtEngine
 from perception.classes import vehicle_ids
 from perception.config import COCO_VEHICLES, ROOT, EngineSettings, ModelSettings, Settings
 from perception.errors import BackendError
 from perception.frame import Frame, Image
 from perception.workshop.agreement import Agreement, agreement
 from perception.workshop.benchmark import engine_cost, engine_start, predict
+from perception.workshop.benchmark.engine_floor import floors
 from perception.workshop.benchmark.figures import percentiles, save, show
 from perception.workshop.benchmark.frame_cost import read_clip
 from perception.workshop.benchmark.processor import clocks, stay_on
@@ -136,6 +135,26 @@ def _predict(weights: Path, clip: Path, python: str) -> dict[str, float]:
 
 
 @app.command()
+def floor(
+    engines: Annotated[
+        list[Path], typer.Argument(help="engines or bare plans; the others are compared with the first")
+    ],
+    rounds: Annotated[int, typer.Option(min=1, help="how often each has its turn")] = 6,
+    runs: Annotated[int, typer.Option(min=1, help="runs in a turn")] = 1000,
+    json: Json = None,
+) -> None:
+    """What engines take by themselves, with one picture, in turn: INT8 beside FP16, say. Needs no model and no clip."""
+    with Gpu() as gpu:
+        times = floors(gpu, engines, 1, rounds, runs)
+    rows = {path: percentiles(taken) for path, taken in times.items()}
+    first, *others = rows
+    ratios = {path: rows[path]["p50"] / rows[first]["p50"] for path in others}
+    verdicts = [f"F of {path} / F of {first} = {ratio:.3f}" for path, ratio in ratios.items()]
+    show(f"Engines alone on {gpu.name}, CUDA graph, {rounds} turns of {runs} runs, milliseconds", rows, verdicts)
+    save(json, {"floor": rows, "ratios": ratios, "gpu": gpu.name, "clocks": clocks()})
+
+
+@app.command()
 def batch(
     engine: Engine,
     single: Annotated[Path, typer.Option(help="the engine of batch 1")],
@@ -156,25 +175,18 @@ def batch(
         found = agree(many, onnx, images, cameras)
         refuse_disagreement(found, LEAST_IOU_OF_HALF)
         rows = {name: percentiles(values) for name, values in _in_turn(many, one, images, cameras, rounds).items()}
-    rows |= {f"F of {path.name}": percentiles(_floor(path, cameras)) for path in (engine, single)}
+    with Gpu() as gpu:
+        times = floors(gpu, (engine, single), cameras, 1, 500)
+    alone = {path: percentiles(taken) for path, taken in times.items()}
+    rows |= {f"F of {path}": row for path, row in alone.items()}
     together, apart = rows[f"{cameras} in one launch"]["p50"], rows[f"{cameras} single launches"]["p50"]
-    engines = rows[f"F of {engine.name}"]["p50"] / (cameras * rows[f"F of {single.name}"]["p50"])
+    engines = alone[str(engine)]["p50"] / (cameras * alone[str(single)]["p50"])
     verdicts = [
         f"one launch / {cameras} launches = {together / apart:.3f}, of the engines alone {engines:.3f}",
         str(found),
     ]
     show(f"{cameras} cameras, 720p, pinned frames, {rounds} rounds, milliseconds", rows, verdicts)
     save(json, {"batch": rows, "ratio": together / apart, "agreement": str(found)})
-
-
-def _floor(path: Path, cameras: int) -> list[float]:
-    """The engine alone in a graph, with its largest batch up to the number of cameras, ms for each run."""
-    with ExitStack() as stack:
-        gpu = stack.enter_context(Gpu())
-        alone = TensorRtEngine(open_engine(path), gpu, ModelSettings().imgsz)
-        stack.callback(alone.close)
-        alone.set_batch(min(alone.batch, cameras))
-        return engine_cost.floor(alone, 500, with_graph=True)
 
 
 def _in_turn(

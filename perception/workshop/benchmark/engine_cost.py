@@ -14,7 +14,7 @@ import numpy as np
 from detector_service import DetectorService
 from perception.adapter import SessionBackend
 from perception.backends import identity, kernels
-from perception.backends.cuda import CaptureRefused, Gpu, Graph
+from perception.backends.cuda import Gpu
 from perception.backends.engine_file import open_engine
 from perception.backends.gpu_pipeline import GpuPipeline
 from perception.backends.tensorrt import Engine
@@ -23,6 +23,7 @@ from perception.classes import vehicle_ids
 from perception.config import COCO_VEHICLES, ModelSettings
 from perception.errors import BackendError
 from perception.frame import Frame, Image
+from perception.workshop.benchmark.engine_floor import floor
 
 WARMUP = 200
 BLOCK = 1000
@@ -82,32 +83,6 @@ def _kernels(gpu: Gpu, folder: Path) -> Any:
 
 def _service(stack: ExitStack, backend: GpuPipeline | SessionBackend) -> DetectorService:
     return stack.enter_context(DetectorService(backend, ModelSettings().conf, ModelSettings().iou))
-
-
-def floor(engine: Engine, count: int, with_graph: bool) -> list[float]:
-    """The engine alone, timed by events of the device: ms for each of `count` runs, serial.
-
-    Raises BackendError where there is to be a graph and none can be recorded.
-    """
-    gpu = engine.gpu
-    engine.enqueue()
-    gpu.stream.synchronize()
-    try:
-        graph = Graph(gpu.stream.handle, engine.enqueue) if with_graph else None
-    except CaptureRefused as refusal:
-        raise BackendError(f"The engine alone cannot be a CUDA graph: {refusal}") from None
-    launch: Callable[[], None] = graph.launch if graph else engine.enqueue
-    begin, end = gpu.cuda.Event(), gpu.cuda.Event()
-    times = []
-    for _ in range(count):
-        begin.record(gpu.stream)
-        launch()
-        end.record(gpu.stream)
-        end.synchronize()
-        times.append(end.time_since(begin))
-    if graph:
-        graph.close()
-    return times
 
 
 def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image]:

@@ -37,7 +37,7 @@ def show(title: str, rows: Mapping[str, Mapping[str, float]], verdicts: Sequence
     """Prints one row of figures a name, and the verdicts under them."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     table = Table(title=f"{title}\n{machine()}", title_justify="left")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for column in columns:
         table.add_column(column, justify="right")
     for name, row in rows.items():
@@ -45,7 +45,7 @@ def show(title: str, rows: Mapping[str, Mapping[str, float]], verdicts: Sequence
     console = Console()
     console.print(table)
     for verdict in verdicts:
-        console.print(verdict, highlight=False)
+        console.print(verdict, highlight=False, soft_wrap=True)
 
 
 def save(path: Path | None, figures: Mapping[str, Any]) -> None:

@@ -18,7 +18,8 @@ from perception.workshop.builder import Built, build
 from perception.workshop.builder_config import Material
 from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibrator import Calibrated
-from tests.backends.emulated_gpu import Device, MemoryError
+from tests.backends.emulated_errors import MemoryError
+from tests.backends.emulated_gpu import Device
 from tests.backends.fake_tensorrt import DataType, Severity
 from tests.workshop.build import small_network
 from tests.workshop.build.conftest import Event, said

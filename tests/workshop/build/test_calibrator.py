@@ -16,7 +16,8 @@ from perception.errors import GpuError, SettingsError
 from perception.preprocess import PREPROCESS_VERSION, Preprocessor
 from perception.workshop.calibration_cache import CacheKey, CalibrationCache
 from perception.workshop.calibrator import Batches, Calibrated, Feed, make_calibrator, readable
-from tests.backends.emulated_gpu import Device, LaunchError
+from tests.backends.emulated_errors import LaunchError
+from tests.backends.emulated_gpu import Device
 from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Workbench
 
