@@ -34,10 +34,10 @@ class Backend(Protocol):
     """What a runtime offers the service: a context manager, used by one thread.
 
     `infer` gives, for each image (H, W, 3) uint8 BGR in order, its vehicle candidates above `conf` in image pixels,
-    and what each stage took; `meanwhile` is called where the thread would only wait for a device, if at all. `look_for`
-    says which of the model's classes are vehicles from the next `infer` on. `lend` gives a frame (height, width, 3) to
-    decode into, which `infer` then reads without a copy, or None; it is for any thread, and the frame is the borrower's
-    until nobody holds it.
+    and what each stage took; `meanwhile` is called where the thread would only wait for a device, if at all; `iou` lets
+    it suppress overlaps itself, and mark what is left `final`. `look_for` says which classes are vehicles from then on.
+    `lend` gives a frame (height, width, 3) to decode into, which `infer` then reads without a copy, or None; it is for
+    any thread, and the frame is the borrower's until nobody holds it.
     """
 
     @property
@@ -46,8 +46,9 @@ class Backend(Protocol):
     def lend(self, hw: tuple[int, int]) -> Image | None: ...
 
     def infer(
-        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
-    ) -> list[tuple[Candidates, StageTimes]]: ...
+        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None,
+        iou: float | None = None,
+    ) -> list[tuple[Candidates, StageTimes]]: ...  # fmt: skip
 
     def look_for(self, class_ids: tuple[int, ...]) -> None: ...
 
@@ -61,8 +62,7 @@ class Backend(Protocol):
 class DetectorService:
     """Detects vehicles with one backend. A context manager that closes the backend.
 
-    conf: confidence above which a vehicle counts; iou: overlap above which two boxes of a class are one. clock:
-    monotonic seconds, the one frames are stamped with.
+    conf: confidence above which a vehicle counts; iou: overlap above which boxes are one. clock: as frames are stamped.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class DetectorService:
         Each result tells the total time of all, which is what each frame waited, and its share of the stages.
         """
         started = self._clock()
-        found = self._backend.infer([frame.image for frame in frames], self._conf, self._rehearse)
+        found = self._backend.infer([frame.image for frame in frames], self._conf, self._rehearse, self._iou)
         decoded = self._clock()
         kept = [nms(candidates, self._iou, frame.image.shape[:2]) for frame, (candidates, _) in zip(frames, found)]
         ended = self._clock()

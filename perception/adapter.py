@@ -64,11 +64,16 @@ class SessionBackend:
         return None
 
     def infer(
-        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+        self,
+        images: Sequence[Image],
+        conf: float,
+        meanwhile: Callable[[], None] | None = None,
+        iou: float | None = None,
     ) -> list[tuple[Candidates, StageTimes]]:
         """Candidates above `conf` in pixels of each image (H, W, 3) uint8 BGR, in the order of the images.
 
-        Of a batch each image is told its share of the time. meanwhile: not called, there is no device to wait for.
+        Of a batch each image is told its share of the time. meanwhile: not called, there is no device to wait for. iou:
+        not used, nothing is suppressed here.
         """
         size = self._session.batch or max(len(images), 1)
         return [

@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.frame import Boxes, Candidates, Detections, Scores
-from perception.heads import FARTHEST_PX, MAX_DETECTIONS, is_end_to_end
-
-FEW = 64
-"""Up to so many boxes NMS is faster without numpy."""
+from perception.heads import FARTHEST_PX, FEW, MAX_DETECTIONS, is_end_to_end
 
 Floats = npt.NDArray[np.floating]
+
+_ORIGIN = np.zeros((), np.float32)  # numpy takes an array sooner than a number
 
 
 def decode(output: Floats, conf: float, class_ids: Sequence[int], class_count: int) -> Candidates:
@@ -73,16 +72,27 @@ def nms(candidates: Candidates, iou: float, image_hw: tuple[int, ...]) -> Detect
     count = len(candidates)
     if not count:
         return Detections.empty()
+    if candidates.final and count <= FEW and _is_best_first(candidates.confidence):
+        return Detections(_clipped(candidates.xyxy, image_hw), candidates.confidence, candidates.class_id)
     if count <= FEW:
         kept = np.array(_best_of_few(candidates, iou))
     else:
         order = np.argsort(-candidates.confidence, kind="stable")
         kept = order if candidates.final else order[_survivors(candidates.xyxy[order], candidates.class_id[order], iou)]
     kept = kept[:MAX_DETECTIONS]
-    height, width = image_hw
-    xyxy = candidates.xyxy.take(kept, 0)  # for a few boxes several times faster than [kept]
-    xyxy = np.maximum(np.minimum(xyxy, _corner(height, width)), np.float32(0))
+    xyxy = _clipped(candidates.xyxy.take(kept, 0), image_hw)  # for a few boxes several times faster than [kept]
     return Detections(xyxy, candidates.confidence.take(kept), candidates.class_id.take(kept))
+
+
+def _is_best_first(confidence: Scores) -> bool:
+    values = confidence.tolist()
+    return bool(values == sorted(values, reverse=True))
+
+
+def _clipped(xyxy: Boxes, image_hw: tuple[int, ...]) -> Boxes:
+    height, width = image_hw
+    clipped: Boxes = np.minimum(xyxy, _corner(height, width))
+    return np.maximum(clipped, _ORIGIN, out=clipped)
 
 
 @functools.lru_cache(maxsize=16)

@@ -60,7 +60,11 @@ class FakeBackend:
         self._candidates = candidates or Candidates(none.xyxy, none.confidence, none.class_id)
 
     def infer(
-        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+        self,
+        images: Sequence[Image],
+        conf: float,
+        meanwhile: Callable[[], None] | None = None,
+        iou: float | None = None,
     ) -> list[tuple[Candidates, StageTimes]]:
         keep = self._candidates.confidence > conf
         found = Candidates(

@@ -134,7 +134,11 @@ class WaitingBackend(FakeBackend):
     """Lets the service use the time of waiting."""
 
     def infer(
-        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+        self,
+        images: Sequence[Image],
+        conf: float,
+        meanwhile: Callable[[], None] | None = None,
+        iou: float | None = None,
     ) -> list[tuple[Candidates, StageTimes]]:
         assert meanwhile is not None
         meanwhile()

@@ -28,7 +28,7 @@ BOXES: tuple[Box, ...] = (
     (4, 40, 12, 48, 0.125, 7),  # a truck below the default threshold
 )
 COLUMNS = 32
-"""Boxes of a raw head; all but the first ones have no confidence."""
+"""Boxes of a raw head, of more where more are asked for; all but the first ones have no confidence."""
 
 
 def build(
@@ -81,7 +81,7 @@ def build(
 
 
 def _raw(boxes: Sequence[Box], class_count: int) -> npt.NDArray[np.float64]:
-    table = np.zeros((1, 4 + class_count, COLUMNS))
+    table = np.zeros((1, 4 + class_count, max(COLUMNS, len(boxes))))
     for column, (left, top, right, bottom, confidence, class_id) in enumerate(boxes):
         table[0, :4, column] = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
         table[0, 4 + class_id, column] = confidence

@@ -9,12 +9,14 @@ from perception.backends.cuda import Gpu
 from perception.frame import Candidates
 from perception.heads import MAX_DETECTIONS
 
+SUPPRESSED = 1 << 31
+"""Added to the count of an image whose candidates were suppressed, and lie best first: SUPPRESSED of kernels.cu."""
 CANDIDATE_FLOATS = 8  # left, top, right, bottom, confidence, class, anchor (an integer), unused
 TIMES = 3
 
 
 class Answers:
-    """Page-locked memory that the filter kernel writes for up to `batch` images: Answer and Candidate of kernels.cu.
+    """Page-locked memory that the last kernel writes for up to `batch` images: Answer and Candidate of kernels.cu.
 
     anchors: candidates that one image can have. final: the model suppressed its own overlaps.
     """
@@ -46,8 +48,13 @@ class Answers:
         return letterbox_ns * 1e-6, infer_ns * 1e-6, filter_ns * 1e-6
 
     def candidates(self, slot: int) -> Candidates:
-        """What the filter left for one image, in the order of the engine's output: the threads' own order varies."""
-        count = int(self._counts[slot])
+        """What the kernels left for one image: `final` and best first where overlaps were suppressed, else in the order
+        of the engine's output, for the threads' own order varies.
+        """
+        count: int = self._counts.item(slot)
+        if count >= SUPPRESSED:
+            rows = self._lists[slot, : count - SUPPRESSED].copy()
+            return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), final=True)
         rows = self._lists[slot, :count]
         rows = rows.take(self._anchors[slot, :count].argsort(), 0) if count > 1 else rows.copy()
         if self._final:

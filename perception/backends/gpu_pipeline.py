@@ -1,8 +1,8 @@
-"""A picture to its vehicle candidates without leaving the GPU: letterbox kernel, engine, filter kernel.
+"""A picture to its vehicle candidates without leaving the GPU: letterbox kernel, engine, filter, suppression.
 
 The letterbox reads the picture where the camera's reader left it, in page-locked memory, or where an ordinary picture
-was copied to; the filter writes the few boxes that pass straight into the host's memory. All three are recorded as one
-CUDA graph, which finds the address of the picture in host memory, so that it serves every picture of a size.
+was copied to; the last kernel writes the few boxes that are left straight into the host's memory. All are recorded as
+one CUDA graph, which finds the address of the picture in host memory, so that it serves every picture of a size.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import numpy as np
 from loguru import logger
 
 from perception.backends import kernels
-from perception.backends.answers import Answers
+from perception.backends.answers import CANDIDATE_FLOATS, Answers
 from perception.backends.copying import Copier
 from perception.backends.cuda import CaptureRefused, Graph
 from perception.backends.frame_pool import POOL_FRAMES, POOL_SIZES, FramePool
 from perception.backends.graphs import Graphs
-from perception.backends.kernels import BLOCK_THREADS, Placement
+from perception.backends.kernels import Placement
+from perception.backends.launches import Launches, Vehicles
 from perception.backends.staging import Staging
 from perception.backends.tensorrt import Engine
 from perception.errors import BackendError
@@ -60,30 +61,22 @@ class GpuPipeline:
         self.info = BackendInfo("tensorrt", engine.precision, engine.input_hw, engine.batch, class_names)
         self._frames = FramePool(gpu.host_memory, pool_frames, max(POOL_SIZES, engine.batch))
         try:
-            self._final = is_end_to_end(engine.output.shape, len(class_names))
+            final = is_end_to_end(engine.output.shape, len(class_names))
         except ValueError as error:
             raise BackendError(f"{engine.path} is of no known layout: {error}", "Export it again.") from None
         self._classes = len(class_names)
-        self._anchors = engine.output.shape[1 if self._final else 2]
-        self._prepare_kernels(module)
-        self._prepare_memory()
+        self._launches = Launches(module, engine, len(class_names), final)
+        self._prepare_memory(final)
         self._placements: dict[tuple[int, int], Placement] = {}
         self._placed: list[Placement | None] = [None] * engine.batch
         self._copier = Copier()
         self._staging = [Staging(gpu, self._copier) for _ in range(engine.batch)]
-        self._launch_key: tuple[int, float] | None = None
+        self._launch_key: tuple[int, float, float | None] | None = None
         self._graph: Graph | None = None
         self._graphs = Graphs()
         self._choose(class_ids)
 
-    def _prepare_kernels(self, module: Any) -> None:
-        engine = self._engine
-        self._find_images = module.get_function("find_images").prepare("PP")
-        self._letterbox = module.get_function(f"letterbox_{engine.input.dtype.name}").prepare("PlPPiiiPiiP")
-        kind = "final" if self._final else "raw"
-        self._filter = module.get_function(f"filter_{kind}_{engine.output.dtype.name}").prepare("PiiPPifPPPP")
-
-    def _prepare_memory(self) -> None:
+    def _prepare_memory(self, final: bool) -> None:
         gpu, batch = self._gpu, self._engine.batch
         state = np.zeros(STATE_HEAD_BYTES + 4 * batch, np.uint8)
         state[:8] = state[16:24] = 0xFF  # earliest times: later than any
@@ -93,7 +86,9 @@ class GpuPipeline:
         self._images = gpu.device_memory(8 * batch)
         self._sources_memory = gpu.host_memory(8 * batch)
         self._sources = self._sources_memory.bytes[: 8 * batch].view(np.uint64)
-        self._answers = Answers(gpu, batch, self._anchors, self._final)
+        anchors = self._launches.anchors
+        self._found = gpu.device_memory(4 * CANDIDATE_FLOATS * batch * anchors)
+        self._answers = Answers(gpu, batch, anchors, final)
         tensor = self._engine.input
         self._grey = np.full(tensor.shape[1:], np.float32(PAD_GREY) / np.float32(255), tensor.dtype)
 
@@ -108,9 +103,9 @@ class GpuPipeline:
         self._copier.close()
         self._forget_launch()
         self._frames.close()
-        del self._answers, self._sources, self._sources_memory, self._images
-        del self._state, self._device_places, self._is_vehicle, self._vehicles
-        del self._placements, self._placed, self._staging, self._find_images, self._letterbox, self._filter
+        del self._answers, self._sources, self._sources_memory, self._images, self._found
+        del self._state, self._device_places, self._vehicles
+        del self._placements, self._placed, self._staging, self._launches
         self._engine.close()
         self._gpu.close()
 
@@ -131,7 +126,7 @@ class GpuPipeline:
         is_vehicle[list(class_ids)] = 1
         flags, ids = self._gpu.upload(is_vehicle), self._gpu.upload(np.asarray(class_ids, np.int32))
         self._forget_launch()
-        self._is_vehicle, self._vehicles, self._vehicle_count = flags, ids, len(class_ids)
+        self._vehicles = Vehicles(flags, ids, len(class_ids))
 
     def lend(self, hw: tuple[int, int]) -> Image | None:
         """A page-locked frame (height, width, 3) to decode into, for any thread; None where none is free."""
@@ -143,34 +138,39 @@ class GpuPipeline:
         return self._answers.device_ms()
 
     def infer(
-        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+        self,
+        images: Sequence[Image],
+        conf: float,
+        meanwhile: Callable[[], None] | None = None,
+        iou: float | None = None,
     ) -> list[tuple[Candidates, StageTimes]]:
         """Candidates above `conf` in pixels of each image (H, W, 3) uint8 BGR, in the order of the images.
 
         Of a batch each image is told its share of the time. meanwhile: called in each launch while the device works.
-        GpuError where the device fails: it does not come back.
+        iou: of a few candidates those that overlap are suppressed as by nms, and the others are `final`. GpuError where
+        the device fails: it does not come back.
         """
         if not images:
             return []
         batch = self._engine.batch
         try:
             if len(images) <= batch:
-                return self._infer_batch(images, conf, meanwhile)
+                return self._infer_batch(images, conf, meanwhile, iou)
             chunks = [images[start : start + batch] for start in range(0, len(images), batch)]
-            return [pair for chunk in chunks for pair in self._infer_batch(chunk, conf, meanwhile)]
+            return [pair for chunk in chunks for pair in self._infer_batch(chunk, conf, meanwhile, iou)]
         except self._gpu.cuda.Error as error:
             raise self._gpu.fault(error) from error
         except BackendError as fault:  # memory for pictures of another size: too late for another backend
             raise self._gpu.fault(fault) from fault
 
     def _infer_batch(
-        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None
+        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None, iou: float | None
     ) -> list[tuple[Candidates, StageTimes]]:
         started = time.perf_counter()
         for slot, image in enumerate(images):
             self._find(slot, image)
-        if self._launch_key != (len(images), conf):
-            self._prepare_launch(len(images), conf)
+        if self._launch_key != (len(images), conf, iou):
+            self._prepare_launch(len(images), conf, iou)
         prepared = time.perf_counter()
         if self._graph is not None:
             self._graph.launch()
@@ -226,11 +226,11 @@ class GpuPipeline:
         self._launch_key = self._graph = None
         self._graphs.clear()
 
-    def _prepare_launch(self, images: int, conf: float) -> None:
-        """Makes the next launches ready for so many images, where they now lie, and this threshold."""
-        self._launch_key = (images, conf)
+    def _prepare_launch(self, images: int, conf: float, iou: float | None) -> None:
+        """Makes the next launches ready for so many images, where they now lie, and these thresholds."""
+        self._launch_key = (images, conf, iou)
         placed = tuple(self._placed[:images])
-        key = images, conf, tuple(placement.box.image_hw for placement in placed if placement)
+        key = images, conf, iou, tuple(placement.box.image_hw for placement in placed if placement)
         self._graph = self._graphs.find(key)
         if self._graph is not None:
             return
@@ -250,51 +250,12 @@ class GpuPipeline:
     def _enqueue(self) -> None:
         """Puts all the work of a launch on the stream, kernel by kernel."""
         assert self._launch_key is not None
-        images, conf = self._launch_key
-        stream, sources = self._gpu.stream, self._sources_memory.address
-        self._find_images.prepared_async_call((1, 1, 1), (images, 1, 1), stream, sources, int(self._images))
-        for slot in range(images):
-            self._enqueue_letterbox(slot)
+        images, conf, iou = self._launch_key
+        launches, addresses = self._launches, int(self._images)
+        launches.find_images(images, self._sources_memory.address, addresses)
+        for slot, placement in enumerate(self._placed[:images]):
+            assert placement is not None
+            launches.letterbox(slot, placement, addresses + 8 * slot, self._state)
         self._engine.enqueue()
-        self._enqueue_filter(images, conf)
-
-    def _enqueue_letterbox(self, slot: int) -> None:
-        placement, tensor = self._placed[slot], self._engine.input
-        assert placement is not None
-        box, (height, width) = placement.box, self.info.input_hw
-        place = 3 * slot * height * width + box.top * width + box.left
-        self._letterbox.prepared_async_call(
-            (-(-box.scaled_hw[1] // placement.block_width), box.scaled_hw[0], 1),
-            (BLOCK_THREADS, 1, 1),
-            self._gpu.stream,
-            int(self._images) + 8 * slot,
-            3 * box.image_hw[1],
-            int(placement.columns),
-            int(placement.rows),
-            box.scaled_hw[1],
-            placement.block_width,
-            placement.staged,
-            tensor.address + place * tensor.dtype.itemsize,
-            width,
-            height * width,
-            int(self._state),
-            shared_size=2 * placement.staged,
-        )
-
-    def _enqueue_filter(self, images: int, conf: float) -> None:
-        self._filter.prepared_async_call(
-            (-(-self._anchors // BLOCK_THREADS), images, 1),
-            (BLOCK_THREADS, 1, 1),
-            self._gpu.stream,
-            self._engine.output.address,
-            self._anchors,
-            self._classes,
-            int(self._is_vehicle),
-            int(self._vehicles),
-            self._vehicle_count,
-            conf,
-            int(self._device_places),
-            int(self._state),
-            self._answers.lists_address,
-            self._answers.address,
-        )
+        launches.filter(images, conf, self._vehicles, self._device_places, self._state, self._found)
+        launches.suppress(images, iou, self._found, self._state, self._answers)

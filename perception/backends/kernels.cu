@@ -1,4 +1,4 @@
-// The two kernels around an engine: a camera's picture becomes its input, its output becomes a short list of vehicles.
+// The kernels around an engine: a camera's picture becomes its input, its output becomes a short list of vehicles.
 //
 // Each is written as steps that a block's threads take together; the wrappers at the end set a barrier between steps.
 // So the same source also compiles for a CPU, where a test runs the steps one thread after another.
@@ -18,9 +18,11 @@ struct Chunk { u32 words[4]; };  // 16 bytes, read at once
 // Device memory, kept across the kernels of one frame. Before each frame all is zero but the earliest times
 // (letterbox_ns[0], filter_ns): those are all ones, later than any.
 struct State { u64 letterbox_ns[2], filter_ns; u32 blocks_done, counts[1]; };
-// Host memory that the device writes: what one frame, or one batch, took on the device, and how many candidates it has.
+// Host memory that the device writes: what one frame, or one batch, took on the device, and how many candidates each
+// image has, with SUPPRESSED added where overlaps were suppressed.
 struct Answer { u64 letterbox_ns, infer_ns, filter_ns; u32 counts[1]; };
-struct Candidate { float left, top, right, bottom, confidence, class_id; u32 anchor, padding; };
+static const u32 SUPPRESSED = 1u << 31;
+struct alignas(16) Candidate { float left, top, right, bottom, confidence, class_id; u32 anchor, padding; };
 // Where an image lies in the input: pixels of the offset, and input pixels per image pixel.
 struct Place { float left, top, scale_x, scale_y; };
 
@@ -33,6 +35,10 @@ STEP float load(const __half* source) { return __half2float(*source); }
 STEP u64 now_ns() { u64 time; asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(time)); return time; }
 STEP u32 thread_in_block() { return threadIdx.x; }
 STEP u32 threads_of_block() { return blockDim.x; }
+// Rounded each by itself: the compiler would join a product and a sum.
+STEP double times(double one, double other) { return __dmul_rn(one, other); }
+STEP double plus(double one, double other) { return __dadd_rn(one, other); }
+STEP double minus(double one, double other) { return __dsub_rn(one, other); }
 #endif
 
 // ---- Letterbox: bilinear as OpenCV's, BGR to RGB, 0..255 to 0..1, planar. The padding is written once, by the host.
@@ -171,14 +177,88 @@ STEP void filter_final(const FilterPart& part, const T* output, const Place& pla
     keep(found, place, part, state, list);
 }
 
-// The last of all blocks tells the host, and leaves the state as the next frame wants it.
-STEP void answer(State* state, Answer* to, u32 images, u32 blocks, u64 now) {
-    if (atomicAdd(&state->blocks_done, 1u) + 1 != blocks) return;
+// ---- Suppression: of boxes of one class that overlap the most confident stays. postprocess.nms defines it; each number
+// is computed in double precision and rounded by itself, as there, so that both keep the same boxes.
+
+static const u32 FEW = 64;  // so many candidates of an image, as perception/heads.py has it; of more the host does it
+
+struct Suppression {
+    Candidate found[FEW];
+    double area[FEW];
+    u32 rank[FEW];       // how many come before each: more confident ones, of equals those with a lower anchor
+    u32 rivals[FEW][2];  // which of these drop it if they stay: a bit for each
+    u32 ranked[FEW];     // the candidates by their ranks
+    u32 count;
+};
+
+STEP bool is_suppressed(u32 count, double iou) { return count <= FEW && iou >= 0; }
+
+STEP void fetch(const Candidate* list, Suppression* shared) {
+    const u32 own = thread_in_block();
+    if (own >= shared->count) return;
+    const Candidate box = shared->found[own] = list[own];
+    shared->area[own] = times(minus(box.right, box.left), minus(box.bottom, box.top));
+    shared->rank[own] = shared->rivals[own][0] = shared->rivals[own][1] = 0;
+}
+
+STEP bool comes_before(const Candidate& one, const Candidate& other) {
+    return one.confidence > other.confidence || (one.confidence == other.confidence && one.anchor < other.anchor);
+}
+
+STEP bool overlap(const Candidate& one, double area, const Candidate& other, double other_area, double iou) {
+    if (one.right <= other.left || other.right <= one.left || one.bottom <= other.top || other.bottom <= one.top)
+        return false;
+    const double common = times(minus(min(one.right, other.right), max(one.left, other.left)),
+                                minus(min(one.bottom, other.bottom), max(one.top, other.top)));
+    return common > times(iou, minus(plus(other_area, area), common));
+}
+
+// All pairs, shared out among all threads: each has a candidate of its own, and those of a warp the same other one.
+STEP void compare(Suppression* shared, double iou) {
+    const u32 own = thread_in_block() % FEW;
+    if (own >= shared->count) return;
+    const Candidate box = shared->found[own];
+    const double area = shared->area[own];
+    for (u32 index = thread_in_block() / FEW; index < shared->count; index += threads_of_block() / FEW) {
+        const Candidate& other = shared->found[index];
+        if (!comes_before(other, box)) continue;
+        atomicAdd(&shared->rank[own], 1u);
+        if (other.class_id == box.class_id && overlap(box, area, other, shared->area[index], iou))
+            atomicOr(&shared->rivals[own][index / 32], 1u << index % 32);
+    }
+}
+
+STEP void order(Suppression* shared) {
+    if (thread_in_block() < shared->count) shared->ranked[shared->rank[thread_in_block()]] = thread_in_block();
+}
+
+// From the best on, a candidate stays whose rivals are dropped. Each thread finds out by itself, and tells its own.
+STEP void tell(const Suppression* shared, Candidate* list, u32* count) {
+    const u32 own = thread_in_block();
+    if (own >= FEW) return;
+    u64 stay = 0;
+    u32 staying = 0, place = FEW;
+    for (u32 rank = 0; rank < shared->count; ++rank) {
+        const u32 index = shared->ranked[rank];
+        if ((shared->rivals[index][0] | (u64)shared->rivals[index][1] << 32) & stay) continue;
+        if (index == own) place = staying;
+        stay |= 1ull << index;
+        ++staying;
+    }
+    if (place < FEW) list[place] = shared->found[own];
+    if (own == 0) *count = SUPPRESSED | staying;
+}
+
+STEP void tell_all(const Candidate* found, u32 count, Candidate* list) {
+    for (u32 index = thread_in_block(); index < count; index += threads_of_block()) list[index] = found[index];
+}
+
+// The last of all images tells the host what the frame took, and leaves the state as the next frame wants it.
+STEP void answer(State* state, Answer* to, u32 images, u64 now) {
+    if (atomicAdd(&state->blocks_done, 1u) + 1 != images) return;
     to->letterbox_ns = state->letterbox_ns[1] > state->letterbox_ns[0] ? state->letterbox_ns[1] - state->letterbox_ns[0] : 0;
     to->infer_ns = state->filter_ns > state->letterbox_ns[1] ? state->filter_ns - state->letterbox_ns[1] : 0;
     to->filter_ns = now > state->filter_ns ? now - state->filter_ns : 0;
-    for (u32 image = 0; image < images; ++image)
-        to->counts[image] = atomicExch(&state->counts[image], 0u);  // past a cache that may hold what it was before
     state->blocks_done = 0;
     state->letterbox_ns[0] = state->filter_ns = ~0ull;
     state->letterbox_ns[1] = 0;
@@ -208,19 +288,41 @@ __device__ void letterbox(LetterboxPart part, const u8* const* image, T* tensor,
 enum Head { RAW, FINAL };
 
 template <Head HEAD, typename T>
-__device__ void filter(FilterPart part, const T* outputs, const Place* places, State* state, Candidate* lists, Answer* to) {
+__device__ void filter(FilterPart part, const T* outputs, const Place* places, State* state, Candidate* lists) {
     if (threadIdx.x == 0) atomicMin(&state->filter_ns, now_ns());
     part.image = blockIdx.y;
     part.anchor = blockIdx.x * blockDim.x + threadIdx.x;
+    if (part.anchor >= (u32)part.anchors) return;
     const long values = (long)part.anchors * (HEAD == RAW ? 4 + part.classes : 6);
     Candidate* list = lists + (long)part.image * part.anchors;
-    if (part.anchor < (u32)part.anchors) {
-        if (HEAD == RAW) filter_raw(part, outputs + part.image * values, places[part.image], state, list);
-        else filter_final(part, outputs + part.image * values, places[part.image], state, list);
+    if (HEAD == RAW) filter_raw(part, outputs + part.image * values, places[part.image], state, list);
+    else filter_final(part, outputs + part.image * values, places[part.image], state, list);
+}
+
+// One block for each image, after the filter; its threads are a multiple of FEW. iou below 0: nothing is suppressed.
+extern "C" __global__ void suppress(const Candidate* lists, int anchors, double iou, State* state, Candidate* on_host,
+                                    Answer* to) {
+    __shared__ Suppression shared;
+    const Candidate* found = lists + (long)blockIdx.x * anchors;
+    Candidate* list = on_host + (long)blockIdx.x * anchors;
+    if (threadIdx.x == 0) shared.count = atomicExch(&state->counts[blockIdx.x], 0u);
+    __syncthreads();
+    const u32 count = shared.count;
+    if (!is_suppressed(count, iou)) {
+        tell_all(found, count, list);
+        if (threadIdx.x == 0) to->counts[blockIdx.x] = count;
+    } else {
+        fetch(found, &shared);
+        __syncthreads();
+        compare(&shared, iou);
+        __syncthreads();
+        order(&shared);
+        __syncthreads();
+        tell(&shared, list, &to->counts[blockIdx.x]);
     }
     __threadfence_system();  // the list lies in host memory, and must be there before the answer is
     __syncthreads();
-    if (threadIdx.x == 0) answer(state, to, gridDim.y, gridDim.x * gridDim.y, now_ns());
+    if (threadIdx.x == 0) answer(state, to, gridDim.x, now_ns());
 }
 
 #define LETTERBOX(NAME, T)                                                                                             \
@@ -233,9 +335,9 @@ __device__ void filter(FilterPart part, const T* outputs, const Place* places, S
 #define FILTER(NAME, HEAD, T)                                                                                          \
     extern "C" __global__ void NAME(const T* outputs, int anchors, int classes, const u8* is_vehicle,                  \
                                     const int* vehicles, int vehicle_count, float conf, const Place* places,           \
-                                    State* state, Candidate* lists, Answer* to) {                                      \
+                                    State* state, Candidate* lists) {                                                  \
         filter<HEAD, T>({anchors, classes, is_vehicle, vehicles, vehicle_count, conf, 0, 0}, outputs, places, state,   \
-                        lists, to);                                                                                    \
+                        lists);                                                                                        \
     }
 LETTERBOX(letterbox_float32, float)
 LETTERBOX(letterbox_float16, __half)

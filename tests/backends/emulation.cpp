@@ -9,15 +9,20 @@
 #define EMULATED
 #define STEP static inline
 using std::fabs;
+using std::max;
 using std::min;
 typedef _Float16 __half;
 static __half __float2half_rn(float value) { return (__half)value; }
 static float __half2float(__half value) { return (float)value; }
 static unsigned atomicAdd(unsigned* target, unsigned value) { unsigned old = *target; *target += value; return old; }
 static unsigned atomicExch(unsigned* target, unsigned value) { unsigned old = *target; *target = value; return old; }
+static unsigned atomicOr(unsigned* target, unsigned value) { unsigned old = *target; *target |= value; return old; }
 static unsigned current_thread, threads;
 static unsigned thread_in_block() { return current_thread; }
 static unsigned threads_of_block() { return threads; }
+static double times(double one, double other) { return one * other; }
+static double plus(double one, double other) { return one + other; }
+static double minus(double one, double other) { return one - other; }
 
 #include KERNELS
 
@@ -31,6 +36,7 @@ static unsigned at(unsigned turn, unsigned count) { return backwards ? count - 1
 
 extern "C" unsigned answer_bytes(unsigned images) { return offsetof(Answer, counts) + images * sizeof(u32); }
 extern "C" unsigned state_bytes(unsigned images) { return offsetof(State, counts) + images * sizeof(u32); }
+extern "C" unsigned most_that_are_suppressed() { return FEW; }
 extern "C" unsigned candidate_bytes() { return sizeof(Candidate); }
 
 extern "C" bool find_images(unsigned, unsigned, unsigned images, const u8* const* on_host, const u8** on_device) {
@@ -66,7 +72,7 @@ enum Head { RAW, FINAL };
 
 template <Head HEAD, typename T>
 static void filter(FilterPart part, unsigned blocks_x, unsigned images, const T* outputs, const Place* places,
-                   State* state, Candidate* lists, Answer* to) {
+                   State* state, Candidate* lists) {
     const long values = (long)part.anchors * (HEAD == RAW ? 4 + part.classes : 6);
     for (unsigned y = 0; y < images; ++y)
         for (unsigned x = 0; x < blocks_x; ++x) {
@@ -81,8 +87,37 @@ static void filter(FilterPart part, unsigned blocks_x, unsigned images, const T*
                 if (HEAD == RAW) filter_raw(part, output, places[part.image], state, list);
                 else filter_final(part, output, places[part.image], state, list);
             }
-            answer(state, to, images, blocks_x * images, now_ns());
         }
+}
+
+// All threads of a block take a step, one after another.
+template <typename Step>
+static void all(unsigned count, Step step) {
+    for (unsigned turn = 0; turn < count; ++turn) current_thread = at(turn, count), step();
+}
+
+extern "C" bool suppress(unsigned images, unsigned, unsigned threads_of_a_block, const Candidate* lists, int anchors,
+                         double iou, State* state, Candidate* on_host, Answer* to) {
+    threads = threads_of_a_block;
+    for (unsigned turn = 0; turn < images; ++turn) {
+        const unsigned image = at(turn, images);
+        const Candidate* found = lists + (long)image * anchors;
+        Candidate* list = on_host + (long)image * anchors;
+        Suppression shared;
+        memset((void*)&shared, 0xAA, sizeof(shared));
+        const u32 count = shared.count = atomicExch(&state->counts[image], 0u);
+        if (!is_suppressed(count, iou)) {
+            all(threads, [&] { tell_all(found, count, list); });
+            to->counts[image] = count;
+        } else {
+            all(threads, [&] { fetch(found, &shared); });
+            all(threads, [&] { compare(&shared, iou); });
+            all(threads, [&] { order(&shared); });
+            all(threads, [&] { tell(&shared, list, &to->counts[image]); });
+        }
+        answer(state, to, images, now_ns());
+    }
+    return threads % FEW == 0;
 }
 
 #define LETTERBOX(NAME, T)                                                                                             \
@@ -96,10 +131,10 @@ static void filter(FilterPart part, unsigned blocks_x, unsigned images, const T*
 #define FILTER(NAME, HEAD, T)                                                                                          \
     extern "C" bool NAME(unsigned blocks_x, unsigned blocks_y, unsigned threads_of_a_block, const T* outputs,          \
                          int anchors, int classes, const u8* is_vehicle, const int* vehicles, int vehicle_count,       \
-                         float conf, const Place* places, State* state, Candidate* lists, Answer* to) {                \
+                         float conf, const Place* places, State* state, Candidate* lists) {                            \
         threads = threads_of_a_block;                                                                                  \
         filter<HEAD, T>({anchors, classes, is_vehicle, vehicles, vehicle_count, conf, 0, 0}, blocks_x, blocks_y,       \
-                        outputs, places, state, lists, to);                                                            \
+                        outputs, places, state, lists);                                                                \
         return true;                                                                                                   \
     }
 LETTERBOX(letterbox_float32, float)

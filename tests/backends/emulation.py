@@ -16,9 +16,9 @@ GUARD_BYTES = 64
 GUARD = 0xC3
 
 _GRID = (ctypes.c_uint,) * 3  # blocks along both axes, threads of a block
-_TYPES = {"P": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
-_LETTERBOX, _FILTER = "PlPPiiiPiiP", "PiiPPifPPPP"
-SIGNATURES = {"find_images": "PP"} | {
+_TYPES = {"P": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float, "d": ctypes.c_double}
+_LETTERBOX, _FILTER = "PlPPiiiPiiP", "PiiPPifPPP"
+SIGNATURES = {"find_images": "PP", "suppress": "PidPPP"} | {
     f"{kernel}_{dtype}": signature
     for kernel, signature in (("letterbox", _LETTERBOX), ("filter_raw", _FILTER), ("filter_final", _FILTER))
     for dtype in ("float32", "float16")
@@ -29,7 +29,7 @@ SIGNATURES = {"find_images": "PP"} | {
 def build_emulator(folder: Path) -> ctypes.CDLL:
     """Compiles kernels.cu for this CPU; undefined behaviour in it then ends the process."""
     library = folder / "emulation.so"
-    command = ["g++", "-O1", "-std=c++14", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+    command = ["g++", "-O1", "-std=c++14", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
     command += ["-fsanitize=undefined", "-fno-sanitize-recover=undefined", f'-DKERNELS="{kernels.SOURCE}"']
     source = Path(__file__).with_name("emulation.cpp")
     subprocess.run([*command, str(source), "-o", str(library)], check=True, timeout=100)

@@ -20,7 +20,8 @@ from perception.backends.graphs import GRAPHS
 from perception.backends.tensorrt import Engine
 from perception.errors import BackendError, GpuError
 from perception.frame import Image
-from perception.heads import MAX_DETECTIONS
+from perception.heads import FEW, MAX_DETECTIONS
+from perception.postprocess import nms
 from perception.preprocess import Preprocessor
 from tests import tiny_model
 from tests.backends.emulated_errors import LaunchError, LogicError
@@ -322,8 +323,8 @@ def test_each_number_of_images_has_a_context_of_its_own(opened: Open, tensorrt: 
     assert tensorrt.machine.alive.count("context") == 3
 
 
-def infer(*images: Image, conf: float = 0.25) -> Callable[[GpuPipeline], object]:
-    return lambda pipeline: pipeline.infer(images, conf)
+def infer(*images: Image, conf: float = 0.25, iou: float | None = None) -> Callable[[GpuPipeline], object]:
+    return lambda pipeline: pipeline.infer(images, conf, iou=iou)
 
 
 def look_for_cars(pipeline: GpuPipeline) -> None:
@@ -336,10 +337,11 @@ def look_for_cars(pipeline: GpuPipeline) -> None:
     [
         (infer(make_image(0, 50, 64)), infer(make_image(9, 50, 64))),
         (infer(make_image(), conf=0.5), infer(make_image(9), conf=0.5)),
+        (infer(make_image(), iou=0.5), infer(make_image(9), iou=0.5)),
         (infer(make_image(), make_image()), infer(make_image(9), make_image())),
         (look_for_cars, infer(make_image(9))),
     ],
-    ids=["size", "threshold", "batch", "classes"],
+    ids=["size", "threshold", "overlap", "batch", "classes"],
 )
 def test_another_size_threshold_batch_or_choice_of_classes_is_recorded_anew(
     opened: Open, device: Device, change: Callable[[GpuPipeline], object], again: Callable[[GpuPipeline], object]
@@ -375,7 +377,7 @@ def test_where_capture_is_refused_each_kernel_is_launched_by_itself(
     for conf in (0.25, 0.5, 0.25):
         assert one.boxes([make_image(0, 48, 64)], conf) == ([[2, 2, 5]] if conf == 0.25 else [[2, 2]])
     assert one.boxes([make_image(0, 90, 64)]) == [[2, 2, 5]]
-    each = {"prepared_async_call": 3, "execute_async_v3": 1}
+    each = {"prepared_async_call": 4, "execute_async_v3": 1}
     assert one.calls([make_image(0, 90, 64)]) == dict.fromkeys(PER_LAUNCH, 0) | each
     warnings = [line for line in logged if line.startswith("WARNING No CUDA graph")]
     assert len(warnings) == 1
@@ -492,6 +494,48 @@ def test_large_pictures_are_copied_by_two_threads_until_the_pipeline_is_closed(o
             one.input(), Preprocessor((64, 64))([np.ascontiguousarray(image)])[0], atol=1.01 / 255
         )
     assert [thread.name for thread in threading.enumerate()].count("copier") == 1
+
+
+@pytest.mark.parametrize("with_graph", [True, False])
+@pytest.mark.parametrize("iou", [0.0, 0.45, 0.7])
+def test_overlaps_are_suppressed_as_nms_does_it(opened: Open, with_graph: bool, iou: float) -> None:
+    one = opened(with_graph=with_graph)
+    for seed in range(4):
+        image = noise(48, 64, seed)
+        all_of_them = one.pipeline.infer([image], 0.05)[0][0]
+        assert not all_of_them.final
+        left = one.pipeline.infer([image], 0.05, iou=iou)[0][0]
+        assert left.final
+        for found, expected in (
+            (left, nms(all_of_them, iou, (10_000, 10_000))),
+            (nms(left, iou, (48, 64)), nms(all_of_them, iou, (48, 64))),
+        ):
+            np.testing.assert_array_equal(found.confidence, expected.confidence)
+            np.testing.assert_array_equal(found.class_id, expected.class_id)
+        np.testing.assert_array_equal(nms(left, iou, (48, 64)).xyxy, nms(all_of_them, iou, (48, 64)).xyxy)
+
+
+@pytest.mark.parametrize(("count", "final"), [(FEW, True), (FEW + 1, False)])
+def test_overlaps_of_more_than_a_few_are_left_to_the_host(opened: Open, count: int, final: bool) -> None:
+    """Each box overlaps the one before by a half; all differ in confidence, the best is the last."""
+    one = opened(boxes=[(8 * place, 8, 8 * place + 16, 24, 0.3 + place / 128, 2) for place in range(count)])
+    image = make_image()
+    all_of_them = one.pipeline.infer([image], 0.25)[0][0]
+    (found, _), (after, _) = (one.pipeline.infer([image], 0.25, iou=iou)[0] for iou in (0.2, 0.5))
+    assert len(all_of_them) == count
+    assert (found.final, after.final) == (final, final)
+    assert (len(found), len(after)) == ((count // 2, count) if final else (count, count))
+    expected, result = (nms(candidates, 0.2, (10_000, 10_000)) for candidates in (all_of_them, found))
+    np.testing.assert_array_equal(result.xyxy, expected.xyxy)
+    np.testing.assert_array_equal(result.confidence, expected.confidence)
+
+
+def test_an_end_to_end_head_is_left_alone(opened: Open) -> None:
+    one = opened(head="end2end")
+    image = make_image()
+    without, with_iou = (one.pipeline.infer([image], 0.05, iou=iou)[0][0] for iou in (None, 0.1))
+    np.testing.assert_array_equal(without.xyxy, with_iou.xyxy)
+    assert len(without) > 0
 
 
 @pytest.mark.parametrize("with_graph", [True, False])

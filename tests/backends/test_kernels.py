@@ -15,10 +15,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from perception.backends import kernels
+from perception.backends.answers import SUPPRESSED
 from perception.backends.kernels import needed_rows, staged_bytes, taps
+from perception.backends.launches import NOTHING_SUPPRESSED
 from perception.frame import Candidates, Image
-from perception.heads import MAX_DETECTIONS
-from perception.postprocess import decode
+from perception.heads import FEW, MAX_DETECTIONS
+from perception.postprocess import _best_of_few, decode
 from perception.preprocess import PAD_GREY, Letterbox, Preprocessor
 from tests.backends.emulation import Guarded
 
@@ -194,6 +196,8 @@ class Filtered:
         raw: bool,
         boxes: Sequence[Letterbox],
         backwards: bool = False,
+        iou: float = NOTHING_SUPPRESSED,
+        threads: int = kernels.BLOCK_THREADS,
     ) -> None:
         images, anchors = len(outputs), outputs.shape[2 if raw else 1]
         is_vehicle = np.zeros(class_count, np.uint8)
@@ -221,15 +225,20 @@ class Filtered:
             place.address,
             state.address,
             lists.address,
-            answer.address,
+        )
+        told = Guarded(images * anchors * size)
+        assert emulator.suppress(
+            images, 1, threads, lists.address, anchors, iou, state.address, told.address, answer.address
         )
         emulator.run_backwards(False)
-        assert all(part.is_intact() for part in (output, vehicle, vehicles, place, state, lists, answer))
+        assert all(part.is_intact() for part in (output, vehicle, vehicles, place, state, lists, told, answer))
         assert np.array_equal(state.bytes, new_state(emulator, images).bytes), "the next frame finds another state"
         counts = answer.bytes[24:].view(np.uint32)
-        rows = lists.view(np.float32, (images, anchors, size // 4))
+        rows = told.view(np.float32, (images, anchors, size // 4))
         self.final = not raw
-        self.images = [self._candidates(rows[image, : counts[image]]) for image in range(images)]
+        self.suppressed = [bool(count >= SUPPRESSED) for count in counts]
+        self.rows = [rows[image, : count % SUPPRESSED] for image, count in enumerate(counts)]
+        self.images = [self._candidates(found) for found in self.rows]
 
     def _candidates(self, rows: npt.NDArray[np.float32]) -> Candidates:
         anchors = np.ascontiguousarray(rows[:, 6]).view(np.uint32)
@@ -297,6 +306,118 @@ def test_the_filter_is_decode(
     for output, box, got in zip(outputs, boxes, filtered.images):
         expected = decode(output, conf, class_ids, class_count)
         assert_same(got, Candidates(box.to_image(expected.xyxy), expected.confidence, expected.class_id, not raw))
+
+
+# Suppression
+
+COORDINATES = st.sampled_from([0.0, 1.0, 2.5, 3.0, 4.0, 7.1, 8.0, 8.000001])
+BOX = st.tuples(
+    COORDINATES, COORDINATES, COORDINATES, COORDINATES, st.sampled_from([0.25, 0.3, 0.5, 0.9]), st.integers(0, 2)
+)
+
+
+def raw_outputs(images: Sequence[Sequence[tuple[float, ...]]], anchors: int) -> npt.NDArray[np.float32]:
+    """Of 3 classes; the boxes are (x, y, width, height, confidence, class), each at an anchor of its own."""
+    outputs = np.zeros((len(images), 7, anchors), np.float32)
+    for output, boxes in zip(outputs, images):
+        for anchor, (x, y, width, height, confidence, class_id) in enumerate(boxes):
+            output[:4, anchor] = x, y, width, height
+            output[4 + int(class_id), anchor] = confidence
+    return outputs
+
+
+OVERLAPS = st.sampled_from([0.0, 1 / 3, 0.45, 0.5, 0.7, 1.0])
+
+
+def assert_suppressed_as_by_nms(whole: Filtered, left: Filtered, iou: float) -> None:
+    """To the bit and in the same order; of more than a few all are left, in any order."""
+    for candidates, is_suppressed, rows, rest in zip(whole.images, left.suppressed, left.rows, left.images):
+        assert is_suppressed == (len(candidates) <= FEW)
+        if not is_suppressed:
+            np.testing.assert_array_equal(rest.xyxy, candidates.xyxy)
+            np.testing.assert_array_equal(rest.confidence, candidates.confidence)
+            continue
+        kept = _best_of_few(candidates, iou)
+        np.testing.assert_array_equal(rows[:, :4], candidates.xyxy[kept])
+        np.testing.assert_array_equal(rows[:, 4], candidates.confidence[kept])
+        np.testing.assert_array_equal(rows[:, 5], candidates.class_id[kept])
+
+
+@many
+@given(
+    images=st.lists(st.lists(BOX, max_size=FEW), min_size=1, max_size=4),
+    iou=OVERLAPS,
+    backwards=st.booleans(),
+    threads=st.sampled_from([FEW, 2 * FEW, kernels.BLOCK_THREADS]),
+)
+def test_the_suppression_is_nms(
+    emulator: ctypes.CDLL, images: list[list[tuple[float, ...]]], iou: float, backwards: bool, threads: int
+) -> None:
+    outputs, boxes = raw_outputs(images, FEW), [LETTERBOXES[image % 2] for image in range(len(images))]
+    whole = Filtered(emulator, outputs, 0.2, [0, 1, 2], 3, raw=True, boxes=boxes)
+    left = Filtered(
+        emulator, outputs, 0.2, [0, 1, 2], 3, raw=True, boxes=boxes, backwards=backwards, iou=iou, threads=threads
+    )
+    assert_suppressed_as_by_nms(whole, left, iou)
+
+
+@many
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    counts=st.lists(st.one_of(st.sampled_from([0, 1, 63, 64, 65, 300]), st.integers(0, 80)), min_size=1, max_size=4),
+    side=st.sampled_from([8, 60, 600]),
+    dtype=st.sampled_from(DTYPES),
+    iou=st.one_of(OVERLAPS, st.floats(0, 1)),
+    backwards=st.booleans(),
+)
+def test_the_suppression_of_any_boxes_is_nms(
+    emulator: ctypes.CDLL,
+    seed: int,
+    counts: list[int],
+    side: int,
+    dtype: type[np.floating[Any]],
+    iou: float,
+    backwards: bool,
+) -> None:
+    """Of all sizes, also none at all or turned inside out; many in one place, and some of them equal."""
+    random = np.random.default_rng(seed)
+    outputs = np.zeros((len(counts), 7, 400), dtype)
+    for output, count in zip(outputs, counts):
+        at = random.permutation(400)[:count]
+        boxes = np.concatenate([random.uniform(0, side, (2, count)), random.uniform(-3, 40, (2, count))])
+        output[:4, at] = boxes[:, random.integers(0, max(count, 1), count)] if random.random() < 0.5 else boxes
+        output[4 + random.integers(0, 3, count), at] = random.choice([0.3, 0.5, *random.uniform(0.3, 1, 50)], count)
+    places = [LETTERBOXES[image % 2] for image in range(len(counts))]
+    whole = Filtered(emulator, outputs, 0.2, [0, 1, 2], 3, raw=True, boxes=places)
+    assert [len(candidates) for candidates in whole.images] == counts
+    left = Filtered(emulator, outputs, 0.2, [0, 1, 2], 3, raw=True, boxes=places, backwards=backwards, iou=iou)
+    assert_suppressed_as_by_nms(whole, left, iou)
+
+
+def test_an_overlap_of_exactly_the_threshold_stays(emulator: ctypes.CDLL) -> None:
+    boxes = [(5.0, 0.5, 10.0, 1.0, 0.9, 1), (3.5, 0.5, 7.0, 1.0, 0.8, 1)]
+    for iou, count in ((0.7, 2), (np.nextafter(0.7, 0), 1)):
+        filtered = Filtered(
+            emulator, raw_outputs([boxes], 8), 0.2, [0, 1, 2], 3, raw=True, boxes=[LETTERBOXES[0]], iou=float(iou)
+        )
+        assert len(filtered.rows[0]) == count
+
+
+def test_the_kernel_and_the_host_call_the_same_number_few(emulator: ctypes.CDLL) -> None:
+    assert emulator.most_that_are_suppressed() == FEW
+    assert kernels.BLOCK_THREADS % FEW == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "is_suppressed"), [(0, True), (1, True), (FEW, True), (FEW + 1, False), (300, False)]
+)
+def test_more_than_a_few_are_left_to_the_host(emulator: ctypes.CDLL, count: int, is_suppressed: bool) -> None:
+    boxes = [(10.0 * index, 5.0, 4.0, 4.0, 0.3 + 0.001 * index, 1) for index in range(count)]
+    filtered = Filtered(
+        emulator, raw_outputs([boxes, boxes[:3]], 300), 0.2, [0, 1, 2], 3, raw=True, boxes=[LETTERBOXES[0]] * 2, iou=0.5
+    )
+    assert filtered.suppressed == [is_suppressed, True]
+    assert [len(rows) for rows in filtered.rows] == [count, min(count, 3)]
 
 
 @pytest.mark.parametrize("raw", [True, False])

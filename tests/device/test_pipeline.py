@@ -12,6 +12,8 @@ from detector_service import DetectorService, open_service
 from perception.backends.gpu_pipeline import GpuPipeline
 from perception.config import Settings
 from perception.frame import Detections, Frame, Image
+from perception.heads import FEW
+from perception.postprocess import nms
 from perception.preprocess import Preprocessor
 from perception.workshop.agreement import agreement
 from perception.workshop.benchmark.frame_cost import read_clip
@@ -130,6 +132,28 @@ def test_a_threshold_and_classes_may_change(
 
 def _with_conf(settings: Settings, conf: float) -> Settings:
     return settings.model_copy(update={"model": settings.model.model_copy(update={"conf": conf})})
+
+
+@pytest.mark.parametrize("clip", ["dashcam_a_720p", "highway_540p"])
+@pytest.mark.parametrize("conf", [0.05, 0.25])
+def test_overlaps_are_suppressed_as_on_the_cpu(
+    settings_for: MakeSettings, engine: Path, data: Path, clip: str, conf: float
+) -> None:
+    """To the bit, of the same output of the network: it is asked twice, with and without suppression."""
+    images = read_clip(data / "clips" / f"{clip}.mp4", 100)
+    dropped = suppressed = 0
+    with open_service(settings_for(engine)) as service:
+        backend = pipeline(service)
+        for iou in (0.45, 0.7):
+            without = [backend.infer([image], conf)[0][0] for image in images]
+            left = [backend.infer([image], conf, iou=iou)[0][0] for image in images]
+            for image, before, after in zip(images, without, left):
+                assert after.final == (len(before) <= FEW)
+                suppressed += after.final
+                dropped += len(before) - len(after)
+                assert same(nms(after, iou, image.shape[:2]), nms(before, iou, image.shape[:2]))
+    print(f"{clip} at {conf}: {suppressed} of {2 * len(images)} pictures, {dropped} boxes")
+    assert dropped > 0
 
 
 def test_a_low_threshold_lets_every_box_through(settings_for: MakeSettings, engine: Path, data: Path) -> None:

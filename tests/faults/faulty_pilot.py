@@ -34,7 +34,11 @@ class FaultyBackend(FakeBackend):
         self._done = 0
 
     def infer(
-        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+        self,
+        images: Sequence[Image],
+        conf: float,
+        meanwhile: Callable[[], None] | None = None,
+        iou: float | None = None,
     ) -> list[tuple[Candidates, StageTimes]]:
         if self._done == GOOD_FRAMES:
             raise self._fault

@@ -23,7 +23,11 @@ class HangingBackend(FakeBackend):
         self._left = 2
 
     def infer(
-        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None = None
+        self,
+        images: Sequence[Image],
+        conf: float,
+        meanwhile: Callable[[], None] | None = None,
+        iou: float | None = None,
     ) -> list[tuple[Candidates, StageTimes]]:
         if not self._left:
             sys.stderr.write("hangs\n")
