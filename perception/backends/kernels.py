@@ -25,6 +25,8 @@ from perception.errors import BackendError
 from perception.preprocess import Letterbox
 
 SOURCE = Path(__file__).with_name("kernels.cu")
+HEADERS = ("letterbox.cuh", "filter.cuh", "suppression.cuh")
+"""What kernels.cu includes, from beside it."""
 BUILD_LIMIT_S = 120
 """Well below the time that the service has to start (TimeoutStartSec)."""
 DIGEST_BYTES = 32
@@ -44,7 +46,7 @@ class KernelsUnavailable(Exception):
 
 def load_module(gpu: Gpu, folder: Path) -> Any:
     """The CUDA module of kernels.cu, from `folder` or built now. Raises KernelsUnavailable."""
-    source = SOURCE.read_bytes()
+    source = b"".join(path.read_bytes() for path in (SOURCE, *map(SOURCE.with_name, HEADERS)))
     architecture = f"sm_{gpu.compute_capability.replace('.', '')}"
     key = hashlib.sha256(b"|".join([source, architecture.encode(), gpu.cuda_version.encode()])).hexdigest()[:16]
     path = folder / f"kernels-{architecture}-{key}.cubin"

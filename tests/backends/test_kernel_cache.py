@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,19 +90,25 @@ def test_it_is_built_once_and_then_needs_no_nvcc(gpu: Gpu, folder: Path, nvcc: N
     assert nvcc.runs[0].endswith(str(kernels.SOURCE))
 
 
-@pytest.mark.parametrize("change", ["source", "architecture", "CUDA"])
+def test_the_headers_are_those_that_the_source_includes() -> None:
+    included = re.findall(r'^#include "(.+)"$', kernels.SOURCE.read_text(), re.MULTILINE)
+    assert tuple(included) == kernels.HEADERS
+
+
+@pytest.mark.parametrize("change", ["architecture", "CUDA", kernels.SOURCE.name, *kernels.HEADERS])
 def test_another_source_architecture_or_cuda_is_built_for_itself(
     gpu: Gpu, folder: Path, nvcc: Nvcc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     load_module(gpu, folder)
-    if change == "source":
-        other = tmp_path / "other.cu"
-        other.write_text(kernels.SOURCE.read_text() + "//\n")
-        monkeypatch.setattr(kernels, "SOURCE", other)
-    elif change == "architecture":
+    if change == "architecture":
         gpu.compute_capability = "9.0"
-    else:
+    elif change == "CUDA":
         gpu.driver_version = 13000
+    else:
+        for name in (kernels.SOURCE.name, *kernels.HEADERS):
+            text = kernels.SOURCE.with_name(name).read_text()
+            (tmp_path / name).write_text(text + "//\n" if name == change else text)
+        monkeypatch.setattr(kernels, "SOURCE", tmp_path / kernels.SOURCE.name)
     load_module(gpu, folder)
     assert len(nvcc.runs) == len(list(folder.iterdir())) == 2
 
