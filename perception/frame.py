@@ -59,8 +59,9 @@ class Detections:
 class Candidates:
     """Boxes of vehicle classes that passed the threshold, before NMS.
 
-    Same shapes and units as Detections, not yet clipped to the frame. `final` says that the model suppressed its own
-    overlaps (an end-to-end head), so NMS must leave them alone. Raises ValueError where the shapes disagree.
+    Same shapes and units as Detections, not yet clipped to the frame. `final` says that NMS has nothing to do: the
+    model (an end-to-end head) or the backend suppressed the overlaps, and what is left lies best first, 300 boxes at
+    most. Raises ValueError where the shapes disagree.
     """
 
     xyxy: Boxes

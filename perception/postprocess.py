@@ -47,8 +47,8 @@ def _decode_raw(output: Floats, conf: float, class_ids: Sequence[int]) -> Candid
 
 
 def _decode_end_to_end(output: Floats, conf: float, class_ids: Sequence[int]) -> Candidates:
-    rows = output[_above(output[:, 4], conf) & np.isin(output[:, 5], class_ids)][:MAX_DETECTIONS]
-    rows = rows.astype(np.float32, copy=False)
+    rows = output[_above(output[:, 4], conf) & np.isin(output[:, 5], class_ids)].astype(np.float32, copy=False)
+    rows = rows[np.argsort(-rows[:, 4], kind="stable")][:MAX_DETECTIONS]
     return _sound(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), final=True)
 
 
@@ -67,26 +67,21 @@ def _sound(xyxy: Boxes, confidence: Scores, class_id: npt.NDArray[np.int64], fin
 def nms(candidates: Candidates, iou: float, image_hw: tuple[int, ...]) -> Detections:
     """Vehicles, best first: of two boxes of one class with an IoU above `iou`, the more confident stays.
 
-    Candidates marked `final` keep all their boxes. Boxes are clipped to image_hw (height, width in pixels).
+    Candidates marked `final` are taken as they lie. Boxes are clipped to image_hw (height, width in pixels).
     """
+    if candidates.final:
+        return Detections(_clipped(candidates.xyxy, image_hw), candidates.confidence, candidates.class_id)
     count = len(candidates)
     if not count:
         return Detections.empty()
-    if candidates.final and count <= FEW and _is_best_first(candidates.confidence):
-        return Detections(_clipped(candidates.xyxy, image_hw), candidates.confidence, candidates.class_id)
     if count <= FEW:
         kept = np.array(_best_of_few(candidates, iou))
     else:
         order = np.argsort(-candidates.confidence, kind="stable")
-        kept = order if candidates.final else order[_survivors(candidates.xyxy[order], candidates.class_id[order], iou)]
+        kept = order[_survivors(candidates.xyxy[order], candidates.class_id[order], iou)]
     kept = kept[:MAX_DETECTIONS]
     xyxy = _clipped(candidates.xyxy.take(kept, 0), image_hw)  # for a few boxes several times faster than [kept]
     return Detections(xyxy, candidates.confidence.take(kept), candidates.class_id.take(kept))
-
-
-def _is_best_first(confidence: Scores) -> bool:
-    values = confidence.tolist()
-    return bool(values == sorted(values, reverse=True))
 
 
 def _clipped(xyxy: Boxes, image_hw: tuple[int, ...]) -> Boxes:
@@ -124,8 +119,6 @@ def _best_of_few(candidates: Candidates, iou: float) -> list[int]:
     """The same for a few, best first, without numpy: one call of it costs more than all the arithmetic of a box."""
     confidence, class_ids = candidates.confidence.tolist(), candidates.class_id.tolist()
     order = sorted(range(len(confidence)), key=confidence.__getitem__, reverse=True)
-    if candidates.final:
-        return order
     boxes = candidates.xyxy.tolist()
     kept: list[int] = []
     kept_of_class: dict[int, list[tuple[float, float, float, float, float]]] = {class_id: [] for class_id in class_ids}

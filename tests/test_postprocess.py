@@ -128,15 +128,21 @@ def test_an_overlap_of_exactly_the_threshold_is_kept() -> None:
     assert nms(found, 50 / 150, FAR).confidence.tolist() == pytest.approx([0.9, 0.8])
 
 
-def test_a_final_head_keeps_its_overlaps_and_is_put_in_order() -> None:
-    found = make_candidates((0, 0, 10, 10, 0.7, 2), (0, 0, 10, 10, 0.9, 2), final=True)
-    assert nms(found, 0.5, FAR).confidence.tolist() == pytest.approx([0.9, 0.7])
+@pytest.mark.parametrize("count", [0, 1, 2, 70])
+def test_final_candidates_keep_their_overlaps_and_are_clipped(count: int) -> None:
+    found = make_candidates(*[(-1, 0, 10, 10, 0.9 - index / 100, 2) for index in range(count)], final=True)
+    result = nms(found, 0.5, (7, 9))
+    assert result.xyxy.tolist() == [[0, 0, 9, 7]] * count
+    assert result.confidence.tolist() == found.confidence.tolist()
+    assert found.xyxy.tolist() == [[-1, 0, 10, 10]] * count, "the candidates are as they were"
 
 
-@pytest.mark.parametrize("final", [False, True])
-def test_at_most_300_are_kept_the_best_of_them(final: bool) -> None:
+@pytest.mark.parametrize("head", ["raw", "end2end"])
+def test_at_most_300_are_kept_the_best_of_them(head: str) -> None:
     rows = [(index * 20.0, 0.0, index * 20.0 + 10, 10.0, (index + 1) / 500, 2) for index in range(400)]
-    result = nms(make_candidates(*rows, final=final), 0.5, FAR)
+    found = make_candidates(*rows) if head == "raw" else decode(np.array(rows, np.float32), 0.0, [2], 8)
+    assert found.final == (head == "end2end")
+    result = nms(found, 0.5, FAR)
     assert len(result) == MAX_DETECTIONS == 300
     assert result.confidence[0] == pytest.approx(400 / 500)
     assert result.confidence[-1] == pytest.approx(101 / 500)
@@ -180,14 +186,13 @@ def test_the_threshold_itself_does_not_pass() -> None:
     assert len(decode(rows, 0.25, [2], 8)) == 1
 
 
-def test_an_end_to_end_head_is_taken_as_it_stands() -> None:
-    rows = np.array(
-        [[8, 16, 24, 32, 0.875, 2], [0, 0, 4, 4, 0.9, 0], [32, 16, 60, 40, 0.5, 5], [0, 0, 1, 1, 0.1, 2]], np.float32
-    )
+def test_an_end_to_end_head_is_put_in_order_and_keeps_its_overlaps() -> None:
+    boxes = (32, 16, 60, 40, 0.5, 5), (0, 0, 4, 4, 0.9, 0), (8, 16, 24, 32, 0.875, 2), (0, 0, 1, 1, 0.1, 2)
+    rows = np.array([*boxes, (32, 16, 61, 40, 0.5, 5)], np.float32)
     found = decode(rows, 0.25, [1, 2, 3, 5, 7], 8)
     assert found.final
-    assert found.xyxy.tolist() == [[8, 16, 24, 32], [32, 16, 60, 40]]
-    assert found.class_id.tolist() == [2, 5]
+    assert found.xyxy.tolist() == [[8, 16, 24, 32], [32, 16, 60, 40], [32, 16, 61, 40]]
+    assert found.class_id.tolist() == [2, 5, 5]
 
 
 @pytest.mark.parametrize("head", ["raw", "end2end"])

@@ -48,15 +48,12 @@ class Answers:
         return letterbox_ns * 1e-6, infer_ns * 1e-6, filter_ns * 1e-6
 
     def candidates(self, slot: int) -> Candidates:
-        """What the kernels left for one image: `final` and best first where overlaps were suppressed, else in the order
-        of the engine's output, for the threads' own order varies.
-        """
+        """What the kernels left for one image; what is not `final` in the order of the engine's output."""
         count: int = self._counts.item(slot)
         if count >= SUPPRESSED:
             rows = self._lists[slot, : count - SUPPRESSED].copy()
             return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), final=True)
-        rows = self._lists[slot, :count]
-        rows = rows.take(self._anchors[slot, :count].argsort(), 0) if count > 1 else rows.copy()
-        if self._final:
-            rows = rows[:MAX_DETECTIONS]
+        rows, anchors = self._lists[slot, :count], self._anchors[slot, :count]  # as the threads came, which varies
+        order = np.lexsort((anchors, -rows[:, 4]))[:MAX_DETECTIONS] if self._final else anchors.argsort()
+        rows = rows.take(order, 0)
         return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self._final)

@@ -203,12 +203,15 @@ def test_other_classes_count_from_the_next_picture_on(opened: Open) -> None:
     assert one.boxes([make_image()]) == [[2, 2, 5]]
 
 
-def test_an_end_to_end_head_keeps_the_first_of_its_boxes(opened: Open) -> None:
+def test_an_end_to_end_head_keeps_the_best_of_its_boxes(opened: Open) -> None:
     boxes = [(8, 8, 16, 16, 0.5, 2)] * (MAX_DETECTIONS + 40)
     one = opened(head="end2end", boxes=boxes)
     candidates, _ = one.pipeline.infer([make_image()], 0.25)[0]
     assert len(candidates) == MAX_DETECTIONS
     assert candidates.final
+    boxes = [(8, 8, 16, 16, confidence, 2) for confidence in (0.5, 0.25, 0.75, 0.5)]
+    candidates, _ = opened(head="end2end", boxes=boxes).pipeline.infer([make_image()], 0.125)[0]
+    assert candidates.confidence.tolist() == [0.75, 0.5, 0.5, 0.25], "best first"
 
 
 def test_the_order_of_the_devices_threads_does_not_show(opened: Open, device: Device) -> None:

@@ -243,7 +243,7 @@ class Filtered:
     def _candidates(self, rows: npt.NDArray[np.float32]) -> Candidates:
         anchors = np.ascontiguousarray(rows[:, 6]).view(np.uint32)
         assert len(set(anchors.tolist())) == len(anchors), "a box is listed twice"
-        rows = rows[anchors.argsort()]
+        rows = rows[np.lexsort((anchors, -rows[:, 4]) if self.final else (anchors,))]
         return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self.final)
 
 
@@ -451,6 +451,7 @@ def test_a_threshold_between_two_numbers_of_half_precision_parts_them(
     output = columns.T if raw else columns
     (got,) = Filtered(emulator, output[None].copy(), conf, [0], 1, raw=raw, boxes=[LETTERBOXES[0]]).images
     wanted = [float(score) for score in scores if np.float32(score) > np.float32(conf)]
+    wanted.sort(reverse=not raw)
     assert got.confidence.tolist() == decode(output, conf, [0], 1).confidence.tolist() == wanted
 
 
