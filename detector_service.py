@@ -62,7 +62,7 @@ class Backend(Protocol):
 class DetectorService:
     """Detects vehicles with one backend. A context manager that closes the backend.
 
-    conf: confidence above which a vehicle counts; iou: overlap above which boxes are one. clock: as frames are stamped.
+    conf: above it a vehicle counts; iou: above it two boxes of a class are one. clock: as frames are stamped.
     """
 
     def __init__(

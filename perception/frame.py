@@ -57,7 +57,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Boxes of vehicle classes that passed the threshold, before NMS.
+    """Boxes of vehicle classes that passed the threshold, before NMS unless `final`.
 
     Same shapes and units as Detections, not yet clipped to the frame. `final` says that NMS has nothing to do: the
     model (an end-to-end head) or the backend suppressed the overlaps, and what is left lies best first, 300 boxes at

@@ -6,7 +6,7 @@ MAX_DETECTIONS = 300
 """ultralytics' max_det."""
 
 FEW = 64
-"""Up to so many candidates overlaps are suppressed on the GPU (as kernels.cu has it), and without numpy on the CPU."""
+"""Up to so many candidates overlaps are suppressed on the GPU (see suppression.cuh), and without numpy on the CPU."""
 
 FARTHEST_PX = 1e6
 """A box that reaches beyond this was not found in any picture; the areas of nearer ones do not overflow."""

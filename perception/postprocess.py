@@ -48,8 +48,9 @@ def _decode_raw(output: Floats, conf: float, class_ids: Sequence[int]) -> Candid
 
 def _decode_end_to_end(output: Floats, conf: float, class_ids: Sequence[int]) -> Candidates:
     rows = output[_above(output[:, 4], conf) & np.isin(output[:, 5], class_ids)].astype(np.float32, copy=False)
-    rows = rows[np.argsort(-rows[:, 4], kind="stable")][:MAX_DETECTIONS]
-    return _sound(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), final=True)
+    found = _sound(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+    best = np.argsort(-found.confidence, kind="stable")[:MAX_DETECTIONS]
+    return Candidates(found.xyxy[best], found.confidence[best], found.class_id[best], final=True)
 
 
 def _above(scores: Floats, conf: float) -> npt.NDArray[np.bool_]:
@@ -58,10 +59,10 @@ def _above(scores: Floats, conf: float) -> npt.NDArray[np.bool_]:
     return above
 
 
-def _sound(xyxy: Boxes, confidence: Scores, class_id: npt.NDArray[np.int64], final: bool = False) -> Candidates:
+def _sound(xyxy: Boxes, confidence: Scores, class_id: npt.NDArray[np.int64]) -> Candidates:
     """Leaves out what holds a NaN, an infinity or a box beyond all bounds: no broken number may become a vehicle."""
     sound = (np.abs(xyxy) < FARTHEST_PX).all(axis=1) & np.isfinite(confidence)
-    return Candidates(xyxy[sound], confidence[sound], class_id[sound].astype(np.int64, copy=False), final)
+    return Candidates(xyxy[sound], confidence[sound], class_id[sound].astype(np.int64, copy=False))
 
 
 def nms(candidates: Candidates, iou: float, image_hw: tuple[int, ...]) -> Detections:

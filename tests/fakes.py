@@ -51,11 +51,12 @@ class FakeCapture:
 
 
 class FakeBackend:
-    """A backend that finds the same candidates in every image."""
+    """A backend that finds the same candidates in every image. thresholds: confidence and IoU of the last `infer`."""
 
     def __init__(self, candidates: Candidates | None = None, info: BackendInfo = INFO) -> None:
         self.info = info
         self.closed = False
+        self.thresholds: tuple[float, float | None] | None = None
         none = Detections.empty()
         self._candidates = candidates or Candidates(none.xyxy, none.confidence, none.class_id)
 
@@ -66,6 +67,7 @@ class FakeBackend:
         meanwhile: Callable[[], None] | None = None,
         iou: float | None = None,
     ) -> list[tuple[Candidates, StageTimes]]:
+        self.thresholds = conf, iou
         keep = self._candidates.confidence > conf
         found = Candidates(
             self._candidates.xyxy[keep],

@@ -130,6 +130,16 @@ def test_detect_suppresses_clips_and_times() -> None:
     assert result.stages == StageTimes(1.0, 2.0, 3.0)
 
 
+def test_a_backend_is_told_the_thresholds_that_hold() -> None:
+    backend = FakeBackend()
+    service = DetectorService(backend, 0.25, 0.7)
+    service.detect(Frame(make_image(), 0, 0.0, "test"))
+    assert backend.thresholds == (0.25, 0.7)
+    service.apply(Settings(model=ModelSettings(conf=0.375, iou=0.5)))
+    service.detect(Frame(make_image(), 1, 0.0, "test"))
+    assert backend.thresholds == (0.375, 0.5)
+
+
 class WaitingBackend(FakeBackend):
     """Lets the service use the time of waiting."""
 

@@ -195,6 +195,14 @@ def test_an_end_to_end_head_is_put_in_order_and_keeps_its_overlaps() -> None:
     assert found.class_id.tolist() == [2, 5, 5]
 
 
+def test_broken_boxes_take_no_place_of_sound_ones() -> None:
+    rows = np.array([[0, 0, 10, 10, 1 - index / 500, 2] for index in range(MAX_DETECTIONS + 20)], np.float32)
+    rows[:5, 0] = np.nan
+    found = decode(rows, 0.25, [2], 8)
+    assert len(found) == MAX_DETECTIONS
+    assert found.confidence[0] == rows[5, 4]
+
+
 @pytest.mark.parametrize("head", ["raw", "end2end"])
 def test_float16_heads_give_the_same_as_float32_ones(head: str) -> None:
     rows = raw_head((16, 24, 16, 8, {2: 0.875})) if head == "raw" else np.array([[8, 20, 24, 28, 0.875, 2]], np.float32)

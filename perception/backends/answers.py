@@ -43,7 +43,7 @@ class Answers:
         return self._memory.address
 
     def device_ms(self) -> tuple[float, float, float]:
-        """What letterbox, engine and filter took in the last launch, by the clock of the device."""
+        """What letterbox, engine, and the kernels after it took in the last launch, by the clock of the device."""
         letterbox_ns, infer_ns, filter_ns = self._times_ns.tolist()
         return letterbox_ns * 1e-6, infer_ns * 1e-6, filter_ns * 1e-6
 

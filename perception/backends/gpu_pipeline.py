@@ -39,7 +39,7 @@ def _filled(box: Letterbox) -> tuple[int, int, tuple[int, int]]:
 
 
 class GpuPipeline:
-    """An engine as a Backend of the service: all of preprocess, infer and the threshold on the GPU.
+    """An engine as a Backend of the service: all from the picture to its few boxes on the GPU.
 
     module: the loaded kernels. class_ids: which of class_names are vehicles. with_graph False launches every kernel on
     its own; pool_frames: how many frames there are to lend. Owns the engine and its Gpu from here on, and closes both.
@@ -134,7 +134,7 @@ class GpuPipeline:
 
     @property
     def device_ms(self) -> tuple[float, float, float]:
-        """What letterbox, engine and filter took in the last launch, by the clock of the device."""
+        """What letterbox, engine, and the kernels after it took in the last launch, by the clock of the device."""
         return self._answers.device_ms()
 
     def infer(

@@ -13,7 +13,7 @@ typedef unsigned long long u64;
 
 // Two neighbouring pixels of a line and their weights in 1/2048, as OpenCV's INTER_LINEAR has them for 8 bits.
 struct Tap { int first, second, first_weight, second_weight; };
-struct Chunk { u32 words[4]; };  // 16 bytes, read at once
+struct alignas(16) Chunk { u32 words[4]; };  // read at once
 
 // Device memory, kept across the kernels of one frame. Before each frame all is zero but the earliest times
 // (letterbox_ns[0], filter_ns): those are all ones, later than any.

@@ -1,7 +1,7 @@
-"""Builds kernels.cu for the device, keeps what was built, and launches it.
+"""Builds kernels.cu for the device, keeps what was built, and says where a picture lies in its input.
 
-A built file is `kernels-<architecture>-<key>.cubin` in the folder of engines; the key is made of source, architecture
-and CUDA version, and the file begins with the SHA-256 of what follows, so that a cut one is not used.
+A built file is `kernels-<architecture>-<key>.cubin` in the folder of engines; the key is made of the sources,
+architecture and CUDA version, and the file begins with the SHA-256 of what follows, so that a cut one is not used.
 """
 
 from __future__ import annotations

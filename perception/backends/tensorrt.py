@@ -110,10 +110,10 @@ class Tensor:
 class Engine:
     """A deserialised engine with one input (batch, 3, H, W) and one output, its contexts and its memory.
 
-    An engine of open batch has a context for each number of images: a graph depends on the context that it was
-    recorded from, which may not be given another shape. file: a checked engine file. imgsz: side of the input in pixels
-    where the engine leaves it open. Raises BackendError, with the cure, for an engine that does not fit this device or
-    this pilot.
+    It runs `smallest_batch` to `batch` images at once. An engine of open batch has a context for each number of images:
+    a graph depends on the context that it was recorded from, which may not be given another shape. file: a checked
+    engine file. imgsz: side of the input in pixels where the engine leaves it open. Raises BackendError, with the cure,
+    for an engine that does not fit this device or this pilot.
     """
 
     def __init__(self, file: EngineFile, gpu: Gpu, imgsz: int) -> None:
@@ -198,11 +198,11 @@ class Engine:
 
     def _largest(self, name: str, declared: tuple[int, ...], imgsz: int) -> tuple[int, ...]:
         """The input's shape, an open batch as large as the profile allows, open sides as asked for."""
-        self._smallest_batch = 1
+        self.smallest_batch = declared[0]
         if min(declared) > 0:
             return declared
         smallest, _, largest = (_sizes(shape) for shape in self._engine.get_tensor_profile_shape(name, 0))
-        self._smallest_batch = smallest[0]
+        self.smallest_batch = smallest[0]
         sides = [min(max(imgsz, smallest[axis]), largest[axis]) for axis in (2, 3)]
         return largest[0], 3, sides[0], sides[1]
 
@@ -229,7 +229,7 @@ class Engine:
         """
         if not self.is_dynamic:
             return False
-        images = max(images, self._smallest_batch)
+        images = max(images, self.smallest_batch)
         if images not in self._contexts:
             self._contexts[images] = self._context_of(images)
         self._context = self._contexts[images]

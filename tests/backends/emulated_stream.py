@@ -62,7 +62,7 @@ class Event:
 
     def synchronize(self) -> None:
         assert self._stream is not None, "recorded before it is waited for"
-        self._stream.run()
+        self._stream.synchronize()
 
     def time_since(self, earlier: Event) -> float:
         """Milliseconds."""

@@ -518,6 +518,20 @@ def test_overlaps_are_suppressed_as_nms_does_it(opened: Open, with_graph: bool, 
         np.testing.assert_array_equal(nms(left, iou, (48, 64)).xyxy, nms(all_of_them, iou, (48, 64)).xyxy)
 
 
+@pytest.mark.parametrize("model", [{}, {"batch": 4}, {"batch": None, "profile": PROFILE}], ids=["one", "fixed", "open"])
+def test_overlaps_are_suppressed_in_each_of_several_pictures(opened: Open, model: dict[str, Any]) -> None:
+    """Five: more than any batch here."""
+    one = opened(**model)
+    images = [noise(48, 64, seed) for seed in range(5)]
+    without, left = ([found for found, _ in one.pipeline.infer(images, 0.05, iou=iou)] for iou in (None, 0.45))
+    assert sum(map(len, left)) < sum(map(len, without))
+    for before, after in zip(without, left):
+        assert (before.final, after.final) == (False, True)
+        expected = nms(before, 0.45, (10_000, 10_000))
+        np.testing.assert_array_equal(after.confidence, expected.confidence)
+        np.testing.assert_array_equal(nms(after, 0.45, (10_000, 10_000)).xyxy, expected.xyxy)
+
+
 @pytest.mark.parametrize(("count", "final"), [(FEW, True), (FEW + 1, False)])
 def test_overlaps_of_more_than_a_few_are_left_to_the_host(opened: Open, count: int, final: bool) -> None:
     """Each box overlaps the one before by a half; all differ in confidence, the best is the last."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,18 @@ def test_engines_alone_are_timed_in_turn_with_one_picture(
     assert set(tensorrt.machine.ran) == {1}
     assert f"F of {other} / F of {engine} = " in capsys.readouterr().out
     assert not tensorrt.machine.alive
+
+
+@pytest.mark.parametrize("model", [{"batch": 4}, {"batch": None, "profile": (PROFILE[1], *PROFILE[1:])}])
+def test_an_engine_that_never_runs_one_picture_is_refused_with_the_cure(
+    engine: Path, device: Device, tmp_path: Path, model: dict[str, Any]
+) -> None:
+    many = write_engine(tmp_path / "many.engine", **model)
+    with pytest.raises(
+        BackendError, match=r"many\.engine runs [24] pictures at once or more, not 1\. Give"
+    ):
+        engine_commands.floor([engine, many])
+    assert device.contexts == 0
 
 
 def test_an_engine_alone_that_is_none_ends_with_a_sentence(engine: Path, device: Device, tmp_path: Path) -> None:

@@ -169,15 +169,15 @@ def batch(
     names = model_names(onnx)
     images = [image for path in clip for image in read_clip(path, 80)]
     images = [np.asarray(cv2.resize(image, SIZES["720p"]), np.uint8) for image in images]
+    with Gpu() as gpu:
+        times = floors(gpu, (engine, single), cameras, 1, 500)
+    alone = {path: percentiles(taken) for path, taken in times.items()}
     with ExitStack() as stack:
         many = stack.enter_context(_open(engine, names, kernel_dir))
         one = stack.enter_context(_open(single, names, kernel_dir))
         found = agree(many, onnx, images, cameras)
         refuse_disagreement(found, LEAST_IOU_OF_HALF)
         rows = {name: percentiles(values) for name, values in _in_turn(many, one, images, cameras, rounds).items()}
-    with Gpu() as gpu:
-        times = floors(gpu, (engine, single), cameras, 1, 500)
-    alone = {path: percentiles(taken) for path, taken in times.items()}
     rows |= {f"F of {path}": row for path, row in alone.items()}
     together, apart = rows[f"{cameras} in one launch"]["p50"], rows[f"{cameras} single launches"]["p50"]
     engines = alone[str(engine)]["p50"] / (cameras * alone[str(single)]["p50"])

@@ -23,9 +23,8 @@ from perception.classes import vehicle_ids
 from perception.config import COCO_VEHICLES, ModelSettings
 from perception.errors import BackendError
 from perception.frame import Frame, Image
-from perception.workshop.benchmark.engine_floor import floor
+from perception.workshop.benchmark.engine_floor import WARMUP, floor
 
-WARMUP = 200
 BLOCK = 1000
 """Frames of one way before the next has its turn."""
 RARE = 5
@@ -178,10 +177,10 @@ def parts(ways: Ways, images: Sequence[Image], floor_ms: float, count: int) -> T
         for name, value in (
             ("letterbox kernel", letterbox),
             ("engine, as the kernels around it see it, less F", engine - floor_ms),
-            ("filter kernel", filtering),
+            ("kernels after the engine", filtering),
             ("launch and waiting", infer - engine),
             ("Python before the launch", pre - letterbox),
-            ("Python after it: candidates, NMS", post - filtering),
+            ("Python after them", post - filtering),
             ("the rest of detect", result.total_ms - pre - infer - post),
         ):
             times.setdefault(name, []).append(value)

@@ -13,6 +13,7 @@ from perception.config import ModelSettings
 from perception.errors import BackendError
 
 WARMUP = 200
+"""Runs before the first that counts."""
 
 
 def floor(engine: Engine, count: int, with_graph: bool) -> list[float]:
@@ -42,10 +43,10 @@ def floor(engine: Engine, count: int, with_graph: bool) -> list[float]:
 
 
 def floors(gpu: Gpu, paths: Sequence[Path], batch: int, rounds: int, runs: int) -> dict[str, list[float]]:
-    """F of several engines by their paths, all open at once: in each round each has its turn of so many runs.
+    """F of several engines by their paths, all open at once, in ms: in each round each has its turn of so many runs.
 
-    batch: pictures in a run; an engine that holds fewer runs with as many as it holds. Raises BackendError as
-    `open_engine` and `floor` do.
+    batch: pictures in a run, or as many as an engine holds at most. Raises BackendError as `open_engine` and `floor`
+    do, and for an engine that never runs so few.
     """
     times: dict[str, list[float]] = {str(path): [] for path in paths}
     with ExitStack() as stack:
@@ -53,6 +54,11 @@ def floors(gpu: Gpu, paths: Sequence[Path], batch: int, rounds: int, runs: int) 
         for name in times:
             engine = engines[name] = Engine(open_engine(Path(name)), gpu, ModelSettings().imgsz)
             stack.callback(engine.close)
+            if engine.smallest_batch > batch:
+                raise BackendError(
+                    f"{name} runs {engine.smallest_batch} pictures at once or more, not {batch}",
+                    f"Give an engine of batch {batch}, or of open batch.",
+                )
             engine.set_batch(min(engine.batch, batch))
             floor(engine, WARMUP, with_graph=True)
         for _ in range(rounds):
