@@ -109,9 +109,7 @@ def test_an_engine_that_never_runs_one_picture_is_refused_with_the_cure(
     engine: Path, device: Device, tmp_path: Path, model: dict[str, Any]
 ) -> None:
     many = write_engine(tmp_path / "many.engine", **model)
-    with pytest.raises(
-        BackendError, match=r"many\.engine runs [24] pictures at once or more, not 1\. Give"
-    ):
+    with pytest.raises(BackendError, match=r"many\.engine runs [24] pictures at once or more, not 1\. Give"):
         engine_commands.floor([engine, many])
     assert device.contexts == 0
 
