@@ -106,8 +106,8 @@ def look_at_torch() -> Facts:
     return {**_version_and_file(torch), "cuda": torch.version.cuda, "available": available, "archs": archs}
 
 
-def look_at_cuda() -> Facts:
-    """The CUDA driver through ctypes: cuInit, its version (1000 * major + 10 * minor), the first device. No context."""
+def look_at_cuda(number: int = 0) -> Facts:
+    """The CUDA driver through ctypes: cuInit, its version (1000 * major + 10 * minor), one device. No context."""
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError as fault:
@@ -116,13 +116,14 @@ def look_at_cuda() -> Facts:
     version, count = ctypes.c_int(), ctypes.c_int()
     library.cuDriverGetVersion(ctypes.byref(version))
     facts: Facts = {"status": status, "version": version.value, "devices": 0}
-    if status == 0 and library.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value:
+    if status == 0 and library.cuDeviceGetCount(ctypes.byref(count)) == 0:
+        facts["devices"] = count.value
+    if number < count.value:
         name, major, minor = ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int()
-        library.cuDeviceGetName(name, 256, 0)
-        library.cuDeviceGetAttribute(ctypes.byref(major), COMPUTE_CAPABILITY_MAJOR, 0)
-        library.cuDeviceGetAttribute(ctypes.byref(minor), COMPUTE_CAPABILITY_MAJOR + 1, 0)
-        gpu = {"name": name.value.decode(errors="replace"), "compute_capability": f"{major.value}.{minor.value}"}
-        facts.update(gpu, devices=count.value)
+        library.cuDeviceGetName(name, 256, number)
+        library.cuDeviceGetAttribute(ctypes.byref(major), COMPUTE_CAPABILITY_MAJOR, number)
+        library.cuDeviceGetAttribute(ctypes.byref(minor), COMPUTE_CAPABILITY_MAJOR + 1, number)
+        facts.update(name=name.value.decode(errors="replace"), compute_capability=f"{major.value}.{minor.value}")
     return facts
 
 

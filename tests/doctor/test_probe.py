@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -147,3 +150,40 @@ def test_faults_of_the_settings_are_facts(packages: Packages, tmp_path: Path) ->
     config.write_text("model:\n  conf: 7\n")
 
     assert "conf" in packages.probe("settings", config=config).text("faults")
+
+
+LIBCUDA = """
+#include <string.h>
+extern "C" int cuInit(unsigned) { return 0; }
+extern "C" int cuDriverGetVersion(int* version) { *version = 12060; return 0; }
+extern "C" int cuDeviceGetCount(int* count) { *count = 2; return 0; }
+extern "C" int cuDeviceGetName(char* name, int, int device) { strcpy(name, device ? "Second" : "First"); return 0; }
+extern "C" int cuDeviceGetAttribute(int* value, int attribute, int device) {
+    *value = attribute == 75 ? 8 + device : 7;
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "device"),
+    [
+        (0, {"name": "First", "compute_capability": "8.7"}),
+        (1, {"name": "Second", "compute_capability": "9.7"}),
+        (2, {}),
+    ],
+)
+def test_the_driver_is_asked_for_the_device_that_is_named(tmp_path: Path, number: int, device: dict[str, str]) -> None:
+    source = tmp_path / "libcuda.cpp"
+    source.write_text(LIBCUDA)
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("g++ is not installed: apt-get install g++")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", source], check=True, timeout=60)
+    code = f"import json; from perception.doctor.probe import look_at_cuda; print(json.dumps(look_at_cuda({number})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == {"status": 0, "version": 12060, "devices": 2} | device

@@ -33,7 +33,7 @@ class Builder:
 def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """The fields of a Builder. request: device, the number of the GPU."""
     version, has_calibrator, why = _tensorrt()
-    gpu, no_gpu = _gpu()
+    gpu, no_gpu = _gpu(request["device"])
     reasons = "; ".join(reason for reason in (why, no_gpu) if reason)
     return {"tensorrt": version, "has_calibrator": has_calibrator, "gpu": gpu, "why": reasons}
 
@@ -51,14 +51,18 @@ def _tensorrt() -> tuple[str | None, bool, str]:
         return None, False, fault.what
 
 
-def _gpu() -> tuple[str | None, str]:
+def _gpu(number: int) -> tuple[str | None, str]:
     from perception.doctor.probe import look_at_cuda
 
-    facts = look_at_cuda()
+    facts = look_at_cuda(number)
     name = facts.get("name")
     if isinstance(name, str) and name:
         return name, ""
-    return None, "there is no CUDA driver" if facts.get("absent") else "the CUDA driver finds no GPU"
+    if facts.get("absent"):
+        return None, "there is no CUDA driver"
+    if devices := facts.get("devices"):
+        return None, f"there is no GPU {number}, the last one is {devices - 1} (--device)"
+    return None, "the CUDA driver finds no GPU"
 
 
 if __name__ == "__main__":

@@ -155,6 +155,11 @@ def test_a_dry_run_without_a_gpu_ends_well(workshop: Workshop) -> None:
     assert "Builder: nothing to build with: " in text
 
 
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_built(workshop: Workshop) -> None:
+    text = workshop.run("--dry-run", "--device", "cuda:3", *FP16)
+    assert "Builder: nothing to build with: there is no GPU 3, the last one is 0 (--device)" in text
+
+
 @pytest.mark.slow
 def test_without_a_gpu_an_export_says_so_before_it_begins(workshop: Workshop) -> None:
     del workshop.environment["FAKE_GPU"]
