@@ -50,10 +50,11 @@ class Answers:
     def candidates(self, slot: int) -> Candidates:
         """What the kernels left for one image; what is not `final` in the order of the engine's output."""
         count: int = self._counts.item(slot)
-        if count >= SUPPRESSED:
+        is_suppressed = count >= SUPPRESSED
+        if is_suppressed:
             rows = self._lists[slot, : count - SUPPRESSED].copy()
-            return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), final=True)
-        rows, anchors = self._lists[slot, :count], self._anchors[slot, :count]  # as the threads came, which varies
-        order = np.lexsort((anchors, -rows[:, 4]))[:MAX_DETECTIONS] if self._final else anchors.argsort()
-        rows = rows.take(order, 0)
-        return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), self._final)
+        else:
+            rows, anchors = self._lists[slot, :count], self._anchors[slot, :count]  # as the threads came, which varies
+            order = np.lexsort((anchors, -rows[:, 4]))[:MAX_DETECTIONS] if self._final else anchors.argsort()
+            rows = rows.take(order, 0)
+        return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), is_suppressed or self._final)
