@@ -15,8 +15,9 @@ from typing import Annotated, Any, NoReturn, Optional
 import typer
 from loguru import logger
 
-from perception.config import ROOT, load
+from perception.config import load
 from perception.errors import GpuError, PilotError, SettingsError
+from perception.home import LOCAL, ROOT, SHIPPED, settings_path
 from perception.live import LiveSettings
 from perception.memory import lack_of_memory
 from perception.redact import redact_urls
@@ -73,7 +74,9 @@ def _command(
     context: typer.Context,
     # Text, and judged by us: what stands here by mistake may be a URL with a password, and typer would repeat it.
     words: Annotated[_Words, typer.Argument(metavar="[run|check]", help="check tries everything, runs nothing")] = None,
-    config: Annotated[Path, typer.Option(help="settings file")] = ROOT / "config" / "pilot.yaml",
+    config: Annotated[
+        Optional[Path], typer.Option(help="settings file", show_default="config/local.yaml, else config/pilot.yaml")
+    ] = None,
     source: Annotated[_Text, _option("--source", help="URI or path: csi://0, rtsp://..., clip.mp4, ...")] = None,
     wait: Annotated[_Switch, _option("--wait/--no-wait", help="wait for a camera that is not there yet")] = None,
     model: Annotated[_Text, _option("--model", help=".pt, .onnx or .engine, a path or a name")] = None,
@@ -107,7 +110,7 @@ def _command(
 def _do(
     jobs: Mapping[str, Job],
     action: str,
-    config: Path,
+    named: Path | None,
     flags: Mapping[str, tuple[str, Any]],
     stop: StopFlag,
     doctor: bool,
@@ -120,6 +123,9 @@ def _do(
                 f"{_shown(action)!r} is neither run nor check",
                 "A source is given with --source, a model with --model.",
             )
+        config = named or settings_path()
+        if config == ROOT / LOCAL and named is None:
+            logger.info(f"Settings: {LOCAL}, which goes before {SHIPPED}")
         found = _diagnose(action, config) if doctor else 0
         settings = load(config, flags)
         text_bytes, _ = text_and_record_bytes(settings)

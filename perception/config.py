@@ -10,10 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from perception.config_faults import describe_faults
 from perception.errors import SettingsError
+from perception.home import ROOT as ROOT
 from perception.yaml_file import read_mapping
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The folder of pilot.py: config/, engines/, logs/ and models/ lie there."""
 
 COCO_VEHICLES = ("bicycle", "car", "motorcycle", "bus", "truck")
 

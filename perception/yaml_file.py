@@ -77,7 +77,7 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise SettingsError(
             f"The settings file {path} does not exist",
-            "Give its path with --config (config/pilot.yaml is the default).",
+            "Give its path with --config. Where none is given, config/local.yaml is read, else config/pilot.yaml.",
         ) from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path} is not text in UTF-8") from None

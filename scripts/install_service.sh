@@ -24,8 +24,8 @@ Installs the vehicle pilot as the systemd service $NAME, enables it for every bo
   --uninstall    stops and removes the service; engines, logs, settings and the user are kept
   --help         prints this
 
-Settings: $SETTINGS, made from DIR/config/pilot.yaml at the first installation and then left alone but for
---source. DESTDIR in the environment stages the files below that folder and touches nothing else.
+Settings: $SETTINGS, made from DIR/config/local.yaml, or from config/pilot.yaml where there is none, at
+the first installation and then left alone but for --source. DESTDIR in the environment stages the files below that folder and touches nothing else.
 EOF
 }
 
@@ -213,7 +213,7 @@ except (yaml.YAMLError, LookupError, TypeError):
 sys.exit(os.environ["WANTED"] not in ("", uri))' || code=$?
   case $code in
     0) ;;
-    3) fail "$dir/.venv lacks the package yaml. Install what README.md says: pip install -r requirements.txt" ;;
+    3) fail "$dir/.venv lacks the package yaml. Install what README.md says: pip install --require-hashes -r requirements-jetson.lock" ;;
     *) fail "$1 does not have source.uri and log.dir on one line each. Set them there by hand: ${SETTINGS} is made from it." ;;
   esac
 }
@@ -221,7 +221,8 @@ sys.exit(os.environ["WANTED"] not in ("", uri))' || code=$?
 install_settings() {
   local edits=() from=$staged$SETTINGS group=root new
   if [[ ! -e $from ]]; then
-    from=$dir/config/pilot.yaml
+    from=$dir/config/local.yaml
+    if [[ ! -e $from && ! -L $from ]]; then from=$dir/config/pilot.yaml; fi
     edits+=("log.dir=$LOGS")
   fi
   if $source_given; then edits+=("source.uri=$(yaml_text "$source")"); fi

@@ -16,9 +16,7 @@ from perception.doctor.examine import examine, exit_code
 from perception.doctor.machine import SERVICE_CONFIG, same_interpreter, this_machine
 from perception.doctor.report import json_text, text_lines
 from perception.doctor.table import CHECKS
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-"""The folder of pilot.py."""
+from perception.home import ROOT, settings_path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +52,7 @@ def diagnose(
 
 def default_config() -> Path:
     """The settings of the installed service, or those beside pilot.py where it is not installed."""
-    return SERVICE_CONFIG if os.path.lexists(SERVICE_CONFIG) else ROOT / "config" / "pilot.yaml"
+    return SERVICE_CONFIG if os.path.lexists(SERVICE_CONFIG) else settings_path()
 
 
 def leave(code: int) -> NoReturn:

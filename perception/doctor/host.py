@@ -87,7 +87,7 @@ def settings(machine: Machine) -> Iterator[Finding]:
     """The settings file can be read, and the pilot's own loader accepts it."""
     path = machine.config
     if not path.is_file():
-        cure = "Name it with --config, or copy config/pilot.yaml from the project"
+        cure = "Name it with --config, or copy config/pilot.yaml of the project"
         yield problem("settings-missing", f"{path} is not there", cure)
         return
     if not machine.may_read(path) and path == SERVICE_CONFIG:

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 from perception.backends.sidecar import Calibration
 from perception.backends.tensorrt import import_tensorrt
 from perception.backends.trusted_file import write_whole
-from perception.config import ROOT
 from perception.doctor.machine import this_machine
 from perception.errors import BackendError, BuildError, PilotError, SettingsError
+from perception.home import ROOT, settings_path
 from perception.preprocess import PREPROCESS_VERSION
 from perception.workshop import engine_writing, graph
 from perception.workshop.build_request import BuildRequest, from_json
@@ -175,7 +175,7 @@ def _l4t_release() -> str | None:
     def start_nothing(*_: object) -> NoReturn:
         raise RuntimeError("reading the release starts no process")
 
-    release = this_machine(ROOT, ROOT / "config" / "pilot.yaml", sys.executable, start_nothing).l4t
+    release = this_machine(ROOT, settings_path(), sys.executable, start_nothing).l4t
     return ".".join(map(str, release)) if release else None
 
 

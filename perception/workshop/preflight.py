@@ -18,9 +18,9 @@ from perception.doctor.memory import EXPORT_MIB
 from perception.doctor.processes import Process, processes
 from perception.doctor.table import JETSON
 from perception.errors import ExportMemoryError
+from perception.home import ROOT, settings_path
 from perception.workshop.ladder import LEAST_WORKSPACE_MIB, rungs
 
-ROOT = Path(__file__).resolve().parents[2]
 BUILDER_MIB = EXPORT_MIB - LEAST_WORKSPACE_MIB
 """What a build of a small detector is taken to need besides its workspace, on a Jetson CPU and GPU together: libraries,
 kernels, weights, layers. An estimate, on the safe side; a larger model may need more, and the ladder then goes on.
@@ -43,7 +43,7 @@ MAKE_ROOM = (
 def look_around(output: Path, workspace_mib: int, device: int = 0) -> list[Result]:
     """The findings on this machine; see `examine`."""
     children = Children(ROOT)
-    machine = this_machine(ROOT, ROOT / "config" / "pilot.yaml", sys.executable, children.run)
+    machine = this_machine(ROOT, settings_path(), sys.executable, children.run)
     try:
         return examine(machine, output, workspace_mib, device)
     finally:

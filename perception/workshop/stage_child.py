@@ -19,9 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+from perception.home import ROOT
 from perception.workshop.ladder import Ended
 
-ROOT = Path(__file__).resolve().parents[2]
 KEPT_LINES = 200
 LONGEST_LINE = 65536
 TURN_S = 0.2

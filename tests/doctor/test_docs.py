@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from perception.doctor.command import ROOT
+from perception.home import ROOT
 from tests.doctor.codes import codes_in_source
 
 PAGE = ROOT / "docs" / "operations.md"

@@ -14,7 +14,10 @@ INSTALLER = ROOT / "scripts" / "install_service.sh"
 def make_checkout(folder: Path) -> Path:
     """Copies what the installer looks at."""
     (folder / ".venv" / "bin").mkdir(parents=True)
-    (folder / ".venv" / "bin" / "python").symlink_to(shutil.which("python3", path="/usr/bin") or sys.executable)
+    # No link to this interpreter, which may lie in a home: the unit would then show that one to the service, too.
+    python = folder / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
     shutil.copytree(ROOT / "config", folder / "config")
     shutil.copy(ROOT / "pilot.py", folder)
     return folder

@@ -51,10 +51,7 @@ def installer(tmp_path: Path) -> Installer:
 
 
 def test_it_is_clean_to_shellcheck() -> None:
-    shellcheck = shutil.which(
-        "shellcheck", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    )
-    assert shellcheck, "pip install -r requirements-dev.txt"
+    shellcheck = Path(sys.executable).with_name("shellcheck")  # of the venv, as requirements-dev.txt has it
     done = subprocess.run([shellcheck, "--severity=style", INSTALLER], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -69,6 +66,18 @@ def test_it_installs_a_unit_for_all_to_read_and_settings_for_the_service_alone(i
     shipped = load(installer.folder / "config" / "pilot.yaml")
     assert settings.log_dir == Path("/var/log/vehicle-pilot")
     assert settings.model_copy(update={"log": shipped.log}) == shipped
+
+
+def test_the_settings_of_the_checkouts_own_user_go_before_the_shipped_ones(installer: Installer) -> None:
+    shipped = (installer.folder / "config" / "pilot.yaml").read_text()
+    (installer.folder / "config" / "local.yaml").write_text(shipped.replace("conf: 0.25 ", "conf: 0.5 "))
+    assert installer.run("--source", "csi://1").returncode == 0
+    settings = load(installer.stage / SETTINGS)
+    assert (settings.model.conf, settings.source.uri, settings.log_dir) == (
+        0.5,
+        "csi://1",
+        Path("/var/log/vehicle-pilot"),
+    )
 
 
 def test_a_second_time_changes_nothing(installer: Installer) -> None:
@@ -224,10 +233,7 @@ def test_a_checkout_without_its_environment_is_told_how_to_make_it(installer: In
 
 def test_an_environment_without_its_packages_is_told_how_to_get_them(installer: Installer) -> None:
     python = installer.folder / ".venv" / "bin" / "python"
-    real = python.resolve()
-    python.unlink()
-    python.write_text(f'#!/bin/sh\nexec {real} -S "$@"\n')
-    python.chmod(0o755)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     done = installer.run("--source", "csi://1")
     assert done.returncode == 1
     assert "lacks the package yaml. Install what README.md says" in done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from perception.config import ROOT
+from tests.needs import path_of
 from tests.service.checkout import INSTALLER, make_checkout
 
 UNIT = ROOT / "config" / "vehicle-pilot.service"
@@ -37,13 +38,15 @@ def rendered(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.needs("systemd-analyze")
 def test_systemd_finds_nothing_to_say_about_it(rendered: Path) -> None:
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", rendered], capture_output=True, text=True)
+    done = subprocess.run([path_of("systemd-analyze"), "verify", "--man=no", rendered], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.needs("systemd-analyze")
 def test_systemd_rates_its_exposure_as_low(rendered: Path) -> None:
-    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(rendered)]
+    command = [path_of("systemd-analyze"), "security", "--offline=true", "--no-pager", str(rendered)]
     done = subprocess.run(command, capture_output=True, text=True)
     rating = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
     assert rating, done.stderr

@@ -16,9 +16,10 @@ import pytest
 
 from perception import errors
 from perception.errors import BuildError, ExportMemoryError, PilotError, SettingsError
+from perception.home import ROOT
 from perception.workshop import stage_child
 from perception.workshop.stage import run_stage
-from perception.workshop.stage_child import KEPT_LINES, ROOT
+from perception.workshop.stage_child import KEPT_LINES
 from tests.fakes import FakeClock
 
 MODULE = "tests.workshop.faulty_stage"
