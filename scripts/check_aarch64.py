@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Proves that what a Jetson installs from the package index comes as ready wheels, but for what is listed as compiled.
+"""Proves that what a Jetson installs from requirements-jetson.lock comes as ready wheels, but for what is compiled.
 
 JetPack 6 is Ubuntu 22.04 (glibc 2.35, Python 3.10), JetPack 7 is Ubuntu 24.04 (glibc 2.39, Python 3.12).
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,30 +22,34 @@ def main() -> int:
     """0 where every wheel is there for every target, 1 otherwise, with the resolver's own words."""
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
-        sys.stderr.write("uv is not installed here: pip install -r requirements-dev.txt\n")
+        sys.stderr.write("uv is not installed here: pip install -r requirements-dev.lock\n")
         return 1
     lines = (ROOT / "requirements-jetson.txt").read_text().splitlines()
-    compiled = {
-        line.partition("#")[0].strip(): line.partition(COMPILED)[2].strip() for line in lines if COMPILED in line
-    }
-    wheels = [line for line in lines if line and not line.startswith("#") and COMPILED not in line]
+    compiled = {line.partition(">=")[0]: line.partition(COMPILED)[2].strip() for line in lines if COMPILED in line}
+    # A locked package is the line of its version and the indented ones below it.
+    locked = re.split(r"\n(?=\S)", (ROOT / "requirements-jetson.lock").read_text())
+    wheels = "\n".join(entry for entry in locked if entry.partition("==")[0] not in compiled)
     failed = False
     for version, platform in TARGETS.items():
-        command = [uv, "pip", "compile", "-", "--python-version", version, "--python-platform", platform]
-        done = subprocess.run(
-            [*command, "--only-binary", ":all:", "--no-annotate", "--no-header", "--quiet"],
-            input="\n".join(wheels),
-            capture_output=True,
-            text=True,
-        )
+        done = _install(uv, version, platform, wheels)
         failed |= done.returncode != 0
-        verdict = "does not resolve:" if done.returncode else f"{len(done.stdout.split())} packages, all ready wheels:"
-        print(
-            f"Python {version}, {platform}: {verdict}\n  {(done.stderr or done.stdout).strip().replace(chr(10), ' ')}"
-        )
-    for requirement, how in compiled.items():
-        print(f"compiled on the device: {requirement}: {how}")
+        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        added = [line.removeprefix("+ ") for line in said if line.startswith("+ ")]
+        verdict = "does not install:" if done.returncode else f"{len(added)} packages, all ready wheels:"
+        print(f"Python {version}, {platform}: {verdict}\n  {' '.join(said if done.returncode else added)}")
+    for package, how in compiled.items():
+        print(f"compiled on the device: {package}: {how}")
     return int(failed)
+
+
+def _install(uv: str, version: str, platform: str, wheels: str) -> subprocess.CompletedProcess[str]:
+    """What an installation on that platform would do, with every version and hash of the lock; nothing is installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        lock = Path(folder) / "wheels.lock"
+        lock.write_text(wheels)
+        command = [uv, "pip", "install", "--dry-run", "--target", folder, "--require-hashes", "--only-binary", ":all:"]
+        where = ["--python-version", version, "--python-platform", platform, "--no-progress"]
+        return subprocess.run([*command, *where, "-r", lock], capture_output=True, text=True)
 
 
 if __name__ == "__main__":

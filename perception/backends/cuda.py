@@ -59,7 +59,8 @@ class Gpu:
             import pycuda.driver as cuda
         except ImportError as error:  # also where libcuda.so.1 is missing
             raise BackendError(
-                f"PyCUDA cannot be used: {error}", "Install it: pip install -r requirements-jetson.txt"
+                f"PyCUDA cannot be used: {error}",
+                "Install it: pip install --require-hashes -r requirements-jetson.lock",
             ) from None
         self.cuda: Any = cuda
         try:

@@ -27,13 +27,13 @@ if TYPE_CHECKING:  # on Python 3.8, too, this file shall run, and say how old th
 
 MODULES = (
     *("numpy", "cv2", "onnxruntime", "loguru", "pydantic", "yaml", "typer", "rich"),
+    *("starlette", "uvicorn", "prometheus_client", "msgspec", "paho"),
     *("tensorrt", "pycuda", "torch", "ultralytics", "jtop"),
 )
 PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal that this process gets when its parent dies."""
 COMPUTE_CAPABILITY_MAJOR = 75
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR of cuda.h; the minor one follows."""
-DISTRIBUTIONS = re.compile(r"(?i)^(opencv|tensorrt|torch|pycuda|numpy|ultralytics|jetson[-_]stats)")
 
 
 def look_at_python() -> Facts:
@@ -46,7 +46,7 @@ def look_at_python() -> Facts:
         "in_venv": sys.prefix != sys.base_prefix,
         "sees_system": any(entry.endswith("dist-packages") for entry in sys.path),
         "copies": copies,
-        "distributions": sorted(_distributions()),
+        "distributions": _distributions(),
     }
 
 
@@ -61,12 +61,9 @@ def _copies(name: str) -> list[str]:
 
 
 def _distributions() -> list[list[str]]:
-    rows = []
-    for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"] or ""
-        if DISTRIBUTIONS.match(name):
-            rows.append([name, distribution.version, str(distribution.locate_file(""))])
-    return rows
+    """Name, version and place of each, in the order of the path. One that is half removed has no name."""
+    found = importlib.metadata.distributions()
+    return [[one.metadata["Name"], one.version, str(one.locate_file(""))] for one in found if one.metadata["Name"]]
 
 
 def look_at_numpy() -> Facts:

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from perception.doctor.child import NO_ANSWER
 from perception.doctor.finding import Finding, no_answer, ok, problem, unknown, warning
-from perception.doctor.machine import Machine, Probe
+from perception.doctor.lockfile import normal, pinned
+from perception.doctor.machine import Machine, Probe, read_file
 
 NEEDED = ("numpy", "cv2", "onnxruntime", "loguru", "pydantic", "yaml", "typer", "rich")
 """What pilot.py imports, as requirements.txt has it. onnxruntime serves on the CPU alone."""
+ASKED_FOR: Mapping[str, str] = MappingProxyType(
+    {
+        "starlette": "web.bind",
+        "uvicorn": "web.bind",
+        "prometheus_client": "web.bind",
+        "paho": "mqtt.host",
+        "msgspec": "scripts/latency_report.py",
+    }
+)
+"""What is imported only where a setting or a command asks for it, and by which."""
+DIFFERENCES = 4
+"""So many are told by name."""
 OPENCV_WHEEL = re.compile(r"(?i)opencv[-_](contrib[-_])?python([-_]headless)?")
 
 
@@ -43,7 +57,7 @@ def interpreter(machine: Machine) -> Iterator[Finding]:
         yield problem(
             "python-venv-closed",
             f"{machine.python} is a venv that does not see JetPack's OpenCV and TensorRT",
-            "python3 -m venv --system-site-packages --clear .venv, then install requirements-jetson.txt",
+            "python3 -m venv --system-site-packages --clear .venv, then install requirements-jetson.lock",
         )
         return
     paths = [name for name in ("PYTHONPATH", "LD_LIBRARY_PATH") if machine.environment.get(name)]
@@ -52,21 +66,46 @@ def interpreter(machine: Machine) -> Iterator[Finding]:
 
 
 def packages(machine: Machine) -> Iterator[Finding]:
-    """Whether the pilot's packages are there."""
+    """Whether the pilot's packages are there, in the versions of the lock file."""
     probe = machine.probe("python")
     copies = probe.facts.get("copies")
     if not isinstance(copies, dict):
         yield unknown(f"{machine.python} did not tell its packages: {probe.fault or 'no list'}")
         return
     missing = [name for name in NEEDED if not copies.get(name)]
-    file = "requirements-jetson.txt" if machine.is_jetson else "requirements.txt"
+    file = "requirements-jetson.lock" if machine.is_jetson else "requirements.lock"
+    install = f"{machine.python} -m pip install --require-hashes -r {file}"
     if missing:
-        cure = f"{machine.python} -m pip install -r {file}"
-        if machine.is_jetson and "cv2" in missing:
-            cure = f"sudo apt-get install python3-opencv && {cure}"
+        cure = (
+            f"sudo apt-get install python3-opencv && {install}" if machine.is_jetson and "cv2" in missing else install
+        )
         yield problem("packages-missing", f"{machine.python} lacks {', '.join(missing)}", cure)
-    else:
-        yield ok(f"all {len(NEEDED)} that pilot.py needs")
+        return
+    asked_for = [f"{name} ({by})" for name, by in ASKED_FOR.items() if not copies.get(name)]
+    if asked_for:
+        yield warning("packages-optional", f"{machine.python} lacks {', '.join(asked_for)}", install)
+    other = _not_as_locked(machine, machine.project / file)
+    if other is None:
+        yield unknown(f"{file} cannot be read: versions are not compared", f"git checkout {file}")
+    elif other:
+        more = f" and {len(other) - DIFFERENCES} more" if len(other) > DIFFERENCES else ""
+        found = f"other versions than {file} has: {', '.join(other[:DIFFERENCES])}{more}"
+        yield warning("packages-unlocked", found, install)
+    elif not asked_for:
+        yield ok(f"all {len(NEEDED) + len(ASKED_FOR)} of the pilot, in the versions of {file}")
+
+
+def _not_as_locked(machine: Machine, lock: Path) -> list[str] | None:
+    """Return what differs from the lock file, a text each; None where that cannot be read."""
+    text = read_file(lock)
+    if text is None:
+        return None
+    versions = pinned(text, machine.probe("python").text("version"))
+    first: dict[str, str] = {}
+    for name, version in _distributions(machine):  # in the order of the path: the first one hides the rest
+        first.setdefault(normal(name), version)
+    differing = sorted(name for name in versions.keys() & first.keys() if versions[name] != first[name])
+    return [f"{name} {first[name]} (locked: {versions[name]})" for name in differing]
 
 
 def opencv(machine: Machine) -> Iterator[Finding]:

@@ -22,6 +22,6 @@ def needed() -> Iterator[None]:
 
 def _cure() -> str:
     if Path(sys.prefix).resolve() == VENV.resolve():
-        return f"Install it: {sys.executable} -m pip install -r requirements.txt"
+        return f"Install it: {sys.executable} -m pip install --require-hashes -r requirements.lock"
     python = VENV / "bin" / "python"
     return f"Run this with {python}" if python.exists() else "README.md tells how to make the virtual environment"

@@ -45,7 +45,7 @@ def test_a_fault_in_the_start_is_one_of_this_backend_and_leaves_nothing_open(dev
 def test_without_pycuda_the_sentence_says_how_to_get_it(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pycuda", "pycuda.driver"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(BackendError, match=r"PyCUDA cannot be used: .* pip install -r requirements-jetson\.txt"):
+    with pytest.raises(BackendError, match=r"PyCUDA cannot be used: .* -r requirements-jetson\.lock"):
         Gpu()
 
 

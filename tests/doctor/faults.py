@@ -31,6 +31,10 @@ def _wheels(tree: Tree, *names: str) -> None:
     tree.probes["python"]["distributions"] += [[name, "4.11.0", VENV] for name in names]
 
 
+def _older_numpy(tree: Tree) -> None:
+    tree.probes["python"]["distributions"].insert(0, ["NumPy", "1.24.4", "/usr/lib/python3/dist-packages"])
+
+
 def _both(*steps: Callable[[Tree], object]) -> Callable[[Tree], object]:
     def inject(tree: Tree) -> None:
         for step in steps:
@@ -119,7 +123,7 @@ def _memory(**kib: int) -> Callable[[Tree], object]:
 def _wrong_python(tree: Tree) -> None:
     path = tree.project / ".venv" / "bin" / "python"
     path.parent.mkdir(parents=True)
-    path.symlink_to("/usr/bin/python3")
+    path.symlink_to("/opt/python3/bin/python3")
 
 
 def _packages(old: str, new: str) -> Callable[[Tree], object]:
@@ -165,7 +169,9 @@ FAULTS: tuple[Fault, ...] = (
         "python-venv-closed", ORIN, lambda t: t.probes["python"].update(sees_system=False), "does not see", "--system"
     ),
     Fault("python-broken", ORIN, lambda t: t.probes.update(python=[]), "no JSON object", "--python"),
-    Fault("packages-missing", DESK, lambda t: t.lacks("loguru"), "lacks loguru", "requirements.txt"),
+    Fault("packages-missing", DESK, lambda t: t.lacks("loguru"), "lacks loguru", "hashes -r requirements.lock"),
+    Fault("packages-optional", ORIN, lambda t: t.lacks("paho"), "lacks paho (mqtt.host)", "requirements-jetson.lock"),
+    Fault("packages-unlocked", DESK, _older_numpy, "numpy 1.24.4 (locked: 2.4.6)", "-r requirements.lock"),
     Fault("numpy-broken", ORIN, lambda t: t.fails("numpy", "ImportError: libopenblas"), "libopenblas", "numpy<2"),
     Fault(
         "numpy-tensorrt-8.5",

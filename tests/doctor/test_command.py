@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -19,14 +20,15 @@ import pytest
 
 from perception.doctor import report
 from perception.doctor.child import Children
-from perception.doctor.command import ROOT, wants_color
+from perception.doctor.command import wants_color
 from perception.doctor.examine import examine, exit_code
 from perception.doctor.finding import Check, Finding, Verdict, ok, problem, unknown, warning
 from perception.doctor.machine import Machine, disk_usage, this_machine
 from perception.doctor.table import CHECKS
+from perception.home import ROOT
 from tests.doctor.trees import Tree
+from tests.needs import path_of
 from tests.small_disk import small_disk
-from tests.test_cli import python38
 
 DOCTOR = ROOT / "scripts" / "doctor.py"
 
@@ -55,7 +57,9 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] not in sys.s
         [sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
 
-    allowed = {"perception"} | {f"perception.{name}" for name in ("errors", "heat", "backends", "board", "board.sysfs")}
+    allowed = {"perception"} | {
+        f"perception.{name}" for name in ("errors", "heat", "home", "backends", "board", "board.sysfs")
+    }
     files = ("engine_file", "described", "sidecar", "identity", "trusted_file")
     allowed |= {f"perception.backends.{name}" for name in files}
     loaded = {name for name in ast.literal_eval(done.stdout) if not name.startswith("perception.doctor")}
@@ -95,10 +99,7 @@ def test_an_interpreter_that_is_none(python: str) -> None:
 
 @pytest.fixture
 def python_3_8() -> str:
-    found = python38()
-    if not found:
-        pytest.skip("no Python 3.8 here")
-    return found
+    return path_of("python3.8")
 
 
 def test_python_3_8_is_told_that_it_is_too_old(python_3_8: str) -> None:
@@ -276,7 +277,7 @@ def test_the_check_of_the_pilot_has_the_doctor_on_request() -> None:
     done = _pilot("check", "--doctor", "--source", "demo://drive?seed=1")
 
     told = done.stdout.splitlines()
-    assert any(line.startswith("ok          packages") for line in told)
+    assert any(re.match(r"(ok|warning) +packages ", line) for line in told)  # a warning where CI has other versions
     assert [line.split()[0] for line in told[-4:]] == ["settings", "model", "backend", "source"]
     problems = [line for line in told if line.startswith("problem")]
     assert done.returncode == bool(problems)

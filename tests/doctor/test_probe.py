@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from perception.doctor.child import Children
-from perception.doctor.command import ROOT
 from perception.doctor.machine import Probe, this_machine
+from perception.home import ROOT
+from tests.needs import path_of
 
 QUICK_S = 60.0
 
@@ -165,6 +165,7 @@ extern "C" int cuDeviceGetAttribute(int* value, int attribute, int device) {
 """
 
 
+@pytest.mark.needs("g++")
 @pytest.mark.parametrize(
     ("number", "device"),
     [
@@ -176,10 +177,8 @@ extern "C" int cuDeviceGetAttribute(int* value, int attribute, int device) {
 def test_the_driver_is_asked_for_the_device_that_is_named(tmp_path: Path, number: int, device: dict[str, str]) -> None:
     source = tmp_path / "libcuda.cpp"
     source.write_text(LIBCUDA)
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("g++ is not installed: apt-get install g++")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", source], check=True, timeout=60)
+    command = [path_of("g++"), "-shared", "-fPIC", "-o", str(tmp_path / "libcuda.so.1"), str(source)]
+    subprocess.run(command, check=True, timeout=60)
     code = f"import json; from perception.doctor.probe import look_at_cuda; print(json.dumps(look_at_cuda({number})))"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -38,6 +38,10 @@ class Tree:
             for words, out in spec["commands"].items()
         }
         self.probes: dict[str, Any] = spec["probes"]
+        rows = self.probes["python"]["distributions"]
+        for lock in ("requirements.lock", "requirements-jetson.lock"):
+            text = "".join(f"{name}=={version} \\\n    --hash=sha256:00\n    # via x\n" for name, version, _ in rows)
+            (self.project / lock).write_text(text)
         self.probes["settings"] |= {"engine_dir": str(self.engines), "log_dir": str(self.project / "logs")}
         for path in (self.project / "pilot.py", self.config):
             os.utime(path, (NOW - 1000, NOW - 1000))
