@@ -1,10 +1,9 @@
-"""What all tests share: the folder of real clips and weights, silence of loguru, and the rule on skipping in CI."""
+"""What all tests share: the folder of real clips and weights, silence of loguru, and the rules on skipping."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -16,16 +15,22 @@ import hypothesis
 import pytest
 from loguru import logger
 
+from tests import needs, parts
+
 if TYPE_CHECKING:
     from tests.backends.emulated_gpu import Device
 
-# In CI everything is installed, so a skip for any other reason is a hole in the suite and fails there.
-ALLOWED_SKIPS = ("no GPU", "no camera", "no Python 3.8")
+# In CI everything else is installed, so a skip for any other reason is a hole in the suite and fails there.
+ALLOWED_SKIPS = ("no GPU", "no camera", f"{needs.SKIPPED}python3.8")
 
 # HYPOTHESIS_PROFILE=fuzz .venv/bin/python -m pytest tests/fuzz
 hypothesis.settings.register_profile("ci", deadline=None)
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parts.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,15 +42,20 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.pluginmanager.register(parts.Parts(config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test, before its fixtures, where a tool that it needs is missing."""
+    if missing := needs.missing_of(item):
+        pytest.skip(needs.SKIPPED + ", ".join(missing))
 
 
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real clips, weights and labelled images that PILOT_DATA names."""
-    folder = os.environ.get("PILOT_DATA")
-    if not folder:
-        pytest.skip("PILOT_DATA is not set: no real clips and weights")
-    return Path(folder).resolve()
+    return Path(needs.path_of("data")).resolve()
 
 
 @pytest.fixture
@@ -63,8 +73,6 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """kernels.cu, compiled for this CPU."""
     from tests.backends.emulation import build_emulator
 
-    if shutil.which("g++") is None:
-        pytest.skip("g++ is not installed: apt-get install g++")
     return build_emulator(tmp_path_factory.mktemp("emulation"))
 
 
@@ -97,8 +105,8 @@ def pytest_runtest_makereport(
     """Turns a skip for an unlisted reason into a failure where CI is set."""
     report = yield
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if not reason.removeprefix("Skipped: ").startswith(ALLOWED_SKIPS):
+        reason = parts.reason_of(report)
+        if not reason.startswith(ALLOWED_SKIPS):
             report.outcome = "failed"
             report.longrepr = f"skipped in CI for a reason that is not allowed there: {reason}"
     return report

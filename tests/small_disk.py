@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import path_of
+
 
 class SmallDisk:
     """A tmpfs mounted at `path`, a folder of the test's own."""
@@ -28,7 +30,7 @@ class SmallDisk:
 
     def make_read_only(self, read_only: bool = True) -> None:
         """Remounts it; also root cannot write to it then."""
-        _run("mount", "-o", f"remount,{'ro' if read_only else 'rw'}", str(self.path))
+        _run(path_of("mount"), "-o", f"remount,{'ro' if read_only else 'rw'}", str(self.path))
 
 
 @contextmanager
@@ -36,13 +38,13 @@ def small_disk(path: Path, kib: int = 64) -> Iterator[SmallDisk]:
     """Mounts a tmpfs of `kib` KiB at the new folder `path`; skips the test where that is not allowed."""
     path.mkdir()
     try:
-        _run("mount", "-t", "tmpfs", "-o", f"size={kib}k", "none", str(path))
-    except (OSError, subprocess.CalledProcessError):
+        _run(path_of("mount"), "-t", "tmpfs", "-o", f"size={kib}k", "none", str(path))
+    except subprocess.CalledProcessError:
         pytest.skip("no permission to mount a small disk")
     try:
         yield SmallDisk(path)
     finally:
-        _run("umount", "-l", str(path))  # lazily: a failed test may have left a file open
+        _run(path_of("umount"), "-l", str(path))  # lazily: a failed test may have left a file open
 
 
 def _run(*command: str) -> None:

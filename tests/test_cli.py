@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ import pytest
 from perception.config import ROOT
 from tests import tiny_model
 from tests.fakes import make_image
+from tests.needs import path_of
 from tests.small_disk import small_disk
 
 PILOT = ROOT / "pilot.py"
@@ -439,17 +439,9 @@ def test_pilot_py_parses_under_python_3_8() -> None:
     }  # nothing that an old Python lacks, before it is told
 
 
-def python38() -> str | None:
-    installed = sorted(Path.home().glob(".pyenv/versions/3.8.*/bin/python3.8"))
-    candidates = [str(path) for path in installed] or [shutil.which("python3.8") or ""]
-    return candidates[0] or None
-
-
+@pytest.mark.needs("python3.8")
 def test_python_3_8_is_told_what_is_needed() -> None:
-    python = python38()
-    if not python:
-        pytest.skip("no Python 3.8 here")
-    done = subprocess.run([python, str(PILOT)], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([path_of("python3.8"), str(PILOT)], capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert "pilot.py needs Python 3.10 or newer" in done.stderr
     assert short(done)

@@ -77,7 +77,7 @@ def test_the_loop_of_the_drive_starts_again_where_it_began() -> None:
     assert [stamp for _, stamp in stamps(uri, 25)] == [number % 10 for number in range(25)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     # Floors for three drives each; the figures over many, and the bars they clear, are in models/README.md.
     ("options", "floor"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -67,9 +66,8 @@ def test_the_onnx_serves_where_only_it_is_there_for_a_pt(onnx: Path) -> None:
         assert service.info.name == "onnxruntime"
 
 
+@pytest.mark.needs("torch")
 def test_the_pt_serves_where_only_it_is_there_for_an_onnx(data: Path, tmp_path: Path) -> None:
-    if importlib.util.find_spec("ultralytics") is None:
-        pytest.skip("ultralytics is not installed: pip install -r requirements-torch.txt")
     (tmp_path / "yolov8n.pt").symlink_to(data / "weights" / "yolov8n.pt")
     with open_service(settings(tmp_path / "yolov8n.onnx")) as service:
         assert service.info.name == "pytorch"
@@ -98,7 +96,7 @@ def test_a_broken_model_is_passed_over_for_its_sibling(
 ) -> None:
     weights = onnx.with_suffix(".pt")
     weights.write_bytes(b"PK\x03\x04" + bytes(60))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with open_service(settings(weights)) as service:
         assert service.info.name == "onnxruntime"
     assert "INFO PyTorch on the CPU passed over: torch and ultralytics not installed" in logged

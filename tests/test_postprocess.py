@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,10 +18,6 @@ from perception.postprocess import decode, nms
 from tests.fakes import make_candidates
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-needs_ultralytics = pytest.mark.skipif(
-    importlib.util.find_spec("ultralytics") is None,
-    reason="ultralytics is not installed: pip install -r requirements-torch.txt",
-)
 FAR = (10_000, 10_000)
 """An image so large that nothing is clipped."""
 
@@ -277,7 +272,7 @@ def random_head(seed: int, boxes: int, classes: int) -> npt.NDArray[np.float32]:
     return head
 
 
-@needs_ultralytics
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize(("conf", "iou"), [(0.25, 0.7001), (0.001, 0.4501), (0.6, 0.1001)])
 def test_a_raw_head_gives_what_ultralytics_gives(seed: int, conf: float, iou: float) -> None:
@@ -294,7 +289,7 @@ def test_a_raw_head_gives_what_ultralytics_gives(seed: int, conf: float, iou: fl
     np.testing.assert_array_equal(ours.xyxy, theirs[:, :4])
 
 
-@needs_ultralytics
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("seed", range(4))
 def test_an_end_to_end_head_gives_what_ultralytics_gives(seed: int) -> None:
     import torch

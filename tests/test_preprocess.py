@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +13,6 @@ from perception.frame import Image
 from perception.preprocess import Letterbox, Preprocessor
 
 Size = tuple[int, int]
-needs_ultralytics = pytest.mark.skipif(
-    importlib.util.find_spec("ultralytics") is None,
-    reason="ultralytics is not installed: pip install -r requirements-torch.txt",
-)
 SIDES = st.one_of(st.integers(1, 9), st.integers(1, 400), st.sampled_from([31, 32, 33, 63, 64, 65, 480, 539, 720]))
 SIZES = st.tuples(SIDES, SIDES)
 INPUTS = st.sampled_from([(64, 64), (32, 32), (64, 96), (96, 64), (640, 640)])
@@ -70,7 +64,7 @@ def test_the_tensor_equals_an_independent_letterbox_byte_by_byte(size: Size, inp
     np.testing.assert_array_equal(ours(image, input_hw), reference(image, input_hw), strict=True)
 
 
-@needs_ultralytics
+@pytest.mark.needs("torch")
 @QUICK
 @given(size=SIZES, input_hw=INPUTS)
 @example(size=(720, 1280), input_hw=(640, 640))
@@ -116,7 +110,7 @@ def test_the_corners_of_the_placed_picture_are_the_corners_of_the_image(size: Si
     np.testing.assert_allclose(corners, [[0, 0, size[1], size[0]]], rtol=1e-5, atol=1e-4)
 
 
-@needs_ultralytics
+@pytest.mark.needs("torch")
 @QUICK
 @given(size=SIZES, input_hw=INPUTS)
 def test_boxes_go_back_as_those_of_ultralytics(size: Size, input_hw: Size) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -70,8 +69,14 @@ def engine_opener(request: pytest.FixtureRequest, tmp_path: Path, way: str, mode
 
 @pytest.fixture(
     params=[
-        *("fake", "onnx raw", "onnx end2end", "onnx batch", "onnx dynamic", "onnx fp16", "onnx real", "pt real"),
-        *(f"engine {way} {model}" for way in WAYS for model in ("raw", "dynamic end2end fp16", "batch")),
+        *("fake", "onnx raw", "onnx end2end", "onnx batch", "onnx dynamic", "onnx fp16"),
+        pytest.param("onnx real", marks=pytest.mark.needs("data")),
+        pytest.param("pt real", marks=pytest.mark.needs("data", "torch")),
+        *(
+            pytest.param(f"engine {way} {model}", marks=pytest.mark.needs("g++"))
+            for way in WAYS
+            for model in ("raw", "dynamic end2end fp16", "batch")
+        ),
     ]
 )
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
@@ -96,8 +101,6 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         real = request.getfixturevalue("data") / "weights" / "yolov8n.onnx"
         return lambda: onnx_backend(real)
     else:
-        if importlib.util.find_spec("ultralytics") is None:
-            pytest.skip("ultralytics is not installed: pip install -r requirements-torch.txt")
         weights = request.getfixturevalue("data") / "weights" / "yolov8n.pt"
         return lambda: SessionBackend(PyTorchSession(weights, 320, 1, "cpu"), pick)
     return lambda: onnx_backend(path)
@@ -183,6 +186,7 @@ def clip(rounds: int, sizes: Sequence[tuple[int, int]]) -> list[list[np.ndarray]
     ]
 
 
+@pytest.mark.needs("g++")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("model", ENGINES.values(), ids=ENGINES.keys())
 @pytest.mark.parametrize("sizes", [[(90, 160)], [(64, 64), (48, 64), (200, 31), (64, 64), (1, 7)]], ids=["one", "five"])
@@ -263,9 +267,8 @@ def test_a_file_that_only_looks_like_onnx_is_refused(tmp_path: Path) -> None:
         OnnxRuntimeSession(path, 64, 1)
 
 
+@pytest.mark.needs("torch")
 def test_a_zip_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
-    if importlib.util.find_spec("ultralytics") is None:
-        pytest.skip("ultralytics is not installed: pip install -r requirements-torch.txt")
     import zipfile
 
     path = tmp_path / "broken.pt"

@@ -105,7 +105,6 @@ def test_links_are_followed_and_the_sidecar_of_either_end_is_found(engine: Path,
     assert beside and beside.gpu_name == "beside the link"
 
 
-@pytest.mark.data
 def test_real_plans_are_taken(data: Path) -> None:
     for name in ("yolov8n_fp16.plan", "yolov8n_int8.plan"):
         path = data.parent / "gpu" / "plans" / name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -40,13 +39,11 @@ def vehicles_of(found: dict[str, list[list[float]]]) -> Detections:
 
 
 @pytest.mark.slow
-@pytest.mark.data
+@pytest.mark.needs("torch")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", [".onnx", ".pt"])
 @pytest.mark.parametrize("clip", ["dashcam_a_720p", "dashcam_b_720p", "highway_540p"])
 def test_the_same_vehicles_as_ultralytics_predict(data: Path, tmp_path: Path, clip: str, kind: str) -> None:
-    if importlib.util.find_spec("ultralytics") is None:
-        pytest.skip("ultralytics is not installed: pip install -r requirements-torch.txt")
     weights = tmp_path / f"yolov8n{kind}"
     weights.symlink_to(data / "weights" / weights.name)
     video = data / "clips" / f"{clip}.mp4"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from perception.camera import open_source
 from perception.camera.capture import Capture
@@ -19,6 +17,7 @@ from perception.camera.latest import Reader
 from perception.config import SourceSettings
 from perception.errors import EndOfStream
 from perception.frame import Frame, Image
+from tests.needs import path_of
 
 BITS = 10
 BAR_PX = 16
@@ -51,11 +50,12 @@ def write_clip(path: Path, count: int, fps: float = 25) -> Path:
 
 
 def cut_short(clip: Path, target: Path, share: float) -> Path:
-    """The first part of a clip whose index lies at its front, so that what is left can still be played."""
-    if not shutil.which("ffmpeg"):
-        pytest.skip("no ffmpeg: apt install ffmpeg")
+    """The first part of a clip whose index lies at its front, so that what is left can still be played.
+
+    The test needs("ffmpeg").
+    """
     whole = target.with_name("index_first.mp4")
-    command = ["ffmpeg", "-v", "error", "-i", str(clip), "-c", "copy", "-movflags", "faststart", str(whole)]
+    command = [path_of("ffmpeg"), "-v", "error", "-i", str(clip), "-c", "copy", "-movflags", "faststart", str(whole)]
     subprocess.run(command, check=True)
     data = whole.read_bytes()
     target.write_bytes(data[: int(len(data) * share)])

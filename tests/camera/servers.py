@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-SYSTEM_PYTHON = "/usr/bin/python3"
-PROBE = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+from tests.needs import path_of
 
 
 class RtspServer:
@@ -23,7 +22,7 @@ class RtspServer:
         self.url = self._first_line()
 
     def _start(self, *more: str) -> subprocess.Popen[str]:
-        command = [SYSTEM_PYTHON, str(Path(__file__).with_name("rtsp_server.py")), *self._options, *more]
+        command = [path_of("rtsp-server"), str(Path(__file__).with_name("rtsp_server.py")), *self._options, *more]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def _first_line(self) -> str:
@@ -68,9 +67,6 @@ StartRtsp = Callable[..., RtspServer]
 @pytest.fixture
 def rtsp() -> Iterator[StartRtsp]:
     """Starts an RTSP server with the options of rtsp_server.py; it is ended after the test."""
-    probe = subprocess.run([SYSTEM_PYTHON, "-c", PROBE], capture_output=True)
-    if probe.returncode:
-        pytest.skip("no RTSP server: apt install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly")
     started: list[RtspServer] = []
 
     def start(*options: str) -> RtspServer:

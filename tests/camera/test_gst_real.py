@@ -13,12 +13,12 @@ import pytest
 from perception.config import ROOT
 from tests.camera.clips import write_clip
 from tests.camera.servers import StartRtsp
+from tests.needs import path_of
 
-PYTHON = ROOT / ".venv-system" / "bin" / "python"
 BGR = "video/x-raw,format=BGR,width=320,height=240,framerate=30/1"
 BALL = f"gst:videotestsrc num-buffers=30 pattern=ball ! {BGR} ! appsink"
 
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-system: make .venv-system/.ready")
+pytestmark = pytest.mark.needs("system-venv")
 
 
 class Probe:
@@ -29,7 +29,7 @@ class Probe:
         if until:
             task["until"] = until
         with tempfile.TemporaryDirectory() as task["locks"]:
-            command = [str(PYTHON), "-m", "tests.camera.gst_probe", json.dumps(task)]
+            command = [path_of("system-venv"), "-m", "tests.camera.gst_probe", json.dumps(task)]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout.splitlines()[-1])

@@ -96,6 +96,7 @@ def test_realtime_drops_for_a_slow_consumer_and_shows_it_in_the_ids(tmp_path: Pa
     assert dropped == ids[-1] + 1 - len(ids) > 0
 
 
+@pytest.mark.needs("ffmpeg")
 def test_a_truncated_file_is_reported_with_both_figures_and_then_ends(tmp_path: Path, logged: list[str]) -> None:
     whole = write_clip(tmp_path / "whole.mp4", 100)
     clip = cut_short(whole, tmp_path / "cut.mp4", 0.5)
@@ -106,6 +107,7 @@ def test_a_truncated_file_is_reported_with_both_figures_and_then_ends(tmp_path: 
     assert truncations(logged) == [expected]
 
 
+@pytest.mark.needs("ffmpeg")
 def test_a_truncated_file_in_a_loop_is_reported_once(tmp_path: Path, logged: list[str]) -> None:
     clip = cut_short(write_clip(tmp_path / "whole.mp4", 40), tmp_path / "cut.mp4", 0.5)
     numbers_of(video(f"{clip}?loop=1"), 100)
@@ -134,6 +136,7 @@ def test_a_cut_file_without_its_index_is_an_error_and_not_an_empty_run(tmp_path:
         video(clip)
 
 
+@pytest.mark.needs("ffmpeg")
 def test_a_file_cut_right_after_its_index_is_an_error(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "whole.mp4", 60)
     clip = cut_short(whole, tmp_path / "cut.mp4", 1)

@@ -20,7 +20,10 @@ from tests.camera.clips import numbered, write_clip
 from tests.camera.readers import reader_threads
 from tests.camera.servers import StartRtsp
 
-KINDS = ["file", "file-realtime", "file-loop", "images", "images-loop", "demo", "rtsp"]
+KINDS = [
+    *("file", "file-realtime", "file-loop", "images", "images-loop", "demo"),
+    pytest.param("rtsp", marks=pytest.mark.needs("rtsp-server")),
+]
 FINITE = {"file", "images", "file-realtime"}
 
 

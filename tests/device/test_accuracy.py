@@ -11,7 +11,7 @@ from perception.workshop.accuracy.check import Comparison, Pictures, find_pictur
 from perception.workshop.accuracy.detector import Conditions
 from tests.device.conftest import copy_of
 
-pytestmark = [pytest.mark.device, pytest.mark.data]
+pytestmark = pytest.mark.device
 
 
 @pytest.fixture(scope="module")

@@ -171,6 +171,8 @@ class Lab:
 
 Row = Callable[[Lab], Outcome]
 """Injects one fault."""
+Needs = Mapping[Row, tuple[str, ...]]
+"""The tools that a row needs, of tests/needs.py."""
 
 
 def parse_record(line: str) -> dict[str, Any]:

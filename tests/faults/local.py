@@ -14,17 +14,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from perception.config import ROOT
 from perception.reporting.bounded_file import RETRY_S
 from tests.camera.clips import cut_short, write_clip
-from tests.faults.lab import GOES_ON, RECOVERED, STEP_S, Lab, Outcome, Row, until
+from tests.faults.lab import GOES_ON, RECOVERED, STEP_S, Lab, Needs, Outcome, Row, until
+from tests.needs import path_of
 from tests.small_disk import small_disk
 from tests.test_lock import another_process
 
-SYSTEM_PYTHON = ROOT / ".venv-system" / "bin" / "python"
-"""Of a venv that sees the system's OpenCV, as on a Jetson."""
 CAMERA = "demo://drive?seed=1&vehicles=2&width=320&height=240&fps=10&realtime=1&loop=1"
 
 
@@ -38,18 +36,12 @@ def clip_cut(lab: Lab) -> Outcome:
         return found
 
 
-def system_python() -> str:
-    if not SYSTEM_PYTHON.exists():
-        pytest.skip("no .venv-system: make .venv-system/.ready")
-    return str(SYSTEM_PYTHON)
-
-
 def pipeline_stops(lab: Lab) -> Outcome:
     """A pipeline gives some pictures and ends, again and again."""
     source = (
         "gst:videotestsrc is-live=true num-buffers=15 pattern=ball ! video/x-raw,format=BGR,framerate=10/1 ! appsink"
     )
-    with lab.pilot(source, python=system_python()) as pilot:
+    with lab.pilot(source, python=path_of("system-venv")) as pilot:
         pilot.wait_for("Source lost after ")
         return pilot.recovered("GStreamer pipeline that ends", "Source lost after ", time.monotonic())
 
@@ -110,7 +102,7 @@ class Pictures:
 
 def pipeline_silent(lab: Lab) -> Outcome:
     """A pipeline gives nothing any more; where OpenCV has no time limit for GStreamer, its read never returns."""
-    python = system_python()
+    python = path_of("system-venv")
     with closing(Pictures()) as pictures, lab.pilot(pictures.source, python=python) as pilot:
         pilot.wait_for_frames(3)
         pictures.silent.set()
@@ -121,7 +113,7 @@ def pipeline_silent(lab: Lab) -> Outcome:
 
 def pipeline_repeats(lab: Lab) -> Outcome:
     """A pipeline gives its last picture again and again."""
-    python = system_python()
+    python = path_of("system-venv")
     with closing(Pictures()) as pictures, lab.pilot(pictures.source, python=python) as pilot:
         pilot.wait_for_frames(3)
         pictures.frozen.set()
@@ -163,19 +155,12 @@ def disk_read_only(lab: Lab) -> Outcome:
             return found
 
 
-def faketime() -> Path:
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    if not found:
-        pytest.skip("no libfaketime: apt install faketime")
-    return found[0]
-
-
 def clock_stepped(lab: Lab) -> Outcome:
     """The wall clock is set an hour ahead, then an hour back."""
     clock = lab.folder / "clock"
     clock.write_text("+0\n")
     faked = {
-        "LD_PRELOAD": str(faketime()),
+        "LD_PRELOAD": path_of("faketime"),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
         "DONT_FAKE_MONOTONIC": "1",
@@ -306,6 +291,13 @@ def second_pilot_on_a_video(lab: Lab) -> Outcome:
 
 
 SLOW = ("disk_full", "clock_stepped", "pipeline_silent", "pipeline_repeats", "server_frozen", "dns_silent")
+NEEDS: Needs = {
+    clip_cut: ("ffmpeg",),
+    pipeline_stops: ("system-venv",),
+    pipeline_silent: ("system-venv",),
+    pipeline_repeats: ("system-venv",),
+    clock_stepped: ("faketime", "rtsp-server"),
+}
 ROWS: dict[Row, str] = {
     clip_cut: "exit 0",
     pipeline_stops: RECOVERED,

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from tests.faults.lab import RECOVERED, Lab, Outcome, Row
+from tests.faults.lab import RECOVERED, Lab, Needs, Outcome, Row
 
 SECRET = "s3cret:p@ss"
 FIRST_LIVE = "Source live: "
@@ -180,3 +180,4 @@ ROWS: dict[Row, str] = {
     pilot_stopped: RECOVERED,
     credentials: RECOVERED,
 }
+NEEDS: Needs = {row: ("rtsp-server",) for row in ROWS if row not in (garbage_at_the_start, dns_silent)}

@@ -13,8 +13,10 @@ from tests import tiny_model
 from tests.faults import backends, local, network
 from tests.faults.conftest import TABLE
 from tests.faults.lab import Lab, Outcome, Row
+from tests.needs import missing_of
 
 ROWS: dict[str, Row] = {row.__name__: row for room in (network, local, backends) for row in room.ROWS}
+NEEDS = {row.__name__: tools for room in (network, local) for row, tools in room.NEEDS.items()}
 ENDINGS = {row.__name__: ending for room in (network, local, backends) for row, ending in room.ROWS.items()}
 
 
@@ -27,7 +29,8 @@ def running(
     material = folder / "material"
     material.mkdir()
     tiny_model.build(material / "tiny.onnx")
-    wanted = [item.callspec.params.get("row") for item in request.session.items if hasattr(item, "callspec")]
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
+    wanted = [item.callspec.params.get("row") for item in items if not missing_of(item)]
     workers = request.config.getoption("--faults-at-once", default=None) or 3 * (os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         # The slowest first: the whole then takes hardly longer than they do.
@@ -45,7 +48,7 @@ def _run(row: Row, lab: Lab) -> Outcome:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # the first to be asked waits for most of them
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", [pytest.param(name, marks=pytest.mark.needs(*NEEDS.get(name, ()))) for name in ROWS])
 def test_the_fault_ends_as_designed(running: dict[str, Future[Outcome]], row: str) -> None:
     outcome = running[row].result()
     assert outcome.saw

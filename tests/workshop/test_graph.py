@@ -114,7 +114,6 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None,
         read(path)
 
 
-@pytest.mark.data
 def test_of_yolov8_the_six_output_convolutions_give_float(data: Path) -> None:
     outputs = keep(read(data / "weights" / "yolov8n.onnx")).outputs
     assert sorted(outputs) == [f"/model.22/cv{b}.{n}/cv{b}.{n}.2/Conv" for b in (2, 3) for n in range(3)]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from perception.workshop.graph import Graph, keep, protected, read
 from perception.workshop.placement import Group, Placement, place
 from tests.workshop.small_yolo import build
@@ -76,7 +74,6 @@ def test_each_tensor_is_measured_once_and_none_that_only_moves_values() -> None:
     assert not [name for name in sources if any(word in name for word in ("Split", "Concat", "MaxPool", "Resize"))]
 
 
-@pytest.mark.data
 def test_of_yolov8_all_convolutions_but_that_of_the_dfl_become_int8(data: Path) -> None:
     model = read(data / "weights" / "yolov8n.onnx")
     placement = place(model, keep(model).names)

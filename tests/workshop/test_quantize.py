@@ -259,7 +259,6 @@ def test_a_model_that_cannot_run_says_why(images: tuple[Path, ...], tmp_path: Pa
         qdq(_save(model, tmp_path / "broken.onnx"), images, tmp_path / "qdq.onnx")
 
 
-@pytest.mark.data
 @pytest.mark.slow
 def test_yolov8_in_int8_finds_the_vehicles_of_the_float_model(data: Path, tmp_path: Path) -> None:
     pictures = sorted((data / "labelled" / "vehicles" / "images" / "val").iterdir())

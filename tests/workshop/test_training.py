@@ -247,8 +247,8 @@ def test_a_match_needs_the_overlap_asked_for() -> None:
     assert match(half, car, real, car, 0.51).tolist() == [-1]
 
 
+@pytest.mark.needs("torch")
 def test_average_precision_of_constructed_pictures() -> None:
-    pytest.importorskip("ultralytics")
     labels = [Labels.of([ONE, TWO], [CAR, CAR]), Labels.of([FAR], [BUS])]
     perfect = [found((CAR, 0.9, ONE), (CAR, 0.8, TWO)), found((BUS, 0.7, FAR))]
     assert scoring.average_precision(perfect, labels).map50_95 == pytest.approx(0.995, abs=0.006)

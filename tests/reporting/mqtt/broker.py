@@ -14,6 +14,7 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.needs import path_of
 from tests.service.manager import wait_until
 
 USER, PASSWORD = "gate", "Zug-um-Zug-9"
@@ -41,7 +42,7 @@ class Broker:
 
     def start(self) -> None:
         """Starts it, and waits until it listens."""
-        command = ["/usr/sbin/mosquitto", "-c", str(self._config)]
+        command = [path_of("mosquitto"), "-c", str(self._config)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._listens, "mosquitto listens")
 
@@ -70,15 +71,18 @@ def broker(folder: Path, settings: str = "allow_anonymous true\n") -> Iterator[B
 
 
 def secured(folder: Path) -> str:
-    """Settings for TLS with a certificate of an authority made here (ca.pem), and for one user with a password."""
-    key = "openssl req -newkey rsa:2048 -nodes"
+    """Settings for TLS with a certificate of an authority made here (ca.pem), and for one user with a password.
+
+    The test needs("openssl", "mosquitto_passwd").
+    """
+    key = f"{path_of('openssl')} req -newkey rsa:2048 -nodes"
     names = "-addext subjectAltName=DNS:localhost,IP:127.0.0.1"
     signed = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy"
     for command in (
         f"{key} -x509 -days 2 -subj /CN=authority -keyout ca.key -out ca.pem",
         f"{key} -subj /CN=localhost {names} -keyout key.pem -out broker.csr",
-        f"openssl x509 -req -in broker.csr {signed} -out cert.pem",
-        f"mosquitto_passwd -b -c users {USER} {PASSWORD}",
+        f"{path_of('openssl')} x509 -req -in broker.csr {signed} -out cert.pem",
+        f"{path_of('mosquitto_passwd')} -b -c users {USER} {PASSWORD}",
     ):
         subprocess.run(command.split(), cwd=folder, check=True, capture_output=True, timeout=60)
     return (

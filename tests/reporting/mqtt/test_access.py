@@ -12,6 +12,7 @@ import pytest
 from perception.config import MqttSettings
 from perception.errors import SettingsError
 from perception.reporting.mqtt.access import read_access
+from tests.needs import path_of
 from tests.reporting.mqtt.broker import PASSWORD, free_port, secured
 from tests.service.conftest import Folder
 from tests.service.manager import PILOT
@@ -106,6 +107,7 @@ def test_settings_that_do_not_go_together_are_refused(password: Path) -> None:
     assert "mqtt.cert_path is not" in refused(tls=True, key_path=password)
 
 
+@pytest.mark.needs("openssl", "mosquitto_passwd")
 def test_certificates_are_loaded_and_wrong_ones_told(tmp_path: Path) -> None:
     secured(tmp_path)
     key, cert, ca = tmp_path / "key.pem", tmp_path / "cert.pem", tmp_path / "ca.pem"
@@ -116,7 +118,7 @@ def test_certificates_are_loaded_and_wrong_ones_told(tmp_path: Path) -> None:
     key.chmod(0o644)
     assert "mqtt.key_path" in refused(tls=True, cert_path=cert, key_path=key)
     locked = tmp_path / "locked.pem"
-    command = ["openssl", "rsa", "-aes256", "-passout", "pass:x1234", "-in", str(key), "-out", str(locked)]
+    command = [path_of("openssl"), "rsa", "-aes256", "-passout", "pass:x1234", "-in", str(key), "-out", str(locked)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     locked.chmod(0o600)
     assert "without a passphrase" in refused(tls=True, cert_path=cert, key_path=locked)

@@ -48,6 +48,7 @@ def warnings(logged: list[str]) -> list[str]:
     return [line for line in logged if line.startswith("WARNING")]
 
 
+@pytest.mark.needs("mosquitto", "mosquitto_passwd", "openssl")
 def test_a_broker_with_tls_and_a_password_hears_everything(tmp_path: Path, logged: list[str]) -> None:
     password = tmp_path / "password"
     password.write_text(PASSWORD)
@@ -71,6 +72,7 @@ def test_a_broker_with_tls_and_a_password_hears_everything(tmp_path: Path, logge
     assert PASSWORD not in "".join(logged)
 
 
+@pytest.mark.needs("mosquitto", "mosquitto_passwd", "openssl")
 def test_a_wrong_password_is_told_once_and_tried_again(tmp_path: Path, logged: list[str]) -> None:
     password = tmp_path / "password"
     password.write_text("hunter2")
@@ -89,6 +91,7 @@ def test_a_wrong_password_is_told_once_and_tried_again(tmp_path: Path, logged: l
     assert "hunter2" not in "".join(logged)
 
 
+@pytest.mark.needs("mosquitto", "mosquitto_passwd", "openssl")
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # paho leaves that socket to be collected
@@ -198,6 +201,7 @@ def test_a_name_server_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.M
     answer.set()
 
 
+@pytest.mark.needs("localhost")
 def test_nobody_who_listens_at_the_port_is_told_once(logged: list[str]) -> None:
     told = sink(free_port())
     write(told, 0, 3)
@@ -208,6 +212,7 @@ def test_nobody_who_listens_at_the_port_is_told_once(logged: list[str]) -> None:
     assert warnings(logged)[1] == "WARNING 3 messages on vehicles did not reach the broker"
 
 
+@pytest.mark.needs("mosquitto")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_pilot_that_ends_or_is_killed_is_offline(tmp_path: Path, number: signal.Signals) -> None:
     folder = Folder(tmp_path)

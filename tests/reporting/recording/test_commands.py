@@ -11,8 +11,8 @@ WHOLE = SEGMENT._replace(fragmented=False, fps=29.97)
 
 
 def test_ffmpeg_takes_raw_pictures_and_writes_fragments() -> None:
-    assert " ".join(ffmpeg_command("/usr/bin/ffmpeg", SEGMENT)) == (
-        "/usr/bin/ffmpeg -v error -nostdin -y -f rawvideo -pix_fmt bgr24 -s 1280x720 -r 30 -i - "
+    assert " ".join(ffmpeg_command("/opt/bin/ffmpeg", SEGMENT)) == (
+        "/opt/bin/ffmpeg -v error -nostdin -y -f rawvideo -pix_fmt bgr24 -s 1280x720 -r 30 -i - "
         "-pix_fmt yuv420p -c:v libx264 -preset veryfast -crf 23 -threads 2 -g 60 "
         "-movflags +frag_keyframe+empty_moov+default_base_moof -flush_packets 1 /videos/a b.mp4"
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
+import sys
 from itertools import count, islice
 from pathlib import Path
 
@@ -15,8 +15,17 @@ from perception.errors import PilotError, SettingsError
 from perception.reporting.recording import encoder, tape
 from perception.reporting.recording.recorder import Recorder
 from tests.camera.readers import wait_for
+from tests.reporting.recording.conftest import OnPath
 from tests.reporting.recording.videos import encoders, pictures, recorder, report, segments
 from tests.small_disk import small_disk
+
+
+def fake_ffmpeg(folder: Path, then: str = "") -> str:
+    """A program that says it has the encoder; what it does `then` with a video is the fault."""
+    fake = folder / "ffmpeg"
+    fake.write_text(f"#!/bin/sh\necho ' V..... libx264 '\n[ $# -gt 3 ] && {then or ':'}\n")
+    fake.chmod(0o755)
+    return str(fake)
 
 
 @pytest.mark.parametrize("name", ["out.avi", "out.mkv", ".mp4"])
@@ -47,13 +56,8 @@ def test_a_read_only_disk_is_refused_before_the_run(tmp_path: Path) -> None:
             recorder(disk.path / "out.mp4")
 
 
-def test_an_encoder_that_dies_is_replaced_by_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
-) -> None:
-    fake = tmp_path / "ffmpeg"
-    fake.write_text("#!/bin/sh\necho ' V..... libx264 '\n")
-    fake.chmod(0o755)
-    monkeypatch.setattr(shutil, "which", lambda name: str(fake) if name == "ffmpeg" else None)
+def test_an_encoder_that_dies_is_replaced_by_the_next_one(tmp_path: Path, on_path: OnPath, logged: list[str]) -> None:
+    on_path(fake_ffmpeg(tmp_path))
     sink = recorder(tmp_path / "out.mp4")
     for _ in range(200):
         sink.write(report(20, 480, 640))
@@ -62,6 +66,7 @@ def test_an_encoder_that_dies_is_replaced_by_the_next_one(
     assert [line for line in logged if "WARNING" in line] == ["WARNING The encoder does not work: H.264"]
 
 
+@pytest.mark.needs("ffmpeg", "gst-launch-1.0")
 def test_hardware_that_does_not_work_is_replaced_by_software(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
@@ -82,13 +87,8 @@ def test_hardware_that_does_not_work_is_replaced_by_software(
     ]
 
 
-def test_an_encoder_that_dies_in_a_short_run_is_told_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
-) -> None:
-    fake = tmp_path / "ffmpeg"
-    fake.write_text("#!/bin/sh\necho ' V..... libx264 '\n[ $# -gt 3 ] && exit 1\n")
-    fake.chmod(0o755)
-    monkeypatch.setattr(shutil, "which", lambda name: str(fake) if name == "ffmpeg" else None)
+def test_an_encoder_that_dies_in_a_short_run_is_told_of(tmp_path: Path, on_path: OnPath, logged: list[str]) -> None:
+    on_path(fake_ffmpeg(tmp_path, "exit 1"))
     sink = recorder(tmp_path / "out.mp4")
     sink.write(report())
     sink.close()
@@ -96,6 +96,7 @@ def test_an_encoder_that_dies_in_a_short_run_is_told_of(
     assert warnings == [f"WARNING The encoder ended with 1: {tmp_path}/out.mp4 may not play"]
 
 
+@pytest.mark.needs("ffmpeg")
 def test_an_encoder_that_somebody_kills_is_started_again(tmp_path: Path, logged: list[str]) -> None:
     folder = tmp_path / "videos"
     sink = Recorder(RecordSettings(path=folder))
@@ -120,12 +121,9 @@ def test_an_encoder_that_somebody_kills_is_started_again(tmp_path: Path, logged:
 
 
 def test_an_encoder_that_hangs_holds_up_no_live_source_and_no_frames(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_path: OnPath, logged: list[str]
 ) -> None:
-    fake = tmp_path / "ffmpeg"
-    fake.write_text("#!/bin/sh\necho ' V..... libx264 '\n[ $# -gt 3 ] && exec sleep 60\n")
-    fake.chmod(0o755)
-    monkeypatch.setattr(shutil, "which", lambda name: str(fake) if name == "ffmpeg" else None)
+    on_path(fake_ffmpeg(tmp_path, f"exec {sys.executable} -c 'import time; time.sleep(60)'"))
     monkeypatch.setattr(encoder, "STUCK_S", 0.5)
     monkeypatch.setattr(tape, "FINISH_S", 0.5)
     monkeypatch.setattr(encoder, "FEED_BYTES", 2**20)

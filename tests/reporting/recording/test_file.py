@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,18 +14,20 @@ from perception.reporting.recording import encoder
 from perception.reporting.recording.tape import RESERVE_BYTES
 from tests.camera.readers import wait_for
 from tests.fakes import make_report
+from tests.needs import path_of
+from tests.reporting.recording.conftest import OnPath
 from tests.reporting.recording.videos import encoders, greys, length_s, pictures, recorder, report
 from tests.small_disk import small_disk
 
-real_which = shutil.which
-HIDDEN = {"ffmpeg": ("gst",), "GStreamer": ("ffmpeg",), "OpenCV": ("gst", "ffmpeg")}
+PROGRAMS = {"ffmpeg": ("ffmpeg",), "GStreamer": ("gst-launch-1.0", "gst-inspect-1.0"), "OpenCV": ()}
 
 
-@pytest.fixture(autouse=True, params=HIDDEN)
-def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(
+    autouse=True, params=[pytest.param(name, marks=pytest.mark.needs(*tools)) for name, tools in PROGRAMS.items()]
+)
+def program(request: pytest.FixtureRequest, on_path: OnPath) -> str:
     """Every test here holds for each encoder; the others are hidden."""
-    hidden = HIDDEN[request.param]
-    monkeypatch.setattr(shutil, "which", lambda name: None if name.startswith(hidden) else real_which(name))
+    on_path(*map(path_of, PROGRAMS[request.param]))
     return str(request.param)
 
 
@@ -51,6 +52,7 @@ def test_a_thousand_frames_of_a_finite_source_are_all_there(tmp_path: Path) -> N
     assert sink.dropped == 0
 
 
+@pytest.mark.needs("ffprobe")
 def test_the_video_plays_at_the_rate_of_its_source(tmp_path: Path) -> None:
     sink = recorder(tmp_path / "out.mp4")
     for _ in range(5):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import weakref
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +23,7 @@ from perception.reporting.recording.shelf import Shelf
 from perception.reporting.recording.tape import RESERVE_BYTES, FolderTape
 from tests.camera.readers import wait_for
 from tests.fakes import make_image
+from tests.reporting.recording.conftest import OnPath
 from tests.reporting.recording.videos import greys, length_s, pictures, records, report, segments
 from tests.small_disk import small_disk
 
@@ -70,6 +70,7 @@ def test_segments_of_one_second_have_names_of_their_own(tmp_path: Path) -> None:
     assert [ids(path)[0] for path in segments(tmp_path)] == [0, 10, 20]
 
 
+@pytest.mark.needs("ffprobe")
 def test_a_camera_that_stutters_is_recorded_in_true_time(tmp_path: Path) -> None:
     moments = [0.0, 0.09, 0.31, 0.33, 0.34, 0.9, 2.0, 2.1, 3.43, 3.5, 4.98]
     record(tmp_path, [shot(moment) for moment in moments], segment_s=2)
@@ -78,6 +79,7 @@ def test_a_camera_that_stutters_is_recorded_in_true_time(tmp_path: Path) -> None
     assert lengths == pytest.approx([2.0, 2.98, 0.1], abs=0.11)  # one ends where a picture comes
 
 
+@pytest.mark.needs("ffprobe")
 def test_an_outage_ends_the_segment_and_is_not_in_it(tmp_path: Path) -> None:
     record(tmp_path, [shot(moment) for moment in (0.0, 0.1, 0.2, 100.0, 100.1)])
     assert [length_s(path) for path in segments(tmp_path)] == pytest.approx([0.3, 0.2], abs=0.01)
@@ -122,6 +124,7 @@ def vehicles_at(*places: int, count: int = 60) -> list[Shot]:
     return [shot(number / 10, 40 + number, int(number in places)) for number in range(count)]
 
 
+@pytest.mark.needs("ffprobe")
 def test_only_vehicles_are_recorded_with_the_seconds_around_them(tmp_path: Path) -> None:
     record(tmp_path, vehicles_at(20, 22, 45), on="vehicles", pre_s=0.95, post_s=0.55)
     assert [ids(path) for path in segments(tmp_path)] == [[*range(10, 28)], [*range(35, 51)]]
@@ -261,8 +264,8 @@ def test_no_frame_is_held_once_it_is_copied(tmp_path: Path, monkeypatch: pytest.
     sink.close()
 
 
-def test_hidden_programs_leave_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+def test_hidden_programs_leave_opencv(on_path: OnPath) -> None:
+    on_path()
     assert [kind.title.split(";")[0].split(":")[0] for kind in find_encoders()] == ["H.264 by OpenCV", "MPEG-4"]
 
 

@@ -15,6 +15,7 @@ from tests.fakes import FakeCapture, make_image, make_report
 from tests.reporting.recording.videos import length_s
 
 
+@pytest.mark.needs("ffprobe")
 @pytest.mark.parametrize(("uri", "wanted_s"), [(LIVE, 1.24), (FINITE, 0.08)])
 def test_a_live_source_is_recorded_in_its_own_time_and_a_file_frame_by_frame(
     tmp_path: Path, make_reader: MakeReader, uri: str, wanted_s: float

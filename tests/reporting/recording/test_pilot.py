@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -45,7 +44,8 @@ def _writes_into(place: Path, process: Path) -> bool:
         line = (process / "cmdline").read_bytes()
     except OSError:
         return False
-    return line.startswith((b"/usr/bin/ffmpeg", b"/usr/bin/gst-launch")) and str(place).encode() in line
+    program = Path(os.fsdecode(line.split(b"\0")[0])).name
+    return program.startswith(("ffmpeg", "gst-launch")) and str(place).encode() in line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -61,6 +61,7 @@ def test_a_signal_finishes_the_last_segment_with_every_frame(
     assert "WARNING" not in pilot.text
 
 
+@pytest.mark.needs("ffmpeg")
 def test_a_kill_leaves_videos_that_play(folder: Folder, pilot: Running) -> None:
     """The pilot alone is killed: its encoders finish what they have got, all but the last second or two."""
     pilot.process.kill()
@@ -70,6 +71,7 @@ def test_a_kill_leaves_videos_that_play(folder: Folder, pilot: Running) -> None:
     assert sum(seen) >= 50 * (len(list(folder.path.glob("videos/*.jsonl"))) - 3)
 
 
+@pytest.mark.needs("ffmpeg")
 def test_a_kill_of_the_whole_service_leaves_videos_that_play(folder: Folder) -> None:
     """As systemd kills: the encoder goes, too. What was written of the last segment plays."""
     folder.write(f"record: {{path: '{folder.path}/videos', clean: true}}\n")
@@ -124,7 +126,6 @@ def test_two_pilots_do_not_share_a_folder(folder: Folder, pilot: Running) -> Non
 def test_without_any_encoder_program_opencv_records(folder: Folder) -> None:
     tools = folder.path / "bin"
     tools.mkdir()
-    assert shutil.which("ffmpeg")
     environment = {**os.environ, "PATH": str(tools)}
     folder.write(f"record: {{path: '{folder.path}/videos', segment_s: 2, clean: true}}\nrun: {{max_frames: 60}}\n")
     command = [sys.executable, str(PILOT), "--config", "x.yaml"]

@@ -14,6 +14,7 @@ from perception.config import RecordSettings
 from perception.frame import Frame, Image, Report
 from perception.reporting.recording.recorder import Recorder
 from tests.fakes import make_image, make_report
+from tests.needs import path_of
 
 
 def report(
@@ -48,8 +49,8 @@ def greys(path: Path) -> list[float]:
 
 
 def length_s(path: Path) -> float:
-    """How long a player says that the video is."""
-    command = ["ffprobe", "-v", "error", "-of", "json", "-show_entries", "format=duration", str(path)]
+    """How long a player says that the video is. The test needs("ffprobe")."""
+    command = [path_of("ffprobe"), "-v", "error", "-of", "json", "-show_entries", "format=duration", str(path)]
     found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=20).stdout)
     return float(found["format"]["duration"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -15,17 +14,11 @@ from urllib.parse import quote
 import pytest
 
 from perception.config import ROOT
+from tests.needs import path_of
 from tests.reporting.web.pilots import WebPilot, ask, until
 
 DASHBOARD = ROOT / "config" / "grafana-dashboard.json"
 QUANTILE = "histogram_quantile(0.99, sum by (le) (rate(pilot_frame_duration_seconds_bucket[10s])))"
-
-
-def need(program: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} is not installed: apt-get install prometheus")
-    return path
 
 
 def free_port() -> int:
@@ -36,7 +29,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def prometheus(pilot: WebPilot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a Prometheus that scrapes the pilot each second."""
-    program, folder, port = need("prometheus"), tmp_path_factory.mktemp("prometheus"), free_port()
+    program, folder, port = path_of("prometheus"), tmp_path_factory.mktemp("prometheus"), free_port()
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
         f"scrape_configs: [{{job_name: pilot, static_configs: [{{targets: ['127.0.0.1:{pilot.port}']}}]}}]\n"
@@ -73,11 +66,12 @@ def query(port: int, text: str) -> list[dict[str, Any]]:
     return result
 
 
+@pytest.mark.needs("promtool")
 def test_promtool_has_nothing_to_say(pilot: WebPilot) -> None:
     pilot.wait_for_frames()
     text = pilot.ask("/metrics").body
     assert b"pilot_frame_duration_seconds_bucket" in text
-    done = subprocess.run([need("promtool"), "check", "metrics"], input=text, capture_output=True)
+    done = subprocess.run([path_of("promtool"), "check", "metrics"], input=text, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 

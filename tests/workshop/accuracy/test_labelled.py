@@ -82,7 +82,6 @@ def test_a_label_of_no_class_is_refused_with_its_line(tmp_path: Path) -> None:
         found.labels([(100, 100)])
 
 
-@pytest.mark.data
 def test_the_shared_pictures_have_their_labels(data: Path) -> None:
     pictures = find_pictures(data / "labelled" / "vehicles" / "data.yaml")
     assert len(pictures.images) == 272

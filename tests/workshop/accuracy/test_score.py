@@ -67,9 +67,9 @@ def test_half_of_the_vehicles_found_is_half_of_the_precision() -> None:
     assert found[CAR].ap50 == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("seed", range(3))
 def test_it_agrees_with_ultralytics_arithmetic(seed: int) -> None:
-    pytest.importorskip("ultralytics")
     found, real = random_scene(seed)
     ours = average_precisions(found, real, [SIZE] * len(found))
     theirs = average_precision(found, real).by_class

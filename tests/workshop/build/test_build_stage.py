@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -111,11 +110,10 @@ def test_an_open_engine_says_so_and_has_a_context_for_each_batch(
     assert not [line for line in logged if line.startswith("WARNING")]
 
 
+@pytest.mark.needs("torch")
 def test_the_header_is_the_one_that_ultralytics_reads(
     bench: Workbench, asked: dict[str, Any], events: list[Event]
 ) -> None:
-    if importlib.util.find_spec("ultralytics") is None:
-        pytest.skip("ultralytics is not installed: pip install -r requirements-torch.txt")
     from ultralytics.nn.backends.base import BaseBackend
 
     result = build_stage.run(asked, events.append)

@@ -75,7 +75,7 @@ def test_a_second_one_keeps_the_first_and_a_rollback_tries_it_before_it_brings_i
     assert workshop.place.engine.read_bytes() == first
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_int8_on_the_same_images_reads_the_calibration_again_and_with_one_changed_it_does_not(
     workshop: Workshop,
 ) -> None:
@@ -96,7 +96,7 @@ def test_int8_on_the_same_images_reads_the_calibration_again_and_with_one_change
     assert not cached.search(anew)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_quantised_model_is_made_once_and_can_be_made_for_another_machine(workshop: Workshop) -> None:
     flags = ("--data", "images/train", "--force")
     text = workshop.run(*flags)
@@ -315,7 +315,7 @@ def test_a_build_that_is_killed_is_tried_again_with_less_and_told_as_a_want_of_m
     assert not workshop.place.engine.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_killed_at_twenty_random_instants_the_old_engine_serves_and_no_half_one_lies_there(workshop: Workshop) -> None:
     workshop.environment["FAKE_BUILD_S"] = "0.5"

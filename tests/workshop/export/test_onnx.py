@@ -14,13 +14,8 @@ from perception.workshop.export.onnx_stage import run
 from perception.workshop.onnx import onnx_from_weights
 
 # What torch says of its own exporters is for ultralytics.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.needs("torch"), pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 WEIGHTS, SHIPPED = ROOT / "models" / "vehicle-n.pt", ROOT / "models" / "vehicle-n.onnx"
-
-
-@pytest.fixture(autouse=True)
-def _with_ultralytics() -> None:
-    pytest.importorskip("ultralytics")
 
 
 def export(folder: Path, **changes: Any) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from dataclasses import replace
@@ -20,9 +19,9 @@ from perception.reporting.logs import start_logging
 from perception.workshop.latency.reading import Wish
 from perception.workshop.latency.sources import Kind, kind_of
 from perception.workshop.latency.text import JournalReader, TextReader
+from tests.needs import path_of
 from tests.workshop.latency.runs import FP16, NOW, Step, figures_of, outcome_of, steady, write
 
-JOURNAL_REMOTE = Path("/lib/systemd/systemd-journal-remote")
 SUMMARY = Summary(298, 12.1, 13.4, 15.0, 17.2, 41.0, 29.8, 2, 0.007)
 
 
@@ -48,8 +47,6 @@ def test_the_text_log_says_what_the_records_say(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real journal of 50 frames of today, the last five by another backend, and a line that is not of a frame."""
-    if not JOURNAL_REMOTE.exists() or not shutil.which("journalctl"):
-        pytest.skip("systemd-journal-remote is not installed")
     folder = tmp_path_factory.mktemp("journal")
     start_us = round((time.time() - 3600) * 1e6)
     steps = [replace(step, backend=FP16) if step.frame_id >= 45 else step for step in steady(50)]
@@ -61,13 +58,13 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n, text in enumerate(messages)
     ]
     (folder / "in.export").write_bytes(b"".join(entries))
-    command = [str(JOURNAL_REMOTE), "-o", str(folder / "a.journal"), str(folder / "in.export")]
+    command = [path_of("systemd-journal-remote"), "-o", str(folder / "a.journal"), str(folder / "in.export")]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "a.journal"
 
 
 def printed(journal: Path, form: str, to: Path) -> Path:
-    found = subprocess.run(["journalctl", "--file", journal, "-o", form], check=True, capture_output=True)
+    found = subprocess.run([path_of("journalctl"), "--file", journal, "-o", form], check=True, capture_output=True)
     to.write_bytes(found.stdout)
     return to
 

@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 
 from perception.config import ROOT
-from perception.errors import SettingsError
-from perception.workshop.soak import camera
 from tests import tiny_model
 
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "soak.py")]
@@ -24,13 +22,10 @@ then; one receiver that is not freed at a reconnect is 2.5 MiB of 112.
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.needs("rtsp-server")
 @pytest.mark.timeout(400)
 def test_two_minutes_on_rtsp_with_restarts(tmp_path: Path) -> None:
-    try:
-        camera.find_python()
-    except SettingsError as fault:
-        pytest.skip(f"no RTSP server: {fault.cure}")
     tiny_model.build(tmp_path / "tiny.onnx")
     asked = ("--hours", f"{120 / 3600}", "--on", "rtsp", "--restart-s", "30", "--growth", f"{GROWTH}", "--fps", "15")
     done = subprocess.run(
