@@ -1,6 +1,6 @@
 """A suite that runs in several parts, on several machines: what one part did not do, another does.
 
---list-passed FILE writes which tests passed; --leave-out FILE leaves those out that FILE lists. The last lines of each
+--list-passed=FILE writes which tests passed; --leave-out=FILE leaves those out that FILE lists. The last lines of each
 part say what would run the tests that were skipped for want of a tool.
 """
 
