@@ -125,7 +125,7 @@ def _labelled(
     scores = comparison.scores(looks)
     reference, candidates = scores[0], scores[1:]
     out.print(table.of_scores(scores))
-    figures = {"conf": options.conf, "images": len(looks[0].found), "scores": [one.to_values() for one in scores]}
+    figures = {"conf": options.conf, "images": looks[0].pictures, "scores": [one.to_values() for one in scores]}
     if options.reference is None:
         return figures, []
     for line in table.differences(scores):
@@ -143,7 +143,7 @@ def _unlabelled(
 ) -> tuple[Mapping[str, Any], list[Verdict]]:
     found = comparison.likenesses(looks)
     out.print(table.of_likenesses(looks[0].title, found))
-    figures = {"conf": options.conf, "images": len(looks[0].found), "agreement": [one.to_values() for one in found]}
+    figures = {"conf": options.conf, "images": looks[0].pictures, "agreement": [one.to_values() for one in found]}
     if options.max_drop is None:
         return figures, []
     return figures, [judge_unlabelled(one, options.max_drop) for one in found]
