@@ -41,6 +41,7 @@ from perception.workshop.benchmark import (
 )
 from perception.workshop.benchmark.figures import percentiles, save, show
 from perception.workshop.door import enter
+from perception.workshop.own_file import check_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(engine_commands.app, name="engine")
@@ -48,7 +49,7 @@ Clip = Annotated[Path, typer.Option(help="video of the road")]
 Onnx = Annotated[Path, typer.Option(help="detector in ONNX")]
 Weights = Annotated[Optional[Path], typer.Option(help="the same detector as .pt, for ultralytics' predict")]
 Rounds = Annotated[int, typer.Option(min=1, help="how often each is measured")]
-Json = Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")]
+Json = Annotated[Optional[Path], typer.Option("--json", callback=check_json, help="write the figures here, too")]
 
 
 @app.command()

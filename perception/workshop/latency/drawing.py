@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perception.errors import SettingsError
-from perception.reporting.writable import check_writable
 from perception.workshop.latency.page import page
 from perception.workshop.latency.reading import Outcome
 from perception.workshop.latency.report import Figures
+from perception.workshop.own_file import check_own, mark
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def check_plot(path: Path) -> None:
     """Raises SettingsError for a name that tells no format, a path that cannot be written, and a lack of matplotlib."""
     if path.suffix.lower() not in FORMATS:
         raise SettingsError(f"--plot {path}: the name must end in .png or .html")
-    check_writable("--plot", path)
+    check_own("--plot", path)
     if importlib.util.find_spec("matplotlib") is None:
         raise SettingsError(
             "--plot needs the package matplotlib, which is not installed",
@@ -42,12 +42,12 @@ def draw(path: Path, outcomes: list[Outcome], reports: list[Figures]) -> None:
     if path.suffix.lower() == ".png":
         path.write_bytes(_png(figure))
     else:
-        path.write_text(page(_svg(figure), reports), encoding="utf-8")
+        path.write_text(page(_svg(figure), reports, mark()), encoding="utf-8", errors="backslashreplace")
 
 
 def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=DPI)
+    figure.savefig(out, format="png", dpi=DPI, metadata={"Software": mark()})
     return out.getvalue()
 
 

@@ -23,8 +23,8 @@ th:first-child, td:first-child { text-align: left; }
 _WORST = ("frame", "total", "preprocess", "infer", "postprocess", "age", "dropped", "temperature", "power", "served by")
 
 
-def page(svg: str, reports: Sequence[Figures]) -> str:
-    """A document of HTML. svg: the picture as an element."""
+def page(svg: str, reports: Sequence[Figures], generator: str) -> str:
+    """A document of HTML. svg: the picture as an element. generator: the program that made it."""
     letters = ("",) if len(reports) == 1 else ("A: ", "B: ")
     body = [f"<h1>{escape(_title(reports))}</h1>"]
     for letter, report in zip(letters, reports):
@@ -40,6 +40,7 @@ def page(svg: str, reports: Sequence[Figures]) -> str:
         body += [f"<h2>{letter}The worst moments: the slowest frame of a second</h2>", _worst(report)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="generator" content="{escape(generator)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(_title(reports))}</title><style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(body)

@@ -87,7 +87,7 @@ def test_clips_in_subfolders_count_and_broken_and_other_files_are_named_once(tmp
         (footage / name).write_text("x")
     found = open_sources([str(footage)])
     assert [source.name for source in found] == ["clip.mp4", "day/clip.mp4", "day/late/clip.MKV", "footage"]
-    assert [len(numbers(source, range(9))) for source in found] == [3, 3, 3, 1]
+    assert [sum(1 for _ in source.shots(lambda _: True, lambda _: None)) for source in found] == [3, 3, 3, 1]
     warnings = [line for line in logged if line.startswith("WARNING")]
     assert warnings[0] == f"WARNING {footage}: 2 of its files and folders are left out: day/notes.txt, notes.txt"
     assert warnings[1].startswith(f"WARNING 4 of 7 videos of {footage} are left out: {footage}/cut.mp4 is not a video")
