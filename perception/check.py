@@ -36,28 +36,38 @@ class Service(Protocol):
 
 
 def verdicts(settings: Settings, stop: StopFlag, log: TextLog, open_service: Callable[[Settings], Service]) -> int:
-    """Prints the verdicts on stdout; the exit code is the one a run would end with."""
-    codes = [
-        _try("settings", lambda: _check_outputs(settings, stop, log)),
-        _try("model", lambda: _check_model(settings)),
-        _try("backend", lambda: _check_backend(settings, open_service)),
-        _try("source", lambda: _check_source(settings, stop)),
-    ]
-    return next((code for code in codes if code), 0)
+    """Prints the verdicts on stdout; the exit code is the one a run would end with.
 
-
-def _try(name: str, attempt: Callable[[], str]) -> int:
-    try:
-        found, verdict, code = attempt(), "ok", 0
-    except PilotError as fault:
-        found, verdict, code = str(fault), "problem", fault.exit_code
-    try:
-        print(f"{name:<9}{verdict:<9}{found}", flush=True)
-    except BrokenPipeError:
-        pass  # a reader that went away (`| head -1`) does not change the verdict
-    except OSError as error:
-        raise SettingsError(f"The verdicts cannot be written: {error.strerror}", "Make room there.") from None
+    Raises SettingsError where all is well, and nobody can read so: a reader that went away (`| head -1`) excepted.
+    """
+    attempts = {
+        "settings": lambda: _check_outputs(settings, stop, log),
+        "model": lambda: _check_model(settings),
+        "backend": lambda: _check_backend(settings, open_service),
+        "source": lambda: _check_source(settings, stop),
+    }
+    codes, unwritten = [], None
+    for name, attempt in attempts.items():
+        found, code = _tried(attempt)
+        codes.append(code)
+        try:
+            print(f"{name:<9}{'problem' if code else 'ok':<9}{found}", flush=True)
+        except BrokenPipeError:
+            pass
+        except OSError as error:
+            unwritten = error
+    code = next((code for code in codes if code), 0)
+    if unwritten and not code:
+        raise SettingsError(f"The verdicts cannot be written: {unwritten.strerror}", "Make room there.")
     return code
+
+
+def _tried(attempt: Callable[[], str]) -> tuple[str, int]:
+    """What was found, and the exit code."""
+    try:
+        return attempt(), 0
+    except PilotError as fault:
+        return str(fault), fault.exit_code
 
 
 def _check_outputs(settings: Settings, stop: StopFlag, log: TextLog) -> str:

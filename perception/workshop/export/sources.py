@@ -110,10 +110,6 @@ def calibration_set(options: Options, model: Model) -> CalibrationSet | None:
         return None
     data = options.data or DATA
     if not data.exists():
-        if options.data is not None:
-            raise SettingsError(
-                f"The data set {data} does not exist", "Mend --data: a .yaml file, or a folder of images."
-            )
         raise SettingsError(
             f"An INT8 engine needs images to calibrate on, and {data} does not exist",
             f"Draw some from your own footage: {BUILD_SET}; or name a folder or data set with --data, or build one "
