@@ -162,9 +162,8 @@ def age(
 
 @app.command()
 def report(
-    count: Annotated[int, typer.Option(min=1000, help="records")] = 10_000_000,
+    count: Annotated[int, typer.Option(min=1000, help="records")] = 500_000,
     folder: Annotated[Optional[Path], typer.Option(help="where the records go for the time; some 5 GB")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="processes of the report")] = 2,
     json: Json = None,
 ) -> None:
     """scripts/latency_report.py over the records of days at 30 fps: time and memory."""
@@ -172,8 +171,8 @@ def report(
         path = Path(place) / "frames.jsonl"
         report_cost.write_records(path, count)
         size_gib = path.stat().st_size / 2**30
-        row, frames = report_cost.measure(ROOT, path, jobs)
-    show(f"latency_report.py --jobs {jobs}", {"report": row}, [f"{frames:,} frames counted, {size_gib:.2f} GiB"])
+        row, frames = report_cost.measure(ROOT, path)
+    show("latency_report.py", {"report": row}, [f"{frames:,} frames counted, {size_gib:.2f} GiB"])
     save(json, {"report": row, "frames": frames})
 
 

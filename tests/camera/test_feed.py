@@ -115,8 +115,8 @@ class Cameras:
         return reader
 
 
-def wanting(uri: str, **more: float) -> Settings:
-    return Settings(source=SourceSettings(uri=uri, open_timeout_s=0.5, stall_s=0.5, **more))
+def wanting(uri: str, wait: bool = False) -> Settings:
+    return Settings(source=SourceSettings(uri=uri, open_timeout_s=0.5, stall_s=0.5, wait=wait))
 
 
 def test_another_source_is_opened_before_the_old_one_is_closed(make_reader: MakeReader) -> None:

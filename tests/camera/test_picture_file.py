@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.camera import images, opencv
+from perception.camera import opencv
 from perception.camera.capture import UnusableSource
 from perception.camera.images import ImageFolder, load_image, read_image
 from perception.camera.picture_file import MAX_PIXELS, PictureFault, check
@@ -65,7 +65,7 @@ def test_a_picture_that_is_cut_off_is_refused_whatever_opencv_makes_of_it(
     path = tmp_path / "cut.jpg"
     path.write_bytes(WHOLE[kind][: int(len(WHOLE[kind]) * share)])
     # As an older OpenCV does: the part that is there, the rest grey.
-    monkeypatch.setattr(images.cv2, "imdecode", lambda data, flags: np.full((31, 47, 3), 128, np.uint8))
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: np.full((31, 47, 3), 128, np.uint8))
     with pytest.raises(PictureFault, match=r"is cut off|is not an image"):
         load_image(path)
     assert read_image(path) is None
@@ -121,7 +121,7 @@ GIANTS = {
 def test_a_giant_is_never_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     path = tmp_path / "giant.png"
     path.write_bytes(GIANTS[kind]())
-    monkeypatch.delattr(images.cv2, "imdecode")
+    monkeypatch.delattr(cv2, "imdecode")
     with pytest.raises(PictureFault, match=r"is \d+x\d+ pixels large, of 67,108,864 at most, and is not decoded"):
         load_image(path)
 
@@ -134,7 +134,7 @@ def test_the_largest_that_is_decoded_is_just_below(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_measured_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(images.cv2, "imdecode")
+    monkeypatch.delattr(cv2, "imdecode")
     for number, data in enumerate(
         (b"P5 30000 30000 255\n", b"GIF89a" + b"\xff" * 20, b"", b"BM", b"II*\0\xff\xff\xff\xff")
     ):
@@ -202,7 +202,7 @@ def test_a_video_is_measured_before_its_first_picture(monkeypatch: pytest.Monkey
         made.append(Giant(*given))
         return made[-1]
 
-    monkeypatch.setattr(opencv.cv2, "VideoCapture", make)
+    monkeypatch.setattr(cv2, "VideoCapture", make)
     with pytest.raises(UnusableSource, match="is 30000x30000 pixels large, of 67,108,864 at most"):
         opencv.open_capture("rtsp://u:S3cret@h/x", 0)
     assert made[0].released

@@ -50,7 +50,7 @@ def test_a_plot_never_replaces_its_input(tmp_path: Path, how: str) -> None:
 def test_figures_of_a_comparison_replace_those_alone(tmp_path: Path) -> None:
     model = tiny_model.build(tmp_path / "m.onnx")
     data = write_set(tmp_path, {str(number): ["1 0.25 0.375 0.25 0.25"] for number in range(3)})
-    asked = [model, "--data", data, "--threads", "1", "--cache", tmp_path / "cache", "--json"]
+    asked: list[str | Path] = [model, "--data", data, "--threads", "1", "--cache", tmp_path / "cache", "--json"]
     for _ in range(2):
         assert start(tmp_path, "evaluate.py", *asked, "figures.json").returncode == 0
     assert json.loads((tmp_path / "figures.json").read_text())["made_by"] == "vehicle-pilot evaluate.py"
