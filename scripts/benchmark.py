@@ -37,6 +37,7 @@ from perception.workshop.benchmark import (
     report_cost,
     start_cost,
     steady,
+    wait_cost,
     web_cost,
 )
 from perception.workshop.benchmark.figures import percentiles, save, show
@@ -174,6 +175,25 @@ def report(
         row, frames = report_cost.measure(ROOT, path)
     show("latency_report.py", {"report": row}, [f"{frames:,} frames counted, {size_gib:.2f} GiB"])
     save(json, {"report": row, "frames": frames})
+
+
+@app.command()
+def wait(
+    onnx: Onnx,
+    weights: Weights = None,
+    rounds: Rounds = 30,
+    busy: Annotated[int, typer.Option(min=1, help="processes that compute without a pause")] = 2,
+    json: Json = None,
+) -> None:
+    """A run on the CPU with threads that spin or block while they wait, on an idle machine and on a busy one."""
+    times = wait_cost.measure(ROOT, [path for path in (onnx, weights) if path], rounds, busy)
+    rows = {name: {"best": round(min(values), 3), **percentiles(values)} for name, values in times.items()}
+    verdicts = [
+        f"{name}: {rows[f'{name}, spin']['p50'] / rows[f'{name}, block']['p50']:.2f} times as long where they spin"
+        for name in dict.fromkeys(name.rpartition(", ")[0] for name in rows)
+    ]
+    show(f"{rounds} runs each, in turn, milliseconds", rows, verdicts)
+    save(json, {"wait": rows})
 
 
 @app.command()
