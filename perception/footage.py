@@ -10,13 +10,16 @@ from typing import Any
 from perception.camera.uri import parse
 from perception.config import Settings
 from perception.errors import SettingsError, SourceError
+from perception.lock import Lock
+from perception.reporting.claim import claim
 from perception.reporting.recording.shelf import is_segment
 
 OVERWRITE = "record.overwrite"
 
 
 def protect(settings: Settings, flags: Mapping[str, tuple[str, Any]]) -> None:
-    """Raises SettingsError where what a run writes would take the place of what is not its own.
+    """Raises SettingsError where what a run writes would take the place of what is not its own, BusyError where another
+    pilot writes it.
 
     flags: as for config.load. A file that a flag names goes with --overwrite alone, whatever the settings say.
     """
@@ -28,6 +31,7 @@ def protect(settings: Settings, flags: Mapping[str, tuple[str, Any]]) -> None:
         name = f"{flag if value is not None else key} {path}"
         _refuse_source(name, path, _file_of(settings.source.uri))
         if value is not None and path.is_file() and not flags.get(OVERWRITE, ("", None))[1]:
+            _refuse_busy(path, flag)
             raise SettingsError(f"{name} is there already, and is kept", "Name another file, or add --overwrite.")
     if settings.record.path and settings.record.path == settings.record.truth:
         raise SettingsError(f"record.path and record.truth are both {settings.record.path}", "Name two files.")
@@ -54,6 +58,13 @@ def _refuse_source(name: str, path: Path, source: Path | None) -> None:
             f"{name} holds the source {origin.name}, and its oldest segments are deleted in time",
             "Name another folder, or move the source out of it.",
         )
+
+
+def _refuse_busy(path: Path, flag: str) -> None:
+    """Raises BusyError where another pilot writes the file at this moment: it may be gone at the next start."""
+    lock = Lock()
+    claim(lock, path, f"Give {flag} another name.")
+    lock.release()
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -332,6 +332,23 @@ def test_a_pipe_as_settings_is_refused_and_holds_up_no_signal(
     assert "pipe.yaml is a device, a pipe or a socket, not a settings file" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"web": "{bind: '127.0.0.1:0', token_path: pipe}"},
+        {"mqtt": "{host: 127.0.0.1, tls: true, ca_path: pipe}"},
+        {"mqtt": "{host: 127.0.0.1, tls: true, cert_path: pipe}"},
+        {"mqtt": "{host: 127.0.0.1, username: u, password_path: pipe}"},
+    ],
+)
+def test_a_pipe_where_a_file_belongs_is_refused(pilot: Pilot, keys: dict[str, str]) -> None:
+    os.mkfifo(pilot.folder / "pipe", 0o600)
+    pilot.write_settings(**keys)
+    for done in (pilot.run(), pilot.run("check")):
+        assert done.returncode == 2
+        assert "pipe is" in done.stdout + done.stderr
+
+
 def test_check_ends_as_a_run_where_a_folder_holds_broken_pictures_alone(pilot: Pilot) -> None:
     broken = pilot.folder / "broken"
     broken.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,11 @@ class TruthSink:
                 self._path = None
 
     def _open(self, path: Path) -> TextIO:
-        return reserve("record.truth", path, self._overwrite).open("w", encoding="utf-8", buffering=1)
+        path = reserve("record.truth", path, self._overwrite)
+        # A pipe that nobody reads is a fault, and not waited for.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        os.set_blocking(descriptor, True)
+        return open(descriptor, "w", encoding="utf-8", buffering=1)
 
     def close(self) -> None:
         """Prints the line, on stdout and alone on it, so that a script can take it from there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +160,15 @@ def test_the_truth_of_another_run_is_kept(tmp_path: Path) -> None:
     sink.write(seen)
     sink.close()
     assert path.read_text() == (tmp_path / "truth-2.jsonl").read_text()
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path, logged: list[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    report = make_report()
+    sink = TruthSink(tmp_path / "pipe")
+    sink.write(replace(report, frame=replace(report.frame, truth=truth((0, 0, 40, 40, BUS, True)))))
+    sink.close()
+    assert "pipe cannot be written (No such device or address): the truth ends here" in logged[0]
 
 
 def test_a_full_disk_ends_the_truth_with_one_warning_and_not_the_run(logged: list[str]) -> None:

@@ -152,6 +152,14 @@ def test_the_whole_command_stays_small_on_a_bomb(tmp_path: Path) -> None:
     assert time.monotonic() - started < 50
 
 
+def test_what_a_folder_holds_besides_images_is_named_once(tmp_path: Path, logged: list[str]) -> None:
+    write_pictures(tmp_path / "day", ["a.png"])
+    for name in ("clip.mp4", "day/notes.txt", ".hidden"):
+        (tmp_path / name).touch()
+    assert len(read_set(tmp_path).images) == 1
+    assert logged == [f"WARNING {tmp_path}: 2 of its files and folders are left out: clip.mp4, day/notes.txt"]
+
+
 def test_images_that_cannot_be_opened_are_left_out_of_a_folder_and_told(tmp_path: Path, logged: list[str]) -> None:
     write_pictures(tmp_path, ["a.png", "b.png"])
     (tmp_path / "c.png").symlink_to(tmp_path / "gone.png")

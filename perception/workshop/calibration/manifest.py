@@ -10,13 +10,13 @@ from pathlib import Path
 
 from loguru import logger
 
-from perception.camera.images import some
+from perception.camera.images import some, tell_left_out
 from perception.camera.uri import IMAGE_SUFFIXES
 from perception.errors import SettingsError
 from perception.plain_file import read_plain, reason_of
 from perception.workshop.calibration import listing
 from perception.workshop.calibration.listing import HELD_OUT, IMAGES, REBUILD, Entry, sha256_of
-from perception.workshop.data_set import images_in, read_data_set
+from perception.workshop.data_set import files_in, images_in, read_data_set
 
 BUILD = "Build one: python3 scripts/build_calibration_set.py VIDEO..."
 ENOUGH = 300
@@ -75,7 +75,11 @@ def _read_folder(folder: Path) -> CalibrationSet:
         return _read_manifest(folder / listing.NAME)
     if folder.name == IMAGES and os.path.lexists(folder.parent / listing.NAME):
         return _read_manifest(folder.parent / listing.NAME)
-    return _undescribed(folder, images_in(folder))
+    files = files_in(folder)
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if images:
+        tell_left_out(folder, sorted(set(files) - set(images)))
+    return _undescribed(folder, images)
 
 
 def _read_yaml(data: Path) -> CalibrationSet:

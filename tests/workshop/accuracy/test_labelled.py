@@ -13,6 +13,7 @@ from perception.config import COCO_VEHICLES
 from perception.errors import SettingsError
 from perception.workshop.accuracy.check import find_pictures
 from perception.workshop.accuracy.labelled import label_of, read_labelled
+from perception.workshop.training.labels import read_label_file
 from tests.workshop.accuracy.folders import write_set
 
 
@@ -166,3 +167,41 @@ def test_the_shared_pictures_have_their_labels(data: Path) -> None:
     labels = pictures.labelled.labels([(640, 640)] * 272)
     counts = [sum(int((one.class_id == number).sum()) for one in labels) for number in range(5)]
     assert counts == [28, 371, 98, 24, 17]
+
+
+# What ultralytics itself makes of a file
+
+LABEL_FILES = {
+    "good": ["1 0.5 0.5 0.5 0.5", "3 0.1 0.2 0.05 0.05"],
+    "twice": ["1 0.5 0.5 0.5 0.5"] * 3 + ["0 0.5 0.5 0.5 0.5"],
+    "a hundredth outside": ["1 1.005 0.5 0.5 0.5", "1 0.5 -0.005 0.5 0.5"],
+    "outside": ["1 0.5 0.5 0.5 0.5", "1 1.02 0.5 0.5 0.5"],
+    "negative": ["1 0.5 0.5 0.5 -0.02"],
+    "not a number": ["1 nan 0.5 0.5 0.5"],
+    "huge": ["1 1e308 0.5 0.5 0.5"],
+    "pixels": ["1 320 240 64 48"],
+    "numbered from 1": ["5 0.5 0.5 0.5 0.5"],
+    "negative class": ["-1 0.5 0.5 0.5 0.5"],
+    "too few": ["1 0.5 0.5 0.5"],
+    "too many": ["1 0.5 0.5 0.5 0.5 0.9"],
+    "words": ["car 0.5 0.5 0.5 0.5"],
+    "a polygon": ["1 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.7", "2 0.2 0.2 0.4 0.4 0.3 0.9"],
+    "an odd polygon": ["1 0.1 0.2 0.5 0.2 0.5 0.6 0.1"],
+    "empty": [],
+    "blank lines": ["", "1 0.5 0.5 0.5 0.5", "", ""],
+}
+
+
+@pytest.mark.parametrize("name", LABEL_FILES)
+def test_a_file_is_taken_or_left_out_as_by_ultralytics(tmp_path: Path, name: str) -> None:
+    verify = pytest.importorskip("ultralytics.data.utils").verify_image_label
+    write_set(tmp_path, {"a": LABEL_FILES[name]})
+    image, file = tmp_path / "images" / "val" / "a.png", label_of_a(tmp_path)
+    theirs = verify((str(image), str(file), "", False, 5, 0, 0, False))[1]
+    try:
+        ours = read_label_file(file, range(5)).rows
+    except SettingsError:
+        assert theirs is None
+    else:
+        assert theirs is not None
+        assert sorted(ours.tolist()) == pytest.approx(sorted(theirs.tolist()), abs=1e-6)
