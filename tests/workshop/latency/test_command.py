@@ -174,7 +174,7 @@ def _has_open(path: Path, pid: int) -> bool:
 @pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_an_output_that_takes_nothing_is_told_in_a_sentence(run: Path, flags: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:
-        command = [sys.executable, SCRIPT, run, *flags]
+        command = [sys.executable, str(SCRIPT), str(run), *flags]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr == "The output cannot be written: No space left on device\n"
@@ -187,7 +187,7 @@ def test_an_output_in_another_encoding_and_names_without_any_are_no_fault(
 ) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + "/\N{SNOWMAN}é".encode() + b"\xff$\\frac{.jsonl"))
     path.write_text("".join(step.record() for step in steady(300)).replace('"tensorrt"', '"\u30c6é$\\\\frac{"'))
-    arguments = [path, path] if flags == ("--compare",) else [path]
+    arguments = [str(path)] * (2 if flags == ("--compare",) else 1)
     done = subprocess.run(
         [sys.executable, SCRIPT, *arguments, *flags],
         capture_output=True,
