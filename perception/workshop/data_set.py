@@ -44,7 +44,7 @@ class DataSet:
         """Whether the first place that a split names exists."""
         given = self.values.get(split)
         first = given[0] if isinstance(given, list) and given else given
-        return isinstance(first, str) and self.place(split, first).exists()
+        return isinstance(first, str) and _exists(self.place(split, first))
 
     def images(self, split: str) -> list[Path]:
         """The pictures of a split by name: files of a folder, of those in it, and of lists. None where it has none.
@@ -59,16 +59,16 @@ class DataSet:
     def place(self, key: str, given: object) -> Path:
         """The path that a key gives, whether something lies there or not. Raises SettingsError for no path."""
         text = _text(self.path, key, given)
-        place = (self.root / text).resolve()
-        if text.startswith("../") and not place.exists():  # as exported by some sites: it means the file's own folder
-            inside = (self.root / text[3:]).resolve()
-            return inside if inside.exists() else place
+        place = _real(self.root / text)
+        if text.startswith("../") and not _exists(place):  # as some sites export it: the file's own folder
+            inside = _real(self.root / text[3:])
+            return inside if _exists(inside) else place
         return place
 
     def _images_at(self, place: Path) -> list[Path]:
-        if place.is_dir():
+        if _is_folder(place):
             return images_in(place)
-        if not place.exists():
+        if not _exists(place):
             raise SettingsError(f"{place}, which {self.path} names, does not exist", "Mend the path in the file.")
         return [place] if place.suffix.lower() in IMAGE_SUFFIXES else _listed(place)
 
@@ -113,7 +113,7 @@ def _root(path: Path, values: Mapping[str, Any]) -> Path:
         return path.parent
     given = _text(path, "path", values["path"])
     roots = [place / given for place in (Path(), path.parent, *DATASETS)]
-    there = [root for root in roots if root.is_dir()]
+    there = [root for root in roots if _is_folder(root)]
     if not there:
         raise SettingsError(
             f"The data set that {path} describes is not there: its `path` is {given}, and no such folder lies here or "
@@ -147,7 +147,7 @@ def _listed(place: Path) -> list[Path]:
     found, lost = [], []
     for entry in entries:
         path = _of_list(place.parent, entry)
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        if path.suffix.lower() in IMAGE_SUFFIXES and _is_file(path):
             found.append(path)
         else:
             lost.append(entry[:SHORT])
@@ -163,9 +163,28 @@ def _listed(place: Path) -> list[Path]:
 def _of_list(folder: Path, entry: str) -> Path:
     """A line of a list: ./ is the list's own folder, else the current one counts, and the list's where nothing is."""
     given = Path(from_home(entry))
-    if entry.startswith("./") or (not given.is_absolute() and not given.exists()):
+    if entry.startswith("./") or (not given.is_absolute() and not _exists(given)):
         return folder / given
     return given
+
+
+# os.path, not pathlib, which raises for a name that is too long or goes round in links: such a one is not there.
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -80,6 +80,17 @@ def test_a_path_starts_here_or_beside_the_file_wherever_a_split_is(
     assert stems(described(tmp_path / "set", "path: coco9\nval: val\n")) == ["kept"]
 
 
+def test_strange_names_are_not_there_and_end_nothing(tmp_path: Path, logged: list[str]) -> None:
+    write_pictures(tmp_path, ["a.png"])
+    (tmp_path / "round").symlink_to("round")
+    (tmp_path / "list.txt").write_text(f"./a.png\n{'n' * 5000}.png\nround/x.png\na\0b.png\n")
+    assert stems(described(tmp_path, "val: list.txt\n")) == ["a"]
+    assert "3 of 4 images" in logged[0]
+    for text in (f"val: {'n' * 5000}\n", "val: round\n", "val: ../round/x\n", f"path: {'n' * 5000}\nval: x\n"):
+        with pytest.raises(SettingsError, match=r"does not exist|is not there"):
+            find_pictures(described(tmp_path, text + "names: [car]\n"))
+
+
 def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write_pictures(tmp_path / "mine" / "val", ["a.png"])
