@@ -30,7 +30,7 @@ def protect(settings: Settings, flags: Mapping[str, tuple[str, Any]]) -> None:
         flag, value = flags.get(key, (key, None))
         name = f"{flag if value is not None else key} {path}"
         _refuse_source(name, path, _file_of(settings.source.uri))
-        if value is not None and path.is_file() and not flags.get(OVERWRITE, ("", None))[1]:
+        if value is not None and _is_file(path) and not flags.get(OVERWRITE, ("", None))[1]:
             _refuse_busy(path, flag)
             raise SettingsError(f"{name} is there already, and is kept", "Name another file, or add --overwrite.")
     if settings.record.path and settings.record.path == settings.record.truth:
@@ -50,10 +50,10 @@ def _refuse_source(name: str, path: Path, source: Path | None) -> None:
     """Raises SettingsError where `path` is the source, also by a link, or a folder that would delete it in time."""
     if source is None:
         return
-    if _is_same(path, source) and not path.is_dir():
+    if _is_same(path, source) and _is_file(path):
         raise SettingsError(f"{name} is the source itself", "Name another file: a source is never overwritten.")
     origin = Path(os.path.realpath(source))
-    if path.is_dir() and _is_same(path, origin.parent) and is_segment(origin.name):
+    if _is_same(path, origin.parent) and is_segment(origin.name):
         raise SettingsError(
             f"{name} holds the source {origin.name}, and its oldest segments are deleted in time",
             "Name another folder, or move the source out of it.",
@@ -67,8 +67,12 @@ def _refuse_busy(path: Path, flag: str) -> None:
     lock.release()
 
 
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for a name too long, which its writer tells
+
+
 def _is_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:  # one of them is not there
+    except (OSError, ValueError):  # one of them is not there, or no name
         return False

@@ -105,6 +105,11 @@ def test_a_folder_of_recordings_does_not_delete_its_own_source(tmp_path: Path) -
     judge(str(clip), path=str(tmp_path))
 
 
+def test_a_name_that_cannot_be_is_left_to_its_writer(tmp_path: Path) -> None:
+    for name in ("n" * 300 + ".mp4", "a\0b.mp4"):
+        judge(str(tmp_path / "clip.mp4"), path=str(tmp_path / name))
+
+
 def test_video_and_truth_are_two_files(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="are both"):
         judge("demo://drive", path=str(tmp_path / "x.mp4"), truth=str(tmp_path / "x.mp4"))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from perception.workshop.latency.columns import TIMES
 from perception.workshop.latency.report import SHOWN, Figures, compared
-from perception.workshop.latency.table import clock, happened, headline, number, verdict
+from perception.workshop.latency.table import happened, headline, verdict, worst_row
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -74,17 +73,4 @@ def _stages(report: Figures) -> str:
 
 
 def _worst(report: Figures) -> str:
-    order = ("total", *(name for name in TIMES if name != "total"))
-    rows = [
-        [
-            clock(row["at"]),
-            str(row["frame_id"]),
-            *(number(row[f"{name}_ms"]) for name in order),
-            str(row["dropped"]),
-            number(row["temperature_c"], " C"),
-            number(row["power_w"], " W"),
-            row["served"] + (" (throttled)" if row["throttling"] else ""),
-        ]
-        for row in report["worst"]
-    ]
-    return _table(["when", *_WORST], rows)
+    return _table(["when", *_WORST], map(worst_row, report["worst"]))

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from perception.workshop.latency.columns import TIMES
+from perception.workshop.latency.columns import STAGES, TIMES
 from perception.workshop.latency.report import SHOWN, Figures
 from perception.workshop.latency.sheet import Sheet
 
@@ -117,19 +117,21 @@ def _events(report: Figures) -> Sheet:
 
 def _worst(report: Figures) -> Sheet:
     head = ("when", "frame", "total", "pre", "infer", "post", "age", "dropped", "board", "power", "served by")
-    rows = [
-        [
-            clock(row["at"], "%m-%d %H:%M:%S"),
-            str(row["frame_id"]),
-            *(number(row[f"{name}_ms"]) for name in ("total", "preprocess", "infer", "postprocess", "age")),
-            str(row["dropped"]),
-            number(row["temperature_c"], " C"),
-            number(row["power_w"], " W"),
-            row["served"] + (" (throttled)" if row["throttling"] else ""),
-        ]
-        for row in report["worst"]
-    ]
+    rows = [worst_row(row, "%m-%d %H:%M:%S") for row in report["worst"]]
     return Sheet("The worst moments: the slowest frame of a second", head, rows, left=(0, len(head) - 1))
+
+
+def worst_row(row: Figures, form: str = "%Y-%m-%d %H:%M:%S") -> list[str]:
+    """One of the worst moments: when, frame, total, the stages, age, dropped, the board, and what served."""
+    return [
+        clock(row["at"], form),
+        str(row["frame_id"]),
+        *(number(row[f"{name}_ms"]) for name in ("total", *STAGES, "age")),
+        str(row["dropped"]),
+        number(row["temperature_c"], " C"),
+        number(row["power_w"], " W"),
+        row["served"] + (" (throttled)" if row["throttling"] else ""),
+    ]
 
 
 def _histogram(report: Figures, out: Console) -> Table:
