@@ -81,11 +81,11 @@ class DataSet:
         names = dict(enumerate(given)) if isinstance(given, list) else given
         if not isinstance(names, dict) or not names or not all(type(key) is int and key >= 0 for key in names):
             raise SettingsError(
-                f"{self.path} does not name the classes of its labels: names is {_short(given)}", EXAMPLE
+                f"{self.path} does not name the classes of its labels: names is {shortened(given)}", EXAMPLE
             )
         if count is not None and count != len(names):
             raise SettingsError(
-                f"{self.path} names {len(names)} classes, and nc is {_short(count)}",
+                f"{self.path} names {len(names)} classes, and nc is {shortened(count)}",
                 "Make them agree, or leave nc out.",
             )
         return {key: str(name) for key, name in names.items()}
@@ -128,11 +128,12 @@ def _root(path: Path, values: Mapping[str, Any]) -> Path:
 
 def _text(path: Path, key: str, value: object) -> str:
     if not isinstance(value, str) or "\0" in value:
-        raise SettingsError(f"{path}: {key} is {_short(value)}, not a path", "Write the path of a folder of images.")
+        raise SettingsError(f"{path}: {key} is {shortened(value)}, not a path", "Write the path of a folder of images.")
     return from_home(value)
 
 
-def _short(value: object) -> str:
+def shortened(value: object) -> str:
+    """The value as Python writes it, in SHORT signs at most."""
     text = repr(value)
     return text if len(text) <= SHORT else text[: SHORT - 3] + "..."
 

@@ -17,7 +17,7 @@ from perception.errors import SettingsError
 from perception.plain_file import reason_of
 from perception.workshop.accuracy.detector import places_of
 from perception.workshop.accuracy.look import UNREADABLE
-from perception.workshop.data_set import EXAMPLE, DataSet, read_data_set
+from perception.workshop.data_set import EXAMPLE, DataSet, read_data_set, shortened
 from perception.workshop.training.labels import EXPECTED, Labels, read_label_file
 
 
@@ -118,7 +118,7 @@ def _images(found: DataSet) -> list[Path]:
         raise SettingsError(f"{found.path} names no pictures to judge on: val is {found.values.get('val')}", EXAMPLE)
     images = found.images("val")
     if not images:
-        raise SettingsError(f"{found.values['val']}, the `val` of {found.path}, holds no pictures", EXAMPLE)
+        raise SettingsError(f"{shortened(found.values['val'])}, the `val` of {found.path}, holds no pictures", EXAMPLE)
     return images
 
 
