@@ -47,10 +47,15 @@ def run(live: LiveSettings, stop: StopFlag, log: TextLog) -> int:
     settings = live.now
     with ExitStack() as stack:
         heart = stack.enter_context(Heartbeat(os.environ))
+
+        def goes_on() -> bool:
+            heart.beat()  # a camera that opens slowly is no hang
+            return not stop.requested
+
         board = stack.enter_context(Board())
         sinks = stack.enter_context(Sinks(settings, stop, log, board.newest))
         service = stack.enter_context(stop.at_once(lambda wanted: open_service(wanted, heart.extend), settings))
-        source = stack.enter_context(Feed(settings.source, lambda wanted: open_source(wanted, service.lend)))
+        source = stack.enter_context(Feed(settings.source, lambda wanted: open_source(wanted, service.lend), goes_on))
         meter = Meter(service.info, time.monotonic, settings.log.warmup_frames, settings.log.summary_s)
         sinks.at_end(meter.run)
         sinks.follow(service, source, meter)

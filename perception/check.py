@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import Protocol
 
 from perception.camera import open_source
-from perception.camera.stream import LOOK_S
+from perception.camera.feed import LOOK_S
 from perception.config import ROOT, Settings
-from perception.errors import PilotError, SourceError
+from perception.errors import EndOfStream, PilotError, SettingsError, SourceError
 from perception.frame import BackendInfo
+from perception.lock import Lock
 from perception.model_files import find_model
 from perception.reporting.logs import TextLog
+from perception.reporting.records import claim_records
 from perception.reporting.sinks import Sinks
 from perception.stop import StopFlag
 
@@ -34,31 +36,49 @@ class Service(Protocol):
 
 
 def verdicts(settings: Settings, stop: StopFlag, log: TextLog, open_service: Callable[[Settings], Service]) -> int:
-    """Prints the verdicts on stdout; the exit code is the one a run would end with."""
-    codes = [
-        _try("settings", lambda: _check_outputs(settings, stop, log)),
-        _try("model", lambda: _check_model(settings)),
-        _try("backend", lambda: _check_backend(settings, open_service)),
-        _try("source", lambda: _check_source(settings, stop)),
-    ]
-    return next((code for code in codes if code), 0)
+    """Prints the verdicts on stdout; the exit code is the one a run would end with.
 
-
-def _try(name: str, attempt: Callable[[], str]) -> int:
-    try:
-        found, verdict, code = attempt(), "ok", 0
-    except PilotError as fault:
-        found, verdict, code = str(fault), "problem", fault.exit_code
-    with suppress(OSError):  # a reader that went away (`| head -1`) does not change the verdict
-        print(f"{name:<9}{verdict:<9}{found}", flush=True)
+    Raises SettingsError where all is well, and nobody can read so: a reader that went away (`| head -1`) excepted.
+    """
+    attempts = {
+        "settings": lambda: _check_outputs(settings, stop, log),
+        "model": lambda: _check_model(settings),
+        "backend": lambda: _check_backend(settings, open_service),
+        "source": lambda: _check_source(settings, stop),
+    }
+    codes, unwritten = [], None
+    for name, attempt in attempts.items():
+        found, code = _tried(attempt)
+        codes.append(code)
+        try:
+            print(f"{name:<9}{'problem' if code else 'ok':<9}{found}", flush=True)
+        except BrokenPipeError:
+            pass
+        except OSError as error:
+            unwritten = error
+    code = next((code for code in codes if code), 0)
+    if unwritten and not code:
+        raise SettingsError(f"The verdicts cannot be written: {unwritten.strerror}", "Make room there.")
     return code
 
 
+def _tried(attempt: Callable[[], str]) -> tuple[str, int]:
+    """What was found, and the exit code."""
+    try:
+        return attempt(), 0
+    except PilotError as fault:
+        return str(fault), fault.exit_code
+
+
 def _check_outputs(settings: Settings, stop: StopFlag, log: TextLog) -> str:
-    settings = settings.model_copy(update={"log": settings.log.model_copy(update={"records": False})})
-    with Sinks(settings, stop, log):
+    without_records = settings.model_copy(update={"log": settings.log.model_copy(update={"records": False})})
+    with Sinks(without_records, stop, log):
         pass
     folder = settings.log_dir
+    if settings.log.records:
+        lock = Lock()
+        claim_records(lock, folder)
+        lock.release()
     nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         return f"valid; but {folder} cannot be written: a run would lose its logs and records"
@@ -86,6 +106,7 @@ def _check_backend(settings: Settings, open_service: Callable[[Settings], Servic
 
 
 def _check_source(settings: Settings, stop: StopFlag) -> str:
+    """Opens it, and decodes a frame of one that is finite: its file may hold none, which a run would end for."""
     with open_source(settings.source) as source:
         label, waits = source.uri.label, settings.source.wait and source.uri.camera
         ends_at = time.monotonic() + settings.source.open_timeout_s
@@ -94,4 +115,7 @@ def _check_source(settings: Settings, stop: StopFlag) -> str:
                 raise SourceError(f"{label}: asked to stop before it was open, so nothing is known of it")
             if waits and time.monotonic() >= ends_at:
                 return f"{label} is not there yet: a run would wait for it"
+        with suppress(EndOfStream):
+            while not (source.uri.camera or stop.requested or source.read(LOOK_S)):
+                pass
         return label

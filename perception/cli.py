@@ -17,9 +17,11 @@ from loguru import logger
 
 from perception.config import load
 from perception.errors import GpuError, PilotError, SettingsError
+from perception.footage import protect
 from perception.home import LOCAL, ROOT, SHIPPED, settings_path
 from perception.live import LiveSettings
 from perception.memory import lack_of_memory
+from perception.plain_file import from_home
 from perception.redact import redact_urls
 from perception.reporting.logs import TextLog, start_logging
 from perception.reporting.sinks import text_and_record_bytes
@@ -38,6 +40,7 @@ KEYS: Mapping[str, str] = MappingProxyType(
         "record": "record.path",
         "web": "web.bind",
         "truth": "record.truth",
+        "overwrite": "record.overwrite",
         "show": "run.show",
         "max_frames": "run.max_frames",
         "duration": "run.duration_s",
@@ -85,6 +88,7 @@ def _command(
     record: Annotated[_Text, _option("--record", help="record to this .mp4, or into this folder")] = None,
     web: Annotated[_Text, _option("--web", help="serve the live page here: 127.0.0.1:8080")] = None,
     truth: Annotated[_Text, _option("--truth", help="write what was really there in a demo:// run, as JSONL")] = None,
+    overwrite: Annotated[_Switch, _option("--overwrite", help="replace the files of --record and --truth")] = None,
     show: Annotated[_Switch, _option("--show/--no-show", help="show the annotated picture in a window")] = None,
     max_frames: Annotated[_Count, _option("--max-frames", help="end after so many frames")] = None,
     duration: Annotated[_Number, _option("--duration", help="end after so many seconds")] = None,
@@ -103,8 +107,9 @@ def _command(
     --doctor finds a problem of the machine alone.
     """
     jobs, stop = context.obj
+    named = Path(from_home(str(config))) if config else None
     flags = {key: (f"--{name.replace('_', '-')}", context.params[name]) for name, key in KEYS.items()}
-    _leave(_do(jobs, " ".join(words or ["run"]), config, flags, stop, doctor))
+    _leave(_do(jobs, " ".join(words or ["run"]), named, flags, stop, doctor))
 
 
 def _do(
@@ -124,10 +129,11 @@ def _do(
                 "A source is given with --source, a model with --model.",
             )
         config = named or settings_path()
-        if config == ROOT / LOCAL and named is None:
+        if named is None and config == ROOT / LOCAL:
             logger.info(f"Settings: {LOCAL}, which goes before {SHIPPED}")
         found = _diagnose(action, config) if doctor else 0
         settings = load(config, flags)
+        protect(settings, flags)
         text_bytes, _ = text_and_record_bytes(settings)
         written = settings.log.file and action == "run"  # a check by root must not leave a file of root's
         log = start_logging(settings.log.level, settings.log_dir / "pilot.log" if written else None, text_bytes)

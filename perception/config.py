@@ -11,12 +11,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from perception.config_faults import describe_faults
 from perception.errors import SettingsError
 from perception.home import ROOT as ROOT
+from perception.plain_file import from_home
 from perception.yaml_file import read_mapping
 
 COCO_VEHICLES = ("bicycle", "car", "motorcycle", "bus", "truck")
 
+
+def _from_home(value: Any) -> Any:
+    return from_home(value) if isinstance(value, str) and "\0" not in value else value
+
+
 # YAML has no path and no tuple: both come as plain text and lists.
-PathValue = Annotated[Path, Field(strict=False)]
+PathValue = Annotated[Path, Field(strict=False), BeforeValidator(_from_home)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
 SomeNames = Annotated[Names, Field(min_length=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -44,7 +50,7 @@ class SourceSettings(_Section):
 class ModelSettings(_Section):
     """Which weights, and what counts as a detection."""
 
-    weights: str = Field("yolo11n.pt", min_length=1)
+    weights: Annotated[str, BeforeValidator(_from_home)] = Field("yolo11n.pt", min_length=1)
     imgsz: int = Field(640, ge=32, le=4096, multiple_of=32)
     conf: float = Field(0.25, ge=0, lt=1)
     iou: float = Field(0.7, ge=0, le=1)
@@ -85,6 +91,7 @@ class RecordSettings(_Section):
 
     path: PathValue | None = None
     truth: PathValue | None = None
+    overwrite: bool = False
     clean: bool = False
     on: Literal["always", "vehicles"] = "always"
     pre_s: float = Field(5.0, ge=0, le=60)

@@ -37,10 +37,12 @@ from perception.workshop.benchmark import (
     report_cost,
     start_cost,
     steady,
+    wait_cost,
     web_cost,
 )
 from perception.workshop.benchmark.figures import percentiles, save, show
 from perception.workshop.door import enter
+from perception.workshop.own_file import check_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(engine_commands.app, name="engine")
@@ -48,7 +50,7 @@ Clip = Annotated[Path, typer.Option(help="video of the road")]
 Onnx = Annotated[Path, typer.Option(help="detector in ONNX")]
 Weights = Annotated[Optional[Path], typer.Option(help="the same detector as .pt, for ultralytics' predict")]
 Rounds = Annotated[int, typer.Option(min=1, help="how often each is measured")]
-Json = Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")]
+Json = Annotated[Optional[Path], typer.Option("--json", callback=check_json, help="write the figures here, too")]
 
 
 @app.command()
@@ -161,9 +163,8 @@ def age(
 
 @app.command()
 def report(
-    count: Annotated[int, typer.Option(min=1000, help="records")] = 10_000_000,
+    count: Annotated[int, typer.Option(min=1000, help="records")] = 500_000,
     folder: Annotated[Optional[Path], typer.Option(help="where the records go for the time; some 5 GB")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="processes of the report")] = 2,
     json: Json = None,
 ) -> None:
     """scripts/latency_report.py over the records of days at 30 fps: time and memory."""
@@ -171,9 +172,28 @@ def report(
         path = Path(place) / "frames.jsonl"
         report_cost.write_records(path, count)
         size_gib = path.stat().st_size / 2**30
-        row, frames = report_cost.measure(ROOT, path, jobs)
-    show(f"latency_report.py --jobs {jobs}", {"report": row}, [f"{frames:,} frames counted, {size_gib:.2f} GiB"])
+        row, frames = report_cost.measure(ROOT, path)
+    show("latency_report.py", {"report": row}, [f"{frames:,} frames counted, {size_gib:.2f} GiB"])
     save(json, {"report": row, "frames": frames})
+
+
+@app.command()
+def wait(
+    onnx: Onnx,
+    weights: Weights = None,
+    rounds: Rounds = 30,
+    busy: Annotated[int, typer.Option(min=1, help="processes that compute without a pause")] = 2,
+    json: Json = None,
+) -> None:
+    """A run on the CPU with threads that spin or block while they wait, on an idle machine and on a busy one."""
+    times = wait_cost.measure(ROOT, [path for path in (onnx, weights) if path], rounds, busy)
+    rows = {name: {"best": round(min(values), 3), **percentiles(values)} for name, values in times.items()}
+    verdicts = [
+        f"{name}: {rows[f'{name}, spin']['p50'] / rows[f'{name}, block']['p50']:.2f} times as long where they spin"
+        for name in dict.fromkeys(name.rpartition(", ")[0] for name in rows)
+    ]
+    show(f"{rounds} runs each, in turn, milliseconds", rows, verdicts)
+    save(json, {"wait": rows})
 
 
 @app.command()

@@ -53,7 +53,7 @@ def main(
     labels: Annotated[_Path, _option("--labels", help="data set (.yaml) with labels, to judge on its val")] = None,
     reference: Annotated[_Path, _option("--reference", help="float .onnx that a Q/DQ model was made from")] = None,
     tactic_sources: Annotated[str, _option("--tactic-sources", help="default, none without cuBLAS")] = "default",
-    dry_run: Annotated[bool, _option("--dry-run", help="prints the plan alone; exit 0, or 6 without memory")] = False,
+    dry_run: Annotated[bool, _option("--dry-run", help="prints the plan alone; the exit code is the export's")] = False,
     force: Annotated[bool, _option("--force", help="go on with little memory, few images, or unjudged")] = False,
     only_onnx: Annotated[bool, _option("--only-onnx", help="end with the (Q/DQ) ONNX; needs no GPU")] = False,
     rollback: Annotated[bool, _option("--rollback", help="put the previous engine back into service")] = False,

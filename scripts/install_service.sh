@@ -9,6 +9,8 @@ SETTINGS=/etc/$NAME/pilot.yaml
 LOGS=/var/log/$NAME
 STATE=/var/lib/$NAME
 CACHE=/var/cache/$NAME
+# As perception/camera/uri.py has them; tests/service/test_install.py compares.
+SCHEMES='csi v4l2 rtsp rtsps gst file images demo'
 
 usage() {
   cat <<EOF
@@ -83,6 +85,13 @@ check_source() {
   fi
   [[ -n $source ]] || fail "--source is empty. Give a URI, such as csi://0 or rtsp://192.168.1.7/stream." 2
   [[ $source != *[[:cntrl:]]* ]] || fail "--source holds a line break or another control character." 2
+  # ~ would be the service's own home, and not the one that was meant.
+  [[ $source != '~'* && $source != *://'~'* ]] || fail "--source ${source@Q}: write the folder of ~ in full." 2
+  if [[ $source =~ ^([A-Za-z][A-Za-z0-9+.-]*):// ]]; then
+    local scheme=${BASH_REMATCH[1],,}
+    # Not the whole source, which may hold a password.
+    [[ " $SCHEMES " == *" $scheme "* ]] || fail "--source: $scheme:// is no source. Allowed: ${SCHEMES// /, } and a path." 2
+  fi
   # The service runs in DIR, not here.
   if [[ $source != /* && -e $source ]]; then source=$(realpath -- "$source"); fi
 }

@@ -33,12 +33,11 @@ def main(
     until: Annotated[Optional[str], typer.Option(help="the same forms")] = None,
     gap: Annotated[float, typer.Option(min=0.001, help="a longer time between two frames is a gap, s")] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="print the figures as JSON (docs/latency_report.md)")] = False,
-    jobs: Annotated[int, typer.Option(min=0, help="processes for large files, 0: two where there are cores")] = 0,
 ) -> None:
     with needed():
         from perception.workshop.latency.command import Options, run
 
-    run(logs, Options(compare, plot, since, until, gap, json, jobs))
+    run(logs, Options(compare, plot, since, until, gap, json))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from detector_service import open_service
 from perception.config import ModelSettings, Settings
 from perception.workshop.benchmark.figures import save
 from perception.workshop.door import enter
+from perception.workshop.own_file import check_json
 from perception.workshop.training.dataset import digests, prepare
 from perception.workshop.training.export import export
 from perception.workshop.training.figures import CONFIDENCES, Detect, Service
@@ -39,7 +40,7 @@ SureFrom = Annotated[
 Weights = Annotated[Path, typer.Option(help="detector, .onnx or .pt", exists=True)]
 Teacher = Annotated[Optional[Path], typer.Option(help="another detector, on the same pictures", exists=True)]
 Seeds = Annotated[int, typer.Option(help="drives of each light and weather, four pictures each", min=0)]
-Json = Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")]
+Json = Annotated[Optional[Path], typer.Option("--json", callback=check_json, help="write the figures here, too")]
 OUT = Path("out/vehicle-n")
 WEIGHTS = ROOT / "models" / "vehicle-n.onnx"
 SURE_FROM = 0.38

@@ -314,6 +314,115 @@ def test_a_command_line_that_cannot_be_read_exits_2(pilot: Pilot, arguments: tup
     assert said in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("action", ["run", "check"])
+def test_a_pipe_as_settings_is_refused_and_holds_up_no_signal(
+    pilot: Pilot, action: str, number: signal.Signals
+) -> None:
+    os.mkfifo(pilot.folder / "pipe.yaml")
+    command = [sys.executable, str(PILOT), action, "--config", "pipe.yaml"]
+    process = subprocess.Popen(command, cwd=pilot.folder, env=pilot.environment(), stderr=subprocess.PIPE, text=True)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode in (0, 2, -number)
+    done = subprocess.run(
+        command, cwd=pilot.folder, env=pilot.environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "pipe.yaml is a device, a pipe or a socket, not a settings file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"web": "{bind: '127.0.0.1:0', token_path: pipe}"},
+        {"mqtt": "{host: 127.0.0.1, tls: true, ca_path: pipe}"},
+        {"mqtt": "{host: 127.0.0.1, tls: true, cert_path: pipe}"},
+        {"mqtt": "{host: 127.0.0.1, username: u, password_path: pipe}"},
+    ],
+)
+def test_a_pipe_where_a_file_belongs_is_refused(pilot: Pilot, keys: dict[str, str]) -> None:
+    os.mkfifo(pilot.folder / "pipe", 0o600)
+    pilot.write_settings(**keys)
+    for done in (pilot.run(), pilot.run("check")):
+        assert done.returncode == 2
+        assert "pipe is" in done.stdout + done.stderr
+
+
+def test_check_ends_as_a_run_where_a_folder_holds_broken_pictures_alone(pilot: Pilot) -> None:
+    broken = pilot.folder / "broken"
+    broken.mkdir()
+    for name in ("a.png", "b.jpg"):
+        (broken / name).write_text("no picture")
+    for done in (pilot.run("--source", str(broken)), pilot.run("check", "--source", str(broken))):
+        assert done.returncode == 3
+        assert f"None of 2 files is an image that can be read: {broken}" in done.stdout + done.stderr
+    (broken / "c.png").write_bytes((pilot.material / "images" / "0.png").read_bytes())
+    assert pilot.run("check", "--source", str(broken)).returncode == 0
+
+
+def test_check_ends_as_a_run_where_another_pilot_writes_the_records(
+    pilot: Pilot, running: subprocess.Popen[str]
+) -> None:
+    for done in (pilot.run(), pilot.run("check")):
+        assert done.returncode == 3
+        assert f"is being written by another pilot (process {running.pid})" in done.stdout + done.stderr
+    assert end(running, [signal.SIGTERM])[0] == 0
+
+
+def test_verdicts_that_nobody_can_read_are_a_fault(pilot: Pilot) -> None:
+    command = [sys.executable, str(PILOT), "check", "--config", "x.yaml"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command,
+            cwd=pilot.folder,
+            env=pilot.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert "The verdicts cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_video_that_is_there_is_kept_by_run_and_check(pilot: Pilot) -> None:
+    out = pilot.folder / "out.mp4"
+    out.write_text("of yesterday")
+    for done in (pilot.run("--record", "out.mp4"), pilot.run("check", "--record", "out.mp4")):
+        assert done.returncode == 2
+        assert "--record out.mp4 is there already, and is kept. Name another file, or add --overwrite." in done.stderr
+    assert out.read_text() == "of yesterday"
+    assert pilot.run("--record", "out.mp4", "--overwrite").returncode == 0
+    assert out.read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_setting_that_names_a_video_that_is_there_keeps_it_over_a_restart(pilot: Pilot) -> None:
+    pilot.write_settings(record="{path: out.mp4}")
+    for _ in range(2):
+        done = pilot.run()
+        assert done.returncode == 0
+    assert sorted(path.name for path in pilot.folder.glob("out*")) == ["out-2.mp4", "out.mp4"]
+    assert "record.path: out.mp4 is there already and is kept; this run writes out-2.mp4" in done.stderr
+
+
+def test_home_is_expanded_in_settings_and_flags(pilot: Pilot) -> None:
+    home = pilot.folder / "home"
+    home.mkdir()
+    for name in ("tiny.onnx", "images"):
+        (home / name).symlink_to(pilot.material / name)
+    pilot.write_settings(model="{weights: ~/tiny.onnx}", log="{dir: ~/logs}", source="{uri: ~/images}")
+    (pilot.folder / "x.yaml").rename(home / "x.yaml")
+    command = [sys.executable, str(PILOT), "--config=~/x.yaml", "--record=~/out.mp4", "--max-frames=1"]
+    for asked in (command, [*command, "--source=images://~/images", "--model=~/tiny.onnx", "--overwrite"]):
+        environment = {**pilot.environment(), "HOME": str(home)}
+        done = subprocess.run(asked, cwd=pilot.folder, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert {path.name for path in home.iterdir()} >= {"logs", "out.mp4"}
+    assert not (pilot.folder / "~").exists()
+
+
 def test_check_prints_a_verdict_a_line_and_runs_nothing(pilot: Pilot) -> None:
     done = pilot.run("check")
     assert done.returncode == 0

@@ -208,7 +208,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path, said in (
         (tmp_path, f"{tmp_path} is a folder, not a settings file"),
         (tmp_path / "none.yaml", f"The settings file {tmp_path}/none.yaml does not exist. Give its path with --config"),
-        (tmp_path / "file" / "x.yaml", f"{tmp_path}/file/x.yaml cannot be read: Not a directory"),
+        (tmp_path / "file" / "x.yaml", f"{tmp_path}/file/x.yaml cannot be opened: Not a directory"),
         (tmp_path / ("n" * 300), "File name too long"),
     ):
         with pytest.raises(SettingsError) as caught:

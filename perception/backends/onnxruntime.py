@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.backends.session import Floats
+from perception.backends.waiting import spins
 from perception.errors import BackendError
 
 _DTYPES: Mapping[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -28,6 +29,7 @@ class OnnxRuntimeSession:
         self.version = onnxruntime.__version__
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins() else "0")
         options.log_severity_level = 3  # errors; they reach the user as exceptions too
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from perception.backends.session import Floats
+from perception.backends.waiting import spins
 from perception.errors import BackendError, GpuError
 
 
@@ -34,6 +35,7 @@ class PyTorchSession:
         """imgsz: side of the square input in pixels. threads: on the CPU; 0 leaves PyTorch's own choice."""
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # nothing is ever installed behind the user's back
         os.environ.setdefault("YOLO_VERBOSE", "false")
+        spins()  # before torch, whose OpenMP reads it once
         import torch
 
         if device.startswith("cuda") and not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Opens a plain file that a user named, tells whether native code in it may be trusted, and writes one whole."""
+"""Tells whether native code in a file may be trusted, and writes a file whole."""
 
 from __future__ import annotations
 
@@ -10,47 +10,13 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from perception.errors import BackendError
+from perception.plain_file import open_plain as open_plain
+from perception.plain_file import reason_of as reason_of
 
 REBUILD = "python3 scripts/export_int8_engine.py --model MODEL"
 """The command that builds an engine and installs it with its sidecar; `--precision` follows where it matters."""
-
-
-def open_plain(path: Path) -> BinaryIO:
-    """Opens a file for reading, links followed; never waits, as a pipe would make it.
-
-    Raises FileNotFoundError where there is none, BackendError with its cure for whatever cannot be read as a file.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise BackendError(f"{path} is a link to {path.readlink()}, which does not exist", "Renew it.") from None
-        raise
-    except PermissionError:
-        raise BackendError(f"{path} cannot be read: Permission denied", _how_to_let_read(path)) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL within the name
-        raise BackendError(f"{path} cannot be opened: {reason_of(error)}", "Check the path.") from None
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
-        raise BackendError(f"{path} is {kind}, not a file", "Check the path.")
-    return os.fdopen(descriptor, "rb")
-
-
-def reason_of(error: Exception) -> str:
-    """What went wrong, in the system's words, without the path."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _how_to_let_read(path: Path) -> str:
-    folder = path.parent
-    if os.access(folder, os.X_OK):
-        return f"Allow it: chmod a+r {_quoted(path)}"
-    return f"Let this user into its folder: chmod a+x {_quoted(folder)}"
 
 
 def check_trusted(path: Path, descriptor: int) -> None:

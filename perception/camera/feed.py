@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from perception.camera.latest import Reader
-from perception.camera.uri import parse
+from perception.camera.uri import SourceUri, parse
 from perception.config import Settings, SourceSettings
-from perception.errors import SourceError
+from perception.errors import EndOfStream, SourceError
 from perception.frame import Frame
 from perception.source_state import SourceState
+
+LOOK_S = 0.2
+"""How often a wait looks whether it goes on; a frame ends the wait at once."""
 
 
 class Feed:
@@ -19,9 +25,19 @@ class Feed:
     A context manager, used by the main thread.
     """
 
-    def __init__(self, settings: SourceSettings, open_reader: Callable[[SourceSettings], Reader]) -> None:
-        """Raises SourceError where open_reader does: for a URI that cannot be understood, or a camera that is taken."""
+    def __init__(
+        self,
+        settings: SourceSettings,
+        open_reader: Callable[[SourceSettings], Reader],
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """goes_on: asked again and again while another source is opened; False gives that up.
+
+        Raises SourceError where open_reader does: for a URI that cannot be understood, or a camera that is taken.
+        """
         self._settings = settings
+        self._goes_on = goes_on
+        self._first: Frame | None = None
         self._open_reader = open_reader
         self._reader = open_reader(settings)
         self._first_id = 0
@@ -48,22 +64,67 @@ class Feed:
 
     def read(self, timeout_s: float) -> Frame | None:
         """As Reader.read."""
-        frame = self._reader.read(timeout_s)
+        frame, self._first = self._first or self._reader.read(timeout_s), None
         return replace(frame, frame_id=frame.frame_id + self._first_id) if frame and self._first_id else frame
 
     def apply(self, settings: Settings) -> None:
         """Opens another source where the settings name one, or want it opened otherwise.
 
-        SourceError where open_reader raises it; the old source is then in force.
+        The old one is in force until the new one has given a frame. Where both may be one device, which takes one
+        reader alone, the old one is closed before, and opened again where the new one fails. SourceError says why.
         """
         if settings.source == self._settings:
             return
-        parse(settings.source.uri)  # what cannot be understood interrupts nothing
-        self._reader.close()  # first, since two settings of one camera cannot be open together
+        wanted = parse(settings.source.uri)  # what cannot be understood interrupts nothing
+        if shares_device(self._reader.uri, wanted):
+            self._reader.close()
+            try:
+                reader, first = self._tried(settings.source)
+            except Exception:
+                self._first_id += self._reader.captured
+                # A camera that was there comes again: it is waited for, whatever a start would do.
+                self._reader = self._open_reader(self._settings.model_copy(update={"wait": True}))
+                raise
+        else:
+            reader, first = self._tried(settings.source)
+            self._reader.close()
         self._first_id += self._reader.captured
+        self._reader, self._first, self._settings = reader, first, settings.source
+
+    def _tried(self, settings: SourceSettings) -> tuple[Reader, Frame]:
+        """A reader with the first frame that it gave. SourceError where none comes in time."""
+        reader = self._open_reader(settings.model_copy(update={"wait": False}))
         try:
-            self._reader = self._open_reader(settings.source)
-        except SourceError:
-            self._reader = self._open_reader(self._settings)
+            return reader, self._first_frame(reader, settings)
+        except BaseException:
+            reader.close()
             raise
-        self._settings = settings.source
+
+    def _first_frame(self, reader: Reader, settings: SourceSettings) -> Frame:
+        limit_s = settings.open_timeout_s + settings.stall_s
+        ends_at = time.monotonic() + limit_s
+        while self._goes_on() and time.monotonic() < ends_at:
+            try:
+                frame = reader.read(LOOK_S)
+            except EndOfStream:
+                raise SourceError(f"{reader.uri.label} holds no frame") from None
+            if frame is not None:
+                return frame
+        raise SourceError(f"{reader.uri.label} gave no frame within {limit_s:g} s")
+
+
+def shares_device(one: SourceUri, other: SourceUri) -> bool:
+    """Whether two sources may be one camera, which then cannot be open for both.
+
+    What a pipeline opens it alone knows, and a sensor of csi:// may be a /dev/video, too.
+    """
+    if not (one.camera and other.camera):
+        return False
+    schemes = {one.scheme, other.scheme}
+    if schemes == {"rtsp"}:
+        return urlsplit(one.target).hostname == urlsplit(other.target).hostname
+    if schemes == {"csi"}:
+        return int(one.target) == int(other.target)
+    if schemes == {"v4l2"}:
+        return os.path.realpath(one.target) == os.path.realpath(other.target)
+    return "gst" in schemes or schemes == {"csi", "v4l2"}

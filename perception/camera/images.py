@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from loguru import logger
 
+from perception.camera import picture_file
 from perception.camera.capture import Picture
+from perception.camera.picture_file import MAX_BYTES, PictureFault
 from perception.camera.uri import IMAGE_SUFFIXES, SourceUri
 from perception.errors import EndOfStream, SourceError
 from perception.frame import Image
 from perception.memory import lack_of_memory
+from perception.plain_file import read_plain
+
+NAMED = 3
+"""How many files a message names."""
 
 
 class ImageFolder:
@@ -41,13 +48,15 @@ class ImageFolder:
                 self._end_of_round()
             path = self._paths[self._next]
             self._next += 1
-            image = read_image(path)
-            if image is not None:
-                self._good += 1
-                return Picture(image, time.monotonic())
-            if path not in self._unreadable:
-                self._unreadable.add(path)
-                logger.warning(f"{path} is not an image that can be read: passed over")
+            try:
+                image = load_image(path)
+            except PictureFault as fault:
+                if path not in self._unreadable:
+                    self._unreadable.add(path)
+                    logger.warning(f"{path} {fault}: passed over")
+                continue
+            self._good += 1
+            return Picture(image, time.monotonic())
 
     def _end_of_round(self) -> None:
         if not self._good:
@@ -62,19 +71,32 @@ class ImageFolder:
         """Nothing stays open between two images."""
 
 
-def read_image(path: Path) -> Image | None:
-    """The image in a file as (H, W, 3) uint8 BGR, or None where the file holds none."""
+def load_image(path: Path) -> Image:
+    """Return the picture in a file as (H, W, 3) uint8 BGR.
+
+    It is measured before it is decoded. Raises PictureFault where the file holds none, a part of one or a giant.
+    """
     try:
-        data = np.fromfile(path, np.uint8)  # not imread, which cannot open every name that the system allows
-    except OSError:
-        return None
-    if not data.size:
-        return None
+        data = read_plain(path, MAX_BYTES, SourceError, "image")
+    except (FileNotFoundError, SourceError):
+        raise PictureFault from None
+    picture_file.check(data)
     try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         if lack_of_memory(error):
             raise
+        raise PictureFault from None
+    if image is None:
+        raise PictureFault
+    return image  # type: ignore[return-value]
+
+
+def read_image(path: Path) -> Image | None:
+    """Return the picture in a file as load_image does, or None where it holds none that can be used."""
+    try:
+        return load_image(path)
+    except PictureFault:
         return None
 
 
@@ -82,14 +104,28 @@ def _list_images(path: Path) -> list[Path]:
     try:
         if path.is_file():
             return [path]
-        found = [entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
+        entries = list(path.iterdir())
+        found = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
     except FileNotFoundError:
         raise SourceError(f"The folder {path} does not exist", "Give the folder that holds the images.") from None
     except OSError as error:
         raise SourceError(f"The folder {path} cannot be read: {error.strerror}") from None
     if not found:
         raise SourceError(f"The folder {path} holds no images", f"Looked for {' '.join(sorted(IMAGE_SUFFIXES))}.")
+    tell_left_out(path, sorted(set(entries) - set(found)))
     return sorted(found, key=lambda entry: _natural(entry.name))
+
+
+def tell_left_out(folder: Path, paths: Sequence[Path]) -> None:
+    """Logs, in one line, what a folder holds besides what is taken from it; nothing where that is hidden files."""
+    names = [str(path.relative_to(folder)) for path in paths if not path.name.startswith(".")]
+    if names:
+        logger.warning(f"{folder}: {len(names)} of its files and folders are left out: {some(names)}")
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of the names in a row, with dots where there are more."""
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

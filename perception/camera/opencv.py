@@ -17,6 +17,7 @@ from loguru import logger
 from perception.camera import gstreamer
 from perception.camera.capture import Borrower, Picture, UnusableSource
 from perception.camera.exclusive import lock_camera
+from perception.camera.picture_file import MAX_PIXELS
 from perception.camera.uri import SourceUri
 from perception.config import SourceSettings
 from perception.errors import SourceError
@@ -30,7 +31,10 @@ BACKLOG_S = 5.0
 
 
 def open_capture(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture | None:
-    """An open VideoCapture, or None where it does not open."""
+    """An open VideoCapture, or None where it does not open.
+
+    Raises UnusableSource for pictures that are too large to be decoded.
+    """
     silence_opencv()
     try:
         capture = cv2.VideoCapture(target, api, list(parameters)) if parameters else cv2.VideoCapture(target, api)
@@ -42,7 +46,20 @@ def open_capture(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.V
     if not capture.isOpened():
         capture.release()
         return None
+    width, height = _size_of(capture)
+    if width * height > MAX_PIXELS:
+        capture.release()
+        raise UnusableSource(
+            f"{redact_urls(target)} is {width}x{height} pixels large, of {MAX_PIXELS:,} at most, and is not decoded",
+            "Scale it down.",
+        )
     return capture
+
+
+def _size_of(capture: cv2.VideoCapture) -> tuple[int, int]:
+    """Width and height in pixels, as the driver or the file says."""
+    width, height = (int(capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    return width, height
 
 
 def rate_of(capture: cv2.VideoCapture) -> float:
@@ -53,7 +70,7 @@ def rate_of(capture: cv2.VideoCapture) -> float:
 
 def summary_of(capture: cv2.VideoCapture) -> str:
     """Size and rate in one phrase."""
-    width, height = (int(capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    width, height = _size_of(capture)
     rate = rate_of(capture)
     return f"{width}x{height}" + (f" at {rate:g} fps" if rate else "")
 

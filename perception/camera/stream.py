@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from perception.camera.feed import Feed
+from perception.camera.feed import LOOK_S, Feed
 from perception.camera.latest import Reader
 from perception.config import RunSettings
 from perception.errors import EndOfStream
 from perception.frame import Frame
 from perception.stop import StopFlag
-
-LOOK_S = 0.2
-"""How often a wait looks at the stop flag; a frame ends the wait at once."""
 
 
 def wait_until_open(source: Reader | Feed, stop: StopFlag, turn: Callable[[], None] = lambda: None) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from perception.errors import SourceError
+from perception.plain_file import from_home
 from perception.redact import redact_secrets
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -134,7 +135,9 @@ def parse(text: str) -> SourceUri:
         raise SourceError(f"{redact(text)!r} is no source: unknown scheme {scheme}://", f"Allowed: {', '.join(FORMS)}.")
     place, _, query = rest.partition("?")
     label = redact(text)
-    return SourceUri(scheme, _target(scheme, unquote(place), label), label, _options(scheme, query, label))
+    target = _target(scheme, unquote(place), label)
+    target = from_home(target) if scheme in ("file", "images") else target
+    return SourceUri(scheme, target, label, _options(scheme, query, label))
 
 
 def _target(scheme: str, place: str, label: str) -> str:
@@ -168,6 +171,7 @@ _BARE_CREDENTIALS = re.compile(r"(?is)[rtsph]{0,6}/{0,3}[^/:@]*:.*@")
 
 def _path(text: str) -> SourceUri:
     """A plain path; a query counts only where no file has that very name."""
+    text = from_home(text)
     place, query = text, ""
     if re.match(r"/dev/video\d+(\?|$)", text):
         return parse(f"v4l2://{text}")

@@ -23,17 +23,20 @@ MOST_DECODER_THREADS = 4
 
 
 class VideoFile(Borrower):
-    """Every frame of a file in order, exactly once; ?loop=1 starts again, ?realtime=1 plays at the file's own rate."""
+    """Every frame of a file in order, exactly once; ?loop=1 starts again, ?realtime=1 plays at the file's own rate.
+
+    promised: how many frames the file says it has; 0 where it does not say.
+    """
 
     def __init__(self, uri: SourceUri) -> None:
         super().__init__()
         self._uri = uri
         self._capture = self._reopen()
-        self._promised = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        self.promised = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         self.fps = rate_of(self._capture)
         self._pace = Pace(self.fps if uri.options.get("realtime") else 0)
         self._delivered = 0
-        self.summary = f"{summary_of(self._capture)}, {self._promised or 'an unknown number of'} frames"
+        self.summary = f"{summary_of(self._capture)}, {self.promised or 'an unknown number of'} frames"
 
     def _reopen(self) -> cv2.VideoCapture:
         path = Path(self._uri.target)
@@ -72,16 +75,16 @@ class VideoFile(Borrower):
         return Picture(image, time.monotonic())
 
     def _end_of_round(self) -> None:
-        missing = self._promised - self._delivered
-        if self._delivered and missing > TRUNCATED_FRAMES and missing > TRUNCATED_SHARE * self._promised:
+        missing = self.promised - self._delivered
+        if self._delivered and missing > TRUNCATED_FRAMES and missing > TRUNCATED_SHARE * self.promised:
             logger.warning(
-                f"{self._uri.label} is truncated: it promises {self._promised} frames, {self._delivered} came"
+                f"{self._uri.label} is truncated: it promises {self.promised} frames, {self._delivered} came"
             )
         if self._delivered and not self._uri.options.get("loop"):
             raise EndOfStream
         self.close()
         self._capture = self._reopen()
-        self._promised = self._delivered = 0  # a round is judged once, and the file may be replaced meanwhile
+        self.promised = self._delivered = 0  # a round is judged once, and the file may be replaced meanwhile
 
     def close(self) -> None:
         """Releases the decoder."""

@@ -17,11 +17,13 @@ from perception.doctor.machine import SERVICE_CONFIG, same_interpreter, this_mac
 from perception.doctor.report import json_text, text_lines
 from perception.doctor.table import CHECKS
 from perception.home import ROOT, settings_path
+from perception.plain_file import from_home
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Examines this machine, prints what it found on stdout, and gives the exit code."""
     options = _parser().parse_args(arguments)
+    options.config, options.python = Path(from_home(str(options.config))), from_home(options.python)
     return diagnose(options.config, sys.stdout, options.python, as_json=options.json, color=options.color)
 
 

@@ -62,6 +62,11 @@ def _ms(value: float | None) -> str:
     return "null" if value is None else f"{value:.3f}"
 
 
+def claim_records(lock: Lock, folder: Path) -> None:
+    """Takes the lock on a folder of records: not on the file, which is renamed when it is full. Raises BusyError."""
+    claim(lock, folder, "Give each pilot its own folder: log.dir.")
+
+
 class RecordSink:
     """Writes the record of each frame to `path`, within max_bytes for it and its older files.
 
@@ -75,8 +80,7 @@ class RecordSink:
         self._lock = Lock()
         with suppress(OSError):  # the file says what is wrong when it is written
             path.parent.mkdir(parents=True, exist_ok=True)
-        # The folder, not the file, which is renamed when it is full.
-        claim(self._lock, path.parent, "Give each pilot its own folder: log.dir.")
+        claim_records(self._lock, path.parent)
 
     def write(self, report: Report) -> None:
         """Appends one line."""

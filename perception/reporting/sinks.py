@@ -83,7 +83,9 @@ class Sinks:
             raise SettingsError("--truth needs a source that knows the truth", "Use it with --source demo://drive.")
         self._open_outputs(settings)
         if demo:
-            self._sinks.insert(0, TruthSink(settings.record.truth))  # closed last, so that its line is the last
+            self._sinks.insert(
+                0, TruthSink(settings.record.truth, settings.record.overwrite)
+            )  # closed last, so that its line is the last
         for sink in self._sinks:
             if sink is not self._records:
                 self._stack.callback(sink.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from loguru import logger
 from perception.boxes import overlaps, shares_inside
 from perception.config import COCO_VEHICLES
 from perception.frame import Boxes, Report, Truth
+from perception.reporting.keep import free_name, reserve
 from perception.reporting.writable import check_writable
 
 MATCH_IOU = 0.5
@@ -68,10 +70,15 @@ class TruthSink:
     path: of a file that gets the truth itself as JSONL {frame_id, vehicles: [{class, xyxy, occluded}]}, or None.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        """Raises SettingsError for a path that cannot be written. The file is opened with the first frame."""
+    def __init__(self, path: Path | None, overwrite: bool = False) -> None:
+        """overwrite: a file that is there is replaced; else it is kept, and another name taken.
+
+        Raises SettingsError for a path that cannot be written. The file is opened with the first frame.
+        """
         if path:
             check_writable("--truth", path)
+            path = free_name("record.truth", path, overwrite)
+        self._overwrite = overwrite
         self.score = Score()
         self._seen = False
         self._path = path
@@ -87,13 +94,20 @@ class TruthSink:
         self.score.add(found.xyxy, names, frame.truth)
         if self._path:
             try:
-                self._file = self._file or self._path.open("w", encoding="utf-8", buffering=1)
+                self._file = self._file or self._open(self._path)
                 self._file.write(truth_line(frame.frame_id, frame.truth))
             except OSError as error:
                 logger.warning(
                     f"{self._path} cannot be written ({error.strerror}): the truth ends here, the run goes on"
                 )
                 self._path = None
+
+    def _open(self, path: Path) -> TextIO:
+        path = reserve("record.truth", path, self._overwrite)
+        # A pipe that nobody reads is a fault, and not waited for.
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        os.set_blocking(descriptor, True)
+        return open(descriptor, "w", encoding="utf-8", buffering=1)
 
     def close(self) -> None:
         """Prints the line, on stdout and alone on it, so that a script can take it from there."""

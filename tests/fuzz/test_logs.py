@@ -30,7 +30,7 @@ def check(path: Path, data: bytes) -> None:
     wish = Wish(NOW)
 
     def report() -> None:
-        assert json.dumps(figures(read(expand([str(path)]), wish, jobs=1), wish), allow_nan=False)
+        assert json.dumps(figures(read(expand([str(path)]), wish), wish), allow_nan=False)
 
     fault = fault_of(report)
     assert fault is None or (fault.what and "\n" not in str(fault))

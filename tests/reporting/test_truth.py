@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,32 @@ def test_nothing_is_written_before_the_first_frame(tmp_path: Path) -> None:
     path.write_text("of another run")
     TruthSink(path).close()
     assert path.read_text() == "of another run"
+
+
+def test_the_truth_of_another_run_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "truth.jsonl"
+    path.write_text("of another run")
+    report = make_report()
+    seen = replace(report, frame=replace(report.frame, truth=truth((0, 0, 40, 40, BUS, True))))
+    for _ in range(2):
+        sink = TruthSink(path)
+        sink.write(seen)
+        sink.close()
+    assert path.read_text() == "of another run"
+    assert (tmp_path / "truth-2.jsonl").read_text() == (tmp_path / "truth-3.jsonl").read_text() != ""
+    sink = TruthSink(path, overwrite=True)
+    sink.write(seen)
+    sink.close()
+    assert path.read_text() == (tmp_path / "truth-2.jsonl").read_text()
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path, logged: list[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    report = make_report()
+    sink = TruthSink(tmp_path / "pipe")
+    sink.write(replace(report, frame=replace(report.frame, truth=truth((0, 0, 40, 40, BUS, True)))))
+    sink.close()
+    assert "pipe cannot be written (No such device or address): the truth ends here" in logged[0]
 
 
 def test_a_full_disk_ends_the_truth_with_one_warning_and_not_the_run(logged: list[str]) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from perception.camera.uri import FORMS, parse
 from perception.config import load
+from perception.errors import SourceError
 from tests.service.checkout import INSTALLER, make_checkout
 
 UNIT = "etc/systemd/system/vehicle-pilot.service"
@@ -78,6 +80,34 @@ def test_the_settings_of_the_checkouts_own_user_go_before_the_shipped_ones(insta
         "csi://1",
         Path("/var/log/vehicle-pilot"),
     )
+
+
+@pytest.mark.parametrize(
+    "source", ["foo://x", "FOO://u:S3cret@x", "http://u:S3cret@x/clip.mp4", "~/clip.mp4", "file://~/c"]
+)
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_a_source_that_the_pilot_refuses_is_refused(installer: Installer, source: str, how: tuple[str, ...]) -> None:
+    for done in (installer.run("--source", source, *how), installer.run("--source", "-", *how, said=f"{source}\n")):
+        assert done.returncode == 2
+        assert done.stderr.startswith("install_service.sh: --source")
+        assert "S3cret" not in done.stderr
+    assert installer.files() == {}
+
+
+@pytest.mark.parametrize("source", ["CSI://0", "gst:videotestsrc ! appsink", "images:///a://b", "0", "/clips/a.mp4"])
+def test_every_other_source_is_taken(installer: Installer, source: str) -> None:
+    assert installer.run("--source", source).returncode == 0
+    assert load(installer.stage / SETTINGS).source.uri == source
+
+
+def test_the_installer_knows_the_schemes_of_the_pilot() -> None:
+    line = next(line for line in INSTALLER.read_text().splitlines() if line.startswith("SCHEMES="))
+    schemes = line.partition("'")[2].strip("'").split()
+    with pytest.raises(SourceError) as told:
+        parse("foo://x")
+    known = {form.partition(":")[0] for form in FORMS if ":" in form}
+    assert set(schemes) == known | {"rtsps"}
+    assert all(f"{scheme}:" in told.value.cure for scheme in known)
 
 
 def test_a_second_time_changes_nothing(installer: Installer) -> None:

@@ -70,6 +70,9 @@ def test_invalid_settings_change_nothing_and_every_fault_is_on_one_line(folder: 
         ({"classes": "[tram]"}, "classes: the model has no class 'tram'"),
         ({"source": "{uri: 'http://u:S3cret@x/y'}"}, "http://"),
         ({"source": "{uri: 'demo://drive?light=noon&x=1'}"}, "demo://drive"),
+        ({"source": "{uri: 'gone.mp4'}"}, "The file gone.mp4 does not exist"),
+        ({"source": "{uri: 'images:///nowhere'}"}, "The folder /nowhere does not exist"),
+        ({"source": "{uri: 'rtsp://127.0.0.1:9/live', open_timeout_s: 0.5}"}, "rtsp://127.0.0.1:9/live did not open"),
     ],
 )
 def test_what_a_part_refuses_leaves_the_whole_as_it_was(

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from perception.config import MqttSettings
 from perception.errors import SettingsError
+from perception.plain_file import open_plain
 from perception.redact import redact_urls
 
 MAX_BYTES = 64 * 1024
@@ -123,6 +124,7 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
 
 def _loaded(key: str, path: Path, load: Callable[[Path], T]) -> T:
     try:
+        open_plain(path, SettingsError).close()  # a pipe would be waited for
         return load(path)
     except ssl.SSLError:  # an OSError, too
         cure = "Give it in PEM, the key without a passphrase, and the pair that belongs together."

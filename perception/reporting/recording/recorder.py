@@ -17,6 +17,7 @@ from perception.frame import Report
 from perception.lock import Lock
 from perception.reporting.annotate import annotate
 from perception.reporting.claim import claim
+from perception.reporting.keep import free_name
 from perception.reporting.recording.encoder import find_encoders
 from perception.reporting.recording.segment import Shot
 from perception.reporting.recording.tape import FileTape, FolderTape, Tape, usable_fps
@@ -55,6 +56,9 @@ class Recorder:
         self._check()
         self._lock = Lock()
         self._claim(self._path)
+        if self._single:
+            self._path = free_name("record.path", self._path, settings.overwrite)
+            self._claim(self._path)
         self._changed = threading.Condition()
         self._jobs: deque[_Job] = deque()
         self._closing = False
@@ -122,7 +126,7 @@ class Recorder:
     def _open_tape(self) -> Tape:
         kinds = find_encoders()
         if self._single:
-            return FileTape(self._path, kinds, self._claim)
+            return FileTape(self._path, kinds, self._claim, self._settings.overwrite)
         return FolderTape(self._path, self._settings, kinds, self._claim)
 
     def _next(self) -> Shot | None:

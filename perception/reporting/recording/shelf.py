@@ -13,6 +13,11 @@ VIDEO, RECORDS = ".mp4", ".jsonl"
 _NAME = re.compile(r"(\d{8}T\d{6}Z)(?:-(\d+))?\.(?:mp4|jsonl)")
 
 
+def is_segment(name: str) -> bool:
+    """Whether a file of this name in a folder of recordings is one of its own, which it deletes when it is full."""
+    return _NAME.fullmatch(name) is not None
+
+
 class Shelf:
     """Deletes the oldest segments where all of them together take more than max_bytes; no other file is touched."""
 

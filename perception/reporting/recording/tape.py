@@ -12,6 +12,7 @@ from typing import Protocol
 from loguru import logger
 
 from perception.config import RecordSettings
+from perception.reporting.keep import reserve
 from perception.reporting.recording.commands import Stream
 from perception.reporting.recording.encoder import Encoder, Kind
 from perception.reporting.recording.preroll import PreRoll
@@ -98,9 +99,10 @@ def is_empty(path: Path) -> bool:
 class FileTape:
     """One .mp4 for the whole run. Where it cannot be written any more it ends, with a warning."""
 
-    def __init__(self, path: Path, kinds: list[Kind], claim: Callable[[Path], None]) -> None:
-        """claim: called with the file once it exists."""
+    def __init__(self, path: Path, kinds: list[Kind], claim: Callable[[Path], None], overwrite: bool = False) -> None:
+        """claim: called with the file once it exists. overwrite: one that is there is replaced."""
         self._path = path
+        self._overwrite = overwrite
         self._encoders = _Encoders(kinds)
         self._claim = claim
         self._segment: Segment | None = None
@@ -129,7 +131,9 @@ class FileTape:
         return True
 
     def _open(self, shot: Shot) -> Segment:
-        self._path.touch()
+        self._claim(self._path)  # of another pilot: BusyError, before another name is taken
+        self._path = reserve("record.path", self._path, self._overwrite)
+        self._overwrite = True  # from here on it is this run's own
         self._claim(self._path)
         size = even((shot.image.shape[1], shot.image.shape[0]))
         stream = Stream(self._path, usable_fps(shot.fps), size, fragmented=False)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from perception.errors import SettingsError
+from perception.plain_file import open_plain
 
 VARIABLE = "PILOT_WEB_TOKEN"
 SHORTEST = 16
@@ -43,16 +44,14 @@ def need_token(host: str) -> SettingsError:
 
 def _read(path: Path) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open_plain(path, SettingsError) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise SettingsError(f"web.token_path: {path} is no file")
             if status.st_mode & 0o077:
                 raise SettingsError(
                     f"web.token_path: others may read {path} (mode {stat.S_IMODE(status.st_mode):04o})",
                     f"chmod 600 {path}",
                 )
-            return file.read(4096)
+            return file.read(4096).decode("utf-8", "replace")
     except OSError as error:
         raise SettingsError(f"web.token_path: {path} cannot be read ({error.strerror})", f"Make it: {_MAKE}") from None
 

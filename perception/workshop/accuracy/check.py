@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from perception.backends.trusted_file import reason_of
+from perception.camera.images import some
 from perception.config import COCO_VEHICLES, ModelSettings
 from perception.errors import SettingsError
 from perception.workshop.accuracy import child, table
@@ -19,7 +20,7 @@ from perception.workshop.accuracy.detector import ENGINES, Conditions
 from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unlabelled
 from perception.workshop.accuracy.labelled import LabelledSet, read_labelled
 from perception.workshop.accuracy.likeness import Likeness, likeness
-from perception.workshop.accuracy.look import Look, read
+from perception.workshop.accuracy.look import UNREADABLE, Look, read
 from perception.workshop.accuracy.score import Score, score
 from perception.workshop.calibration.manifest import read_set
 
@@ -55,6 +56,10 @@ def find_pictures(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> Picture
         labelled = read_labelled(data, classes)
         if labelled is not None:
             return Pictures(labelled.images, labelled)
+    if not data.exists():
+        raise SettingsError(
+            f"The data set {data} does not exist", "Give a .yaml file with `val`, or a folder of images."
+        )
     found = read_set(data)
     return Pictures(found.held_out or found.images, None)
 
@@ -97,7 +102,10 @@ class Comparison:
         return [likeness(looks[0], look, self.conf) for look in looks[1:]]
 
     def notes(self, looks: Sequence[Look]) -> Iterator[str]:
-        """What of the classes is not as one would expect, a sentence each."""
+        """What of the pictures and the classes is not as one would expect, a sentence each."""
+        lost = [str(path) for path, size in zip(self.pictures.images, looks[0].sizes) if size == UNREADABLE]
+        if lost:
+            yield f"{len(lost)} of {len(self.pictures.images)} pictures cannot be read and are left out: {some(lost)}"
         for look in looks:
             if look.missing:
                 yield f"{look.model} does not know the class{_es(look.missing)} {', '.join(look.missing)}"

@@ -22,7 +22,7 @@ from perception.errors import SettingsError
 from perception.frame import Detections, Frame, Image
 from perception.preprocess import PREPROCESS_VERSION
 from perception.workshop.accuracy.detector import Conditions, open_detector, places_of
-from perception.workshop.accuracy.look import Look, read
+from perception.workshop.accuracy.look import UNREADABLE, Look, read
 from perception.workshop.calibration.listing import sha256_of
 
 Emit = Callable[[Mapping[str, Any]], None]
@@ -48,7 +48,7 @@ def request(
 def run(values: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Writes the Look that is asked for. The result tells the seconds it took, and whether the cache had it.
 
-    Raises SettingsError for a picture that cannot be read, BackendError or GpuError where the model cannot run.
+    Raises SettingsError where no picture can be read, BackendError or GpuError where the model cannot run.
     """
     model, images, how = Path(values["model"]), [Path(path) for path in values["images"]], _conditions(values["how"])
     kept = _kept_at(values["cache"], model, images, how)
@@ -80,13 +80,21 @@ def _kept_at(cache: str | None, model: Path, images: Sequence[Path], how: Condit
     import onnxruntime
 
     try:
-        files = [sha256_of(path) for path in (model, *images)]
+        files = [sha256_of(model), *(_sha256_of_picture(path) for path in images)]
     except OSError as error:
         raise SettingsError(f"{error.filename} cannot be read: {reason_of(error)}", "Check the path.") from None
     depends_on = [
         files, how.classes, how.conf, how.iou, how.imgsz, how.names, PREPROCESS_VERSION, onnxruntime.__version__
     ]  # fmt: skip
     return Path(cache) / f"{model.stem}.{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]}.npz"
+
+
+def _sha256_of_picture(path: Path) -> str:
+    """Empty for one that cannot be opened: it counts nowhere."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
 
 
 def _from_cache(kept: Path | None) -> Look | None:
@@ -110,16 +118,20 @@ def _keep(look: Look, kept: Path | None, emit: Emit) -> None:
 
 
 def _look(model: Path, images: Sequence[Path], how: Conditions, emit: Emit) -> Look:
+    """What the model finds. A picture that cannot be read has the size UNREADABLE; SettingsError where all are so."""
     detector, precision = open_detector(model, how)
     with detector as service:
         info = service.info
         places = places_of(how.classes, info.class_names)
-        sizes: list[tuple[int, int]] = []
-        found: list[Detections] = []
-        for batch in _batches(images, info.batch):
-            sizes += [(image.shape[0], image.shape[1]) for image in batch]
-            found += [replace(one, class_id=places[one.class_id]) for one in _detect(service, batch)]
-            emit({"event": "progress", "what": model.name, "done": len(found), "of": len(images)})
+        sizes = [UNREADABLE] * len(images)
+        found = [Detections.empty()] * len(images)
+        for numbers, batch in _batches(images, info.batch):
+            for number, image, one in zip(numbers, batch, _detect(service, batch)):
+                sizes[number] = image.shape[0], image.shape[1]
+                found[number] = replace(one, class_id=places[one.class_id])
+            emit({"event": "progress", "what": model.name, "done": numbers[-1] + 1, "of": len(images)})
+    if all(size == UNREADABLE for size in sizes):
+        raise SettingsError(f"Not one of {len(images)} pictures can be read, {images[0]} first", "Mend the paths.")
     known = sorted(set(places[places >= 0].tolist()))
     return Look(
         model=model.name,
@@ -138,16 +150,18 @@ def _detect(service: DetectorService, batch: Sequence[Image]) -> Iterator[Detect
     return (result.detections for result in service.detect_batch(frames))
 
 
-def _batches(images: Sequence[Path], size: int) -> Iterator[list[Image]]:
-    """The pictures, so many at a time as the model takes. Raises SettingsError for one that cannot be read."""
-    for start in range(0, len(images), size):
-        batch = []
-        for path in images[start : start + size]:
-            image = read_image(path)
-            if image is None:
-                raise SettingsError(f"{path} cannot be read as a picture", "Mend or remove it.")
+def _batches(images: Sequence[Path], size: int) -> Iterator[tuple[list[int], list[Image]]]:
+    """The pictures that can be read, with their places, so many at a time as the model takes."""
+    numbers: list[int] = []
+    batch: list[Image] = []
+    for number, path in enumerate(images):
+        image = read_image(path)
+        if image is not None:
+            numbers.append(number)
             batch.append(image)
-        yield batch
+        if numbers and (len(batch) == size or number == len(images) - 1):
+            yield numbers, batch
+            numbers, batch = [], []
 
 
 if __name__ == "__main__":

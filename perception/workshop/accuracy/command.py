@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from perception.errors import SettingsError
-from perception.reporting.writable import check_writable
 from perception.workshop.accuracy import table
 from perception.workshop.accuracy.check import CHILD, Comparison, find_pictures
 from perception.workshop.accuracy.detector import Conditions
@@ -22,6 +21,7 @@ from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unl
 from perception.workshop.accuracy.look import Look
 from perception.workshop.accuracy.threshold import suggested
 from perception.workshop.benchmark.figures import save
+from perception.workshop.own_file import check_json
 from perception.workshop.stage import Event, run_stage
 
 REFUSED = 7
@@ -46,8 +46,7 @@ class Options:
 def run(options: Options) -> int:
     """Prints the table: 0, or REFUSED where a candidate was judged and does not pass. Raises PilotError."""
     models = [path for path in (options.reference, *options.models) if path]
-    if options.json:
-        check_writable("--json", options.json)
+    check_json(options.json)
     if options.max_drop is not None and options.reference is None:
         raise SettingsError("--max-drop judges models beside a reference, and there is none", "Name it: --reference")
     for path in models:
@@ -125,7 +124,7 @@ def _labelled(
     scores = comparison.scores(looks)
     reference, candidates = scores[0], scores[1:]
     out.print(table.of_scores(scores))
-    figures = {"conf": options.conf, "images": len(looks[0].found), "scores": [one.to_values() for one in scores]}
+    figures = {"conf": options.conf, "images": looks[0].pictures, "scores": [one.to_values() for one in scores]}
     if options.reference is None:
         return figures, []
     for line in table.differences(scores):
@@ -143,7 +142,7 @@ def _unlabelled(
 ) -> tuple[Mapping[str, Any], list[Verdict]]:
     found = comparison.likenesses(looks)
     out.print(table.of_likenesses(looks[0].title, found))
-    figures = {"conf": options.conf, "images": len(looks[0].found), "agreement": [one.to_values() for one in found]}
+    figures = {"conf": options.conf, "images": looks[0].pictures, "agreement": [one.to_values() for one in found]}
     if options.max_drop is None:
         return figures, []
     return figures, [judge_unlabelled(one, options.max_drop) for one in found]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from loguru import logger
 
-from perception.backends.trusted_file import reason_of
+from perception.camera.images import some
 from perception.config import COCO_VEHICLES
 from perception.errors import SettingsError
+from perception.plain_file import reason_of
 from perception.workshop.accuracy.detector import places_of
-from perception.workshop.calibration.manifest import images_at, read_data_set, root_of
-from perception.workshop.training.labels import Labels, read_labels
-
-EXAMPLE = "Give a data set with `val: FOLDER` and `names:`, and labels/ beside its images/."
+from perception.workshop.accuracy.look import UNREADABLE
+from perception.workshop.data_set import EXAMPLE, DataSet, read_data_set, shortened
+from perception.workshop.training.labels import EXPECTED, Labels, read_label_file
 
 
 @dataclass(frozen=True)
@@ -37,26 +38,69 @@ class LabelledSet:
     def labels(self, sizes: Sequence[tuple[int, int]]) -> list[Labels]:
         """The vehicles of each picture; class ids are places in `classes`. sizes: (height, width) of each, in pixels.
 
-        Raises SettingsError for what is no label.
+        Of a picture of size (0, 0), which could not be read, none. Raises SettingsError for what is no label.
         """
         places = places_of(self.classes, self.names)
-        read = (read_labels(label_of(path), size, len(places)) for path, size in zip(self.images, sizes))
-        return [_placed(labels, places) for labels in read]
+        read = (read_label_file(label_of(path), self.names) for path in self.images)
+        return [
+            _placed(labels.in_pixels(size), places) if size != UNREADABLE else Labels.of([], [])
+            for labels, size in zip(read, sizes)
+        ]
 
 
 def read_labelled(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> LabelledSet | None:
     """The pictures of `val` in a data set file; None where not one of them has a label file.
 
-    classes: names of the vehicle classes. Raises SettingsError for a file that cannot be used.
+    A picture whose labels are wrong is left out, as ultralytics leaves it out, and told. classes: names of the vehicle
+    classes. Raises SettingsError for a file that cannot be used, or where no picture is left.
     """
+    found = read_data_set(data)
     try:
-        values = read_data_set(data)
-        images = _images(data, values)
-        if not any(label_of(image).exists() for image in images):
-            return None
+        images = _images(found)
     except OSError as error:
         raise SettingsError(f"{error.filename or data} cannot be read: {reason_of(error)}", "Check the path.") from None
-    return LabelledSet(tuple(images), _names(data, values), tuple(classes))
+    if not any(map(os.path.lexists, map(label_of, images))):
+        return None
+    names = found.names
+    return LabelledSet(tuple(_usable(data, images, names)), names, tuple(classes))
+
+
+def _usable(data: Path, images: Sequence[Path], names: Mapping[int, str]) -> list[Path]:
+    """The pictures whose labels can be used; what is wrong with the others is told, each kind of it once."""
+    good: list[Path] = []
+    faults: list[str] = []
+    repeated: list[Path] = []
+    classes: set[int] = set()
+    lines = 0
+    for image in images:
+        try:
+            labels = read_label_file(label_of(image), names)
+        except SettingsError as fault:
+            faults.append(fault.what)
+            continue
+        good.append(image)
+        classes |= set(labels.rows[:, 0].astype(int).tolist())
+        if labels.duplicates:
+            repeated.append(image)
+            lines += labels.duplicates
+    hint = _numbering(faults, classes, names)
+    if not good:
+        raise SettingsError(
+            f"Not one of {len(faults)} label files of {data} can be used: {some(faults)}{hint}", EXPECTED
+        )
+    if faults:
+        logger.warning(f"{len(faults)} of {len(images)} pictures are left out for their labels{hint}: {some(faults)}")
+    if repeated:
+        logger.warning(f"{lines} labels stand twice and count once, in {some([str(path) for path in repeated])}")
+    return good
+
+
+def _numbering(faults: Sequence[str], classes: Set[int], names: Mapping[int, str]) -> str:
+    """The likely reason of a class that is one too high; what is left of the labels is then wrong, too."""
+    beyond = f"there is no class {max(names) + 1}"
+    if 0 in classes or not any(fault.endswith(beyond) for fault in faults):
+        return ""
+    return " (the classes seem to be numbered from 1, and not from 0: then every figure is that of a wrong class)"
 
 
 def label_of(image: Path) -> Path:
@@ -69,23 +113,13 @@ def label_of(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _images(data: Path, values: Mapping[str, Any]) -> list[Path]:
-    given = values.get("val")
-    places = [place for place in (given if isinstance(given, list) else [given]) if isinstance(place, str)]
-    if not places:
-        raise SettingsError(f"{data} names no pictures to judge on: val is {given!r}", EXAMPLE)
-    images = sorted({image for place in places for image in images_at(data, root_of(data, values) / place)})
+def _images(found: DataSet) -> list[Path]:
+    if not found.has("val"):
+        raise SettingsError(f"{found.path} names no pictures to judge on: val is {found.values.get('val')}", EXAMPLE)
+    images = found.images("val")
     if not images:
-        raise SettingsError(f"{given}, the `val` of {data}, holds no pictures", EXAMPLE)
+        raise SettingsError(f"{shortened(found.values['val'])}, the `val` of {found.path}, holds no pictures", EXAMPLE)
     return images
-
-
-def _names(data: Path, values: Mapping[str, Any]) -> dict[int, str]:
-    given = values.get("names")
-    names = dict(enumerate(given)) if isinstance(given, list) else given
-    if not isinstance(names, dict) or not names or not all(type(key) is int and key >= 0 for key in names):
-        raise SettingsError(f"{data} does not name the classes of its labels: names is {given!r}", EXAMPLE)
-    return {key: str(name) for key, name in names.items()}
 
 
 def _placed(labels: Labels, places: npt.NDArray[np.int64]) -> Labels:

@@ -110,7 +110,7 @@ def likeness(reference: Look, candidate: Look, conf: float) -> Likeness:
         title=candidate.title,
         precision=candidate.precision,
         missing=candidate.missing,
-        images=len(pairs),
+        images=candidate.pictures,
         conf=conf,
         by_class=_by_class(reference.classes, pairs, matched),
         sure=sure,

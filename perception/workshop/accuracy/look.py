@@ -17,6 +17,8 @@ from perception.errors import SettingsError
 from perception.frame import Detections
 
 SCHEMA = 1
+UNREADABLE = (0, 0)
+"""The size of a picture that could not be read: nothing was found in it, and it counts nowhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,11 @@ class Look:
     def missing(self) -> tuple[str, ...]:
         """The classes that the model was asked for and does not have."""
         return tuple(name for name in self.classes if name not in self.known)
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures could be read."""
+        return sum(size != UNREADABLE for size in self.sizes)
 
     @property
     def title(self) -> str:

@@ -123,7 +123,7 @@ def score(look: Look, labels: Sequence[Labels], judged: Sequence[str], conf: flo
     return Score(
         title=look.title,
         precision=look.precision,
-        images=len(look.found),
+        images=look.pictures,
         conf=conf,
         classes=names,
         missing=tuple(name for name in names if name in look.missing),

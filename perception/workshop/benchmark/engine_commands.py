@@ -29,6 +29,7 @@ from perception.workshop.benchmark.figures import percentiles, save, show
 from perception.workshop.benchmark.frame_cost import read_clip
 from perception.workshop.benchmark.processor import clocks, stay_on
 from perception.workshop.benchmark.steady import resident_mib
+from perception.workshop.own_file import check_json
 
 PREDICT = "ultralytics predict, PyTorch"
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
@@ -40,7 +41,7 @@ app = typer.Typer(help="On a TensorRT engine, with a GPU")
 Engine = Annotated[Path, typer.Argument(help="the engine, or a bare plan")]
 Clips = Annotated[list[Path], typer.Option("--clip", help="video of the road; may be given more than once")]
 Onnx = Annotated[Path, typer.Option(help="the same detector in ONNX: the reference, and the names of a bare plan")]
-Json = Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")]
+Json = Annotated[Optional[Path], typer.Option("--json", callback=check_json, help="write the figures here, too")]
 KernelDir = Annotated[Path, typer.Option(help="folder of the built kernels")]
 Core = Annotated[
     Optional[int],

@@ -63,13 +63,13 @@ def _lines(first: int, ids: Whole, dropped: Whole, random: np.random.Generator) 
         )
 
 
-def measure(root: Path, path: Path, jobs: int) -> tuple[dict[str, float], int]:
+def measure(root: Path, path: Path) -> tuple[dict[str, float], int]:
     """The report over `path` in a process of its own: its costs, and the frames that it counted.
 
     Wall and processor seconds, and the peak of memory in MiB: the sum over the process and its children, in which a
     shared page counts once (proportional set size), looked at every 0.1 s.
     """
-    command = [sys.executable, str(root / "scripts" / "latency_report.py"), str(path), "--json", "--jobs", str(jobs)]
+    command = [sys.executable, str(root / "scripts" / "latency_report.py"), str(path), "--json"]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own script
         watch = _Watch(process.pid)

@@ -19,6 +19,7 @@ from perception.backends.trusted_file import reason_of, sync, write_whole
 from perception.config import COCO_VEHICLES
 from perception.errors import SettingsError
 from perception.lock import Held, Lock
+from perception.plain_file import open_plain
 from perception.reporting.writable import check_folder_writable, check_writable
 from perception.workshop.calibration import listing
 from perception.workshop.calibration.listing import HELD_OUT, IMAGES
@@ -70,7 +71,7 @@ def check(place: Place, force: bool) -> None:
         return
     if (place.folder / listing.NAME).exists():
         raise SettingsError(f"{place.folder} holds a calibration set already", "Replace it with --force.")
-    if place.data.exists() and place.data.read_text(encoding="utf-8") != place.described:
+    if place.data.exists() and _read_data(place) != place.described:
         raise SettingsError(f"{place.data} describes another calibration set", "Replace it with --force.")
 
 
@@ -84,10 +85,16 @@ def _refuse_strangers(place: Place) -> None:
             f"{place.folder} holds what is no part of a calibration set: {named}",
             "Move it away, or name another folder with --output.",
         )
-    if place.data.exists() and not place.data.read_text(encoding="utf-8", errors="replace").startswith(MADE_BY):
+    if place.data.exists() and not _read_data(place).startswith(MADE_BY):
         raise SettingsError(
             f"{place.data} was not made by this command, and is not replaced", "Name another file with --data."
         )
+
+
+def _read_data(place: Place) -> str:
+    """The beginning of the file that describes the set there, all of it where it is one of ours."""
+    with open_plain(place.data, SettingsError) as file:
+        return file.read(1 << 16).decode("utf-8", "replace")
 
 
 @contextmanager

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
+from loguru import logger
 
 from perception.camera.capture import Capture
-from perception.camera.images import read_image
-from perception.camera.opencv import open_capture
+from perception.camera.images import read_image, some, tell_left_out
 from perception.camera.uri import IMAGE_SUFFIXES, SourceUri, parse
 from perception.camera.video_file import VideoFile
 from perception.errors import EndOfStream, SourceError
 from perception.frame import Image
-from perception.workshop.calibration.manifest import images_in
+from perception.workshop.data_set import files_in
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
 """What is taken from a folder; a file that is named may have any other name."""
@@ -99,15 +98,21 @@ class Folder:
 def open_sources(given: Sequence[str]) -> list[Source]:
     """What the user named: videos, and folders with images, videos or both. A source that is named twice counts once.
 
-    Raises SourceError for the first that does not exist, is a camera, or holds no frame.
+    Of a folder, what is broken or of another kind is left out, and told. Raises SourceError that names every one of
+    `given` that does not exist, is a camera, or holds no frame.
     """
     sources: dict[str, Source] = {}
+    faults: list[SourceError] = []
     for text in given:
-        for key, source in _sources_of(text):
-            sources.setdefault(key, source)
-    for source in sources.values():
-        if isinstance(source, Clip):
-            source.check()
+        try:
+            for key, source in _sources_of(text):
+                sources.setdefault(key, source)
+        except SourceError as fault:
+            faults.append(fault)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise SourceError("; ".join(fault.what for fault in faults), "Leave these out, or mend them.")
     return list(sources.values())
 
 
@@ -121,7 +126,9 @@ def _sources_of(text: str) -> Iterator[tuple[str, Source]]:
     if uri.options.get("loop"):
         raise SourceError(f"{uri.label} never ends", "Leave ?loop=1 out.")
     if uri.scheme == "demo":
-        yield text, Clip(uri.label, lambda: _open_drive(uri))
+        drive = Clip(uri.label, lambda: _open_drive(uri))
+        drive.check()
+        yield text, drive
         return
     path = Path(uri.target)
     if path.is_dir():
@@ -129,22 +136,33 @@ def _sources_of(text: str) -> Iterator[tuple[str, Source]]:
     elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         yield _key(path), Folder(path.name, [path])
     else:
-        yield _key(path), _clip(path)
+        yield _key(path), _clip(path, path.name)
 
 
 def _sources_in(folder: Path) -> Iterator[tuple[str, Source]]:
+    """The clips in a folder and in the folders in it, each as a source, and all its images as one."""
     try:
-        images = images_in(folder)
-        videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+        files = files_in(folder)
     except OSError as error:
         raise SourceError(f"The folder {error.filename or folder} cannot be read: {error.strerror}") from None
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     if not images and not videos:
         raise SourceError(
             f"The folder {folder} holds neither images nor videos",
             f"Looked for {' '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))}.",
         )
+    tell_left_out(folder, sorted(set(files) - set(images) - set(videos)))
+    broken: list[str] = []
     for video in videos:
-        yield _key(video), _clip(video)
+        try:
+            yield _key(video), _clip(video, str(video.relative_to(folder)))
+        except SourceError as fault:
+            broken.append(fault.what)
+    if broken and len(broken) == len(videos) and not images:
+        raise SourceError(f"No video of the folder {folder} can be read: {some(broken)}", "Name another folder.")
+    if broken:
+        logger.warning(f"{len(broken)} of {len(videos)} videos of {folder} are left out: {some(broken)}")
     if images:
         yield _key(folder), Folder(folder.resolve().name, images)
 
@@ -153,20 +171,15 @@ def _key(path: Path) -> str:
     return str(path.resolve())
 
 
-def _clip(path: Path) -> Clip:
+def _clip(path: Path, name: str) -> Clip:
+    """A video that opens and has a frame. Raises SourceError for another one."""
+    if path.exists() and not path.is_file():  # a pipe without a writer would be waited for
+        raise SourceError(f"{path} is a device, a pipe or a socket, not a file", "Give the path of a video.")
     uri = SourceUri("file", str(path), str(path))
-    return Clip(path.name, lambda: VideoFile(uri), _promised(path))
-
-
-def _promised(path: Path) -> int:
-    """How many frames the file says it has; 0 where it does not say, or is none."""
-    capture = open_capture(str(path.absolute()), cv2.CAP_FFMPEG) if path.is_file() else None
-    if capture is None:
-        return 0
-    try:
-        return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-    finally:
-        capture.release()
+    with closing(VideoFile(uri)) as video:
+        video.read()
+        promised = video.promised
+    return Clip(name, lambda: VideoFile(uri), promised)
 
 
 def _open_drive(uri: SourceUri) -> Capture:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from perception.backends.trusted_file import reason_of, write_whole
 from perception.doctor.finding import Result, Verdict
 from perception.doctor.report import text_lines
-from perception.errors import BackendError, BuildError, BusyError, GpuError, SettingsError
+from perception.errors import BackendError, BuildError, BusyError, GpuError, PilotError, SettingsError
 from perception.lock import Held, Lock
 from perception.workshop import preflight
 from perception.workshop.calibration.manifest import CalibrationSet
@@ -39,6 +40,7 @@ from perception.workshop.stage import DISK
 
 LOOK = "perception.workshop.export.look_stage"
 LOOK_S = 60.0
+T = TypeVar("T")
 
 
 def export(options: Options, screen: Screen | None = None) -> int:
@@ -49,23 +51,25 @@ def export(options: Options, screen: Screen | None = None) -> int:
     with ExitStack() as stack:
         screen = stack.enter_context(screen or Screen())
         stack.enter_context(_told(place, screen))
-        calibration, images, lacks = _images(options, model)
+        ends = _Ends(options.dry_run)
+        calibration, images = ends.at(lambda: _images(options, model)) or (None, NOBODY)
         for line in report.banner(options, model, calibration):
             screen.say(line)
         found = [] if options.only_onnx else _preflight(options, place, screen)
-        if not options.dry_run:
-            preflight.verdict(found, options.force)
+        ends.at(lambda: preflight.verdict(found, options.force))
         children = Children(options, images, screen, place)
         builder = _look(children, options)
         task = Task(
             options, model, calibration, _method(options, model, builder), str(builder), place,
             Work(place.folder, place.stem),
         )  # fmt: skip
-        for line in (*report.plan(task, builder, images), *lacks):
+        for line in report.plan(task, builder, images):
             screen.say(line)
-        _check_packages(options, task.method, images, screen)
+        ends.at(lambda: check_packages(options, task.method, images))
         if options.dry_run:
-            preflight.verdict(found, options.force)
+            ends.at(lambda: _check_alone(place))
+            ends.at(lambda: None if options.only_onnx else _check_builder(builder))
+            ends.tell(screen)
             return 0
         stack.enter_context(_alone(place))
         task = replace(task, work=Work(work_folder(place.folder), place.stem))
@@ -73,25 +77,36 @@ def export(options: Options, screen: Screen | None = None) -> int:
         return _only_onnx(task, children, screen) if options.only_onnx else _export(task, builder, children, screen)
 
 
-def _images(options: Options, model: Model) -> tuple[CalibrationSet | None, Judges, list[str]]:
-    """The images to calibrate and to judge on; a dry run goes on without them, and says what it lacks."""
-    try:
-        calibration = calibration_set(options, model)
-        images = NOBODY if options.only_onnx else beside_float(options, model, judges(options, calibration))
-    except SettingsError as fault:
-        if not options.dry_run:
-            raise
-        return None, NOBODY, [f"An export would end here: {fault}"]
-    return calibration, images, []
+class _Ends:
+    """Where an export ends. A dry run goes on to its plan, and remembers the faults in the order of the export."""
+
+    def __init__(self, dry_run: bool) -> None:
+        self._dry_run = dry_run
+        self._faults: list[PilotError] = []
+
+    def at(self, step: Callable[[], T]) -> T | None:
+        """What the step gives; in a dry run None where it fails."""
+        try:
+            return step()
+        except PilotError as fault:
+            if not self._dry_run:
+                raise
+            self._faults.append(fault)
+            return None
+
+    def tell(self, screen: Screen) -> None:
+        """Tells of every fault. Raises the first one, which the export would end with."""
+        for fault in self._faults[1:]:
+            screen.say(f"And then here: {fault}")
+        if self._faults:
+            first = self._faults[0]
+            raise type(first)(f"An export would end here: {first.what}", first.cure)
 
 
-def _check_packages(options: Options, method: str, images: Judges, screen: Screen) -> None:
-    try:
-        check_packages(options, method, images)
-    except SettingsError as fault:
-        if not options.dry_run:
-            raise
-        screen.say(f"An export would end here: {fault}")
+def _images(options: Options, model: Model) -> tuple[CalibrationSet | None, Judges]:
+    """The images to calibrate and to judge on."""
+    calibration = calibration_set(options, model)
+    return calibration, NOBODY if options.only_onnx else beside_float(options, model, judges(options, calibration))
 
 
 def _preflight(options: Options, place: Place, screen: Screen) -> list[Result]:
@@ -145,6 +160,12 @@ def _told(place: Place, screen: Screen) -> Iterator[None]:
         ) from None
 
 
+def _check_alone(place: Place) -> None:
+    """Raises BusyError where another export is at work; makes no folder."""
+    if place.folder.is_dir():
+        _alone(place).close()
+
+
 def _alone(place: Place) -> ExitStack:
     """Keeps other exports off the folder until it is closed. Raises BusyError."""
     place.folder.mkdir(parents=True, exist_ok=True)
@@ -184,12 +205,16 @@ def _put(made: Path, target: Path) -> Path:
     return target
 
 
-def _export(task: Task, builder: Builder, children: Children, screen: Screen) -> int:
+def _check_builder(builder: Builder) -> None:
     if not builder.can_build:
         raise BuildError(
             f"No engine can be built here: {builder.why}",
             "See what scripts/doctor.py says; an ONNX to build from elsewhere is made with --only-onnx.",
         )
+
+
+def _export(task: Task, builder: Builder, children: Children, screen: Screen) -> int:
+    _check_builder(builder)
     finish(task.place, task.work.folder)
     done = run(task, children)
     Memory(task.place, {}).forget()

@@ -15,7 +15,8 @@ from perception.model_files import ModelFiles, find_model
 from perception.workshop.accuracy.check import Pictures
 from perception.workshop.accuracy.detector import is_quantized
 from perception.workshop.accuracy.labelled import read_labelled
-from perception.workshop.calibration.manifest import CalibrationSet, minimum, read_data_set, read_set
+from perception.workshop.calibration.manifest import CalibrationSet, minimum, read_set
+from perception.workshop.data_set import read_data_set
 from perception.workshop.export.options import DATA, Options
 
 BUILD_SET = "python3 scripts/build_calibration_set.py VIDEO..."
@@ -152,7 +153,8 @@ def beside_float(options: Options, model: Model, images: Judges) -> Judges:
 def _judges(options: Options, calibration: CalibrationSet | None) -> Judges:
     if options.labels is not None:
         if not options.labels.is_file():
-            raise SettingsError(f"--labels {options.labels} is no file", "Give a data set in ultralytics' format.")
+            what = "is no file" if options.labels.exists() else "does not exist"
+            raise SettingsError(f"--labels {options.labels} {what}", "Give a data set (.yaml) in ultralytics' format.")
         return _labelled(options.labels) or _no_labels(options.labels)
     if options.data is not None and options.data.is_file() and _has_two_splits(options.data):
         return _labelled(options.data) or NOBODY
@@ -172,8 +174,8 @@ def _judges(options: Options, calibration: CalibrationSet | None) -> Judges:
 
 def _has_two_splits(data: Path) -> bool:
     """Whether a data set has images of its own to judge on, besides those to calibrate on."""
-    values = read_data_set(data)
-    return bool(values.get("train") and values.get("val") and not values.get("manifest"))
+    found = read_data_set(data)
+    return found.has("train", "val") and not found.has("manifest")
 
 
 def _labelled(data: Path) -> Judges | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from perception.heat import shown_zone
+from perception.workshop.latency.plain import printable
 
 MOST_REASONS, LONGEST_REASON = 8, 64
 
@@ -35,7 +36,9 @@ def reading_of(at_ms: int, board: Mapping[str, Any]) -> Reading:
         at_ms,
         temperature_c,
         power_w if _is_number(power_w) else None,
-        tuple(str(reason)[:LONGEST_REASON] for reason in reasons[:MOST_REASONS]) if isinstance(reasons, list) else (),
+        tuple(printable(str(reason)[:LONGEST_REASON]) for reason in reasons[:MOST_REASONS])
+        if isinstance(reasons, list)
+        else (),
     )
 
 

@@ -73,8 +73,3 @@ def places(labels: Sequence[str]) -> tuple[Integers, tuple[str, ...]]:
     if len(names) == 1:
         return np.zeros(len(labels), np.int64), tuple(names)
     return np.fromiter(map(names.__getitem__, labels), np.int64, len(labels)), tuple(names)
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal would obey."""
-    return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -18,13 +18,12 @@ from perception.workshop.latency.reading import Outcome, Wish
 from perception.workshop.latency.report import Figures, compared, figures
 from perception.workshop.latency.sources import Log, expand
 
-PROCESSES = 2
-"""Enough for ten million frames in a minute, and it leaves the rest of a board to the pilot."""
+LONGEST_GAP_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """As on the command line. gap_s in seconds; jobs 0: as many as PROCESSES, where there are cores."""
+    """As on the command line. gap_s in seconds."""
 
     compare: bool = False
     plot: Path | None = None
@@ -32,7 +31,6 @@ class Options:
     until: str | None = None
     gap_s: float = 1.0
     json: bool = False
-    jobs: int = 0
 
 
 def run(given: list[str], options: Options) -> None:
@@ -47,7 +45,7 @@ def run(given: list[str], options: Options) -> None:
 
         check_plot(options.plot)
     runs = [expand([name]) for name in given] if options.compare else [expand(given)]
-    outcomes = _read(runs, wish, options.jobs or min(PROCESSES, reading.usable_cores()))
+    outcomes = _read(runs, wish)
     reports = [figures(outcome, wish) for outcome in outcomes]
     for warning in dict.fromkeys(warning for outcome in outcomes for warning in outcome.warnings):
         sys.stderr.write(f"{warning}\n")
@@ -70,6 +68,8 @@ def _draw(path: Path, outcomes: list[Outcome], reports: list[Figures]) -> Settin
 
 
 def _wish(options: Options) -> Wish:
+    if not options.gap_s <= LONGEST_GAP_S:
+        raise SettingsError(f"--gap {options.gap_s:g} is no length of time", "Give seconds, such as --gap 2.5.")
     now = datetime.now(timezone.utc)
     since_ms = asked_moment("--since", options.since, now) if options.since else None
     until_ms = asked_moment("--until", options.until, now) if options.until else None
@@ -78,7 +78,7 @@ def _wish(options: Options) -> Wish:
     return Wish(now, since_ms, until_ms, round(options.gap_s * 1000))
 
 
-def _read(runs: list[list[Log]], wish: Wish, jobs: int) -> list[Outcome]:
+def _read(runs: list[list[Log]], wish: Wish) -> list[Outcome]:
     """With a progress bar on stderr, where that is a terminal."""
     sizes = [log.size for logs in runs for log in logs]
     total = sum(size or 0 for size in sizes) if None not in sizes else None
@@ -93,12 +93,13 @@ def _read(runs: list[list[Log]], wish: Wish, jobs: int) -> list[Outcome]:
     )
     with bar:
         task = bar.add_task("", total=total)
-        return [reading.read(logs, wish, jobs, lambda size: bar.advance(task, size)) for logs in runs]
+        return [reading.read(logs, wish, lambda size: bar.advance(task, size)) for logs in runs]
 
 
 def _print(reports: list[Figures], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(compared(*reports) if len(reports) == 2 else reports[0], indent=1, ensure_ascii=False))
+        print(json.dumps(compared(*reports) if len(reports) == 2 else reports[0], indent=1))
         return
     out = table.console()
-    out.print(table.shown_side_by_side(compared(*reports)) if len(reports) == 2 else table.shown(reports[0]))
+    parts = table.shown_side_by_side(compared(*reports), out) if len(reports) == 2 else table.shown(reports[0], out)
+    out.print(parts)

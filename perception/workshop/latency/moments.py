@@ -10,6 +10,7 @@ import numpy as np
 
 from perception.errors import SettingsError
 from perception.workshop.latency.columns import NO_TIME, Integers
+from perception.workshop.latency.month_names import month_of
 
 _RECORD_LENGTH = len("2026-11-22T07:20:58.123+00:00")
 _TEMPLATE = np.frombuffer(b"0000-00-00T00:00:00.000+00:00", np.uint8)
@@ -19,17 +20,16 @@ _DAY_MS = 86_400_000
 _EPOCH = date(1970, 1, 1).toordinal()
 
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?: ?(Z|UTC|[+-]\d\d:?\d\d)\b)?")
-_SHORT = re.compile(r"([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
+# As strftime's "%b %d %H:%M:%S" gives it: the month in the language of whoever printed the journal.
+_SHORT = re.compile(r" ?([^\W\d_][^\s\d]{0,11}|\d{1,2}[^\W\d_]) +(\d{1,2}) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
+_CLOCK = re.compile(r"\d\d?:\d\d")
 _UNIX = re.compile(r"(\d{9,11})\.(\d{6}) ")
-_MONTHS = {
-    name: place
-    for place, name in enumerate(
-        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
-    )
-}
+FIRST_MS, LAST_MS = -2 * _DAY_MS, 7_258_118_400_000
+"""From before 1970, where a board without a battery for its clock begins, to 2200; what lies beyond is no time."""
 
 _UNITS_S = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600}
 _UNITS_S.update({"d": 86400, "day": 86400, "w": 604800, "week": 604800})
+_LONGEST_S = 1e12
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 _EXAMPLES = (
     "Use 2026-11-22, 2026-11-22T07:20 (local, or with +01:00 or Z), 07:20 (today), -2h, '10min ago' or yesterday."
@@ -47,7 +47,7 @@ def record_moments(stamps: Sequence[str]) -> Integers:
         if (letters[:, _SIGNS] == _TEMPLATE[_SIGNS]).all() and _all_digits(letters):
             found = _columnwise(letters)
             if found is not None:
-                return found
+                return np.where((found >= FIRST_MS) & (found <= LAST_MS), found, NO_TIME)
     return np.fromiter((_iso_moment(stamp) for stamp in stamps), np.int64, len(stamps))
 
 
@@ -78,9 +78,14 @@ def _columnwise(letters: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> Int
 def _iso_moment(stamp: str) -> int:
     try:
         moment = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
-        return round(moment.timestamp() * 1000)
+        return bounded(round(moment.timestamp() * 1000))
     except (ValueError, OverflowError, OSError):
         return NO_TIME
+
+
+def bounded(at_ms: int) -> int:
+    """The moment, or NO_TIME where no clock can have told it."""
+    return at_ms if FIRST_MS <= at_ms <= LAST_MS else NO_TIME
 
 
 class Stamps:
@@ -95,17 +100,25 @@ class Stamps:
         self._now = now
         self._minute = ""
         self._minute_ms = NO_TIME
+        self.unread = ""
+        """What stands at the head of the first line that shows a time and has none that can be read."""
 
     def read(self, head: str) -> int:
         """Unix milliseconds, or NO_TIME where the line has no stamp."""
+        at_ms = self._read(head)
+        if at_ms == NO_TIME and not self.unread and _CLOCK.search(head):
+            self.unread = head
+        return at_ms
+
+    def _read(self, head: str) -> int:
         if found := _ISO.search(head):
             year, month, day, hour, minute, second, fraction, zone = found.groups()
             start = self._start(f"{year}-{month}-{day}T{hour}:{minute}", zone)
         elif found := _SHORT.match(head):
             name, day, hour, minute, second, fraction = found.groups()
-            start = self._start_of_short(f"{_MONTHS.get(name, 0):02d}-{int(day):02d}T{hour}:{minute}")
+            start = self._start_of_short(f"{month_of(name) or 0:02d}-{int(day):02d}T{hour}:{minute}")
         elif found := _UNIX.match(head):
-            return int(found[1]) * 1000 + int(found[2]) // 1000
+            return bounded(int(found[1]) * 1000 + int(found[2]) // 1000)
         else:
             return NO_TIME
         if start == NO_TIME:
@@ -165,7 +178,7 @@ def _before(flag: str, text: str, span: str, now: datetime) -> int:
             break
         seconds += float(found[1]) * _UNITS_S[unit]
         place = found.end()
-    if not span or place < len(span):
+    if not span or place < len(span) or not seconds < _LONGEST_S:
         raise SettingsError(f"{flag} {text!r} is no moment", _EXAMPLES)
     return round((now.timestamp() - seconds) * 1000)
 

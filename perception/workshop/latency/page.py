@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from perception.workshop.latency.columns import TIMES
 from perception.workshop.latency.report import SHOWN, Figures, compared
-from perception.workshop.latency.table import clock, happened, headline, number, verdict
+from perception.workshop.latency.table import happened, headline, verdict, worst_row
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -23,8 +22,8 @@ th:first-child, td:first-child { text-align: left; }
 _WORST = ("frame", "total", "preprocess", "infer", "postprocess", "age", "dropped", "temperature", "power", "served by")
 
 
-def page(svg: str, reports: Sequence[Figures]) -> str:
-    """A document of HTML. svg: the picture as an element."""
+def page(svg: str, reports: Sequence[Figures], generator: str) -> str:
+    """A document of HTML. svg: the picture as an element. generator: the program that made it."""
     letters = ("",) if len(reports) == 1 else ("A: ", "B: ")
     body = [f"<h1>{escape(_title(reports))}</h1>"]
     for letter, report in zip(letters, reports):
@@ -40,6 +39,7 @@ def page(svg: str, reports: Sequence[Figures]) -> str:
         body += [f"<h2>{letter}The worst moments: the slowest frame of a second</h2>", _worst(report)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="generator" content="{escape(generator)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(_title(reports))}</title><style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(body)
@@ -73,17 +73,4 @@ def _stages(report: Figures) -> str:
 
 
 def _worst(report: Figures) -> str:
-    order = ("total", *(name for name in TIMES if name != "total"))
-    rows = [
-        [
-            clock(row["at"]),
-            str(row["frame_id"]),
-            *(number(row[f"{name}_ms"]) for name in order),
-            str(row["dropped"]),
-            number(row["temperature_c"], " C"),
-            number(row["power_w"], " W"),
-            row["served"] + (" (throttled)" if row["throttling"] else ""),
-        ]
-        for row in report["worst"]
-    ]
-    return _table(["when", *_WORST], rows)
+    return _table(["when", *_WORST], map(worst_row, report["worst"]))

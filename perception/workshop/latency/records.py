@@ -19,9 +19,9 @@ from perception.workshop.latency.columns import (
     Columns,
     Floats,
     places,
-    printable,
 )
 from perception.workshop.latency.moments import record_moments
+from perception.workshop.latency.plain import printable
 
 Ms = Annotated[float, msgspec.Meta(ge=0, le=LONGEST_MS)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=HIGHEST_ID)]
@@ -55,6 +55,7 @@ class RecordReader:
     def __init__(self) -> None:
         self.broken = 0
         self.other = 0
+        self.unread = ""
         self._decoder = msgspec.json.Decoder(Record)
 
     def read(self, block: bytes) -> Columns | None:

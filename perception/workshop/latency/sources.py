@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from perception.errors import SettingsError
+from perception.workshop.latency.plain import printable
 from perception.workshop.latency.text import FRAME
 
 BLOCK = 2 * 2**20
@@ -50,7 +51,7 @@ class Log:
     @property
     def name(self) -> str:
         """As a person would name it."""
-        return str(self.path) if self.path else "the standard input"
+        return printable(str(self.path)) if self.path else "the standard input"
 
 
 def expand(given: list[str]) -> list[Log]:
@@ -69,7 +70,7 @@ def expand(given: list[str]) -> list[Log]:
             for one in paths:
                 logs[one.resolve()] = _log(one)
         except OSError as error:
-            raise SettingsError(f"{path} cannot be read ({error.strerror or error})", WANTED) from error
+            raise SettingsError(f"{printable(name)} cannot be read ({error.strerror or error})", WANTED) from error
         except ValueError as error:  # a NUL in the name
             raise SettingsError(f"{name!r} is no name of a file") from error
     return list(logs.values())
@@ -80,7 +81,7 @@ def _family(folder: Path) -> list[Path]:
         pattern = re.compile(re.escape(stem) + r"([.-]\d+)?(\.(gz|xz|bz2|zst))?")
         if found := sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name) and path.is_file()):
             return found
-    raise SettingsError(f"{folder} has neither frames.jsonl nor pilot.log", WANTED)
+    raise SettingsError(f"{printable(str(folder))} has neither frames.jsonl nor pilot.log", WANTED)
 
 
 def _log(path: Path) -> Log:
@@ -125,10 +126,6 @@ class Source:
                 raise self._fault from fault
         return b"".join(parts)
 
-    def seek(self, place: int) -> None:
-        """Goes to a place of a file that is not packed."""
-        self._place = self._raw.seek(place)
-
     def moved(self) -> int:
         """How many bytes of the file, as they lie there, were read since the last call; 0 for a pipe."""
         before, self._place = self._place, self._raw.tell() if self._seekable else 0
@@ -141,7 +138,7 @@ def open_log(log: Log) -> Iterator[Source]:
     try:
         raw = cast("IO[bytes]", sys.stdin.buffer if log.path is None else log.path.open("rb"))
     except OSError as error:
-        raise SettingsError(f"{log.path} cannot be read ({error.strerror})", WANTED) from error
+        raise SettingsError(f"{log.name} cannot be read ({error.strerror})", WANTED) from error
     try:
         yield Source(raw, _packing_of_stream(raw) if log.size is None else log.packed)
     finally:
@@ -209,10 +206,8 @@ class Blocks:
     cut: why a packed file ends early or cannot be unpacked further; what came before was given.
     """
 
-    def __init__(self, source: Source, length: int | None = None) -> None:
-        """length: how many bytes to read at most, None for all."""
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._left = length
         self.too_long = 0
         self.cut: str | None = None
 
@@ -249,13 +244,10 @@ class Blocks:
 
     def _read(self) -> bytes:
         try:
-            chunk = self._source.read(BLOCK if self._left is None else min(BLOCK, self._left))
+            return self._source.read(BLOCK)
         except OSError as error:
             self.cut = str(error)
             return b""
-        if self._left is not None:
-            self._left -= len(chunk)
-        return chunk
 
 
 _MARKS = re.compile(rb'"total_ms"|"MESSAGE"|' + FRAME.encode())

@@ -9,10 +9,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from perception.workshop.latency.columns import TIMES
+from perception.workshop.latency.columns import STAGES, TIMES
 from perception.workshop.latency.report import SHOWN, Figures
+from perception.workshop.latency.sheet import Sheet
 
-PIPED_WIDTH = 120
+PIPED_WIDTH, LEAST_WIDTH = 120, 40
 BAR = 40
 MOST_EVENTS = 10
 GAPS = 3
@@ -21,17 +22,18 @@ GAPS = 3
 def console() -> Console:
     """A terminal, or 120 columns where the output goes elsewhere."""
     plain = Console(highlight=False)
-    return plain if plain.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+    return Console(highlight=False, width=max(plain.width, LEAST_WIDTH) if plain.is_terminal else PIPED_WIDTH)
 
 
-def shown(report: Figures) -> Group:
-    """The whole report."""
+def shown(report: Figures, out: Console) -> Group:
+    """The whole report, as wide as `out`."""
+    width = out.width
     parts: list[RenderableType] = [Text("\n".join(headline(report)))]
-    parts.append(stages(report))
+    parts += _stages(report).tables(width)
     parts.append(Text("\n".join(happened(report))))
     if report["events"]:
-        parts.append(_events(report))
-    parts += [_worst(report), _histogram(report)]
+        parts += _events(report).tables(width)
+    parts += [*_worst(report).tables(width), _histogram(report, out)]
     return Group(*(part for one in parts for part in (one, Text())))
 
 
@@ -54,22 +56,16 @@ def headline(report: Figures) -> list[str]:
     return lines
 
 
-def stages(report: Figures) -> Table:
+def _stages(report: Figures) -> Sheet:
     """Percentiles by stage."""
-    table = Table(title="Milliseconds; every frame counts, also the first ones after a start", title_justify="left")
-    table.add_column("")
-    for name in ("frames", *SHOWN):
-        table.add_column(name.replace("_", "."), justify="right")
-    for name in TIMES:
-        figures = report["times_ms"][name]
-        if figures:
-            table.add_row(
-                name,
-                f"{figures['frames']:,}",
-                *(f"{figures[label]:.1f}" for label in SHOWN),
-                end_section=name == "postprocess",
-            )
-    return table
+    known = [(name, report["times_ms"][name]) for name in TIMES if report["times_ms"][name]]
+    rows = [[name, f"{found['frames']:,}", *(f"{found[label]:.1f}" for label in SHOWN)] for name, found in known]
+    return Sheet(
+        "Milliseconds; every frame counts, also the first ones after a start",
+        ["", "frames", *(label.replace("_", ".") for label in SHOWN)],
+        rows,
+        sections=[number for number, (name, _) in enumerate(known) if name == "postprocess"],
+    )
 
 
 def happened(report: Figures) -> list[str]:
@@ -109,72 +105,88 @@ def _board(board: Figures | None) -> Iterable[str]:
     yield "Board: " + "; ".join(parts)
 
 
-def _events(report: Figures) -> Table:
-    table = Table(title="Restarts and changes", title_justify="left")
-    for name in ("when", "what", "from", "to"):
-        table.add_column(name)
-    for event in report["events"][:MOST_EVENTS]:
-        sides = (event["before"], event["after"]) if event["kind"] == "change" else ("", event["after"])
-        table.add_row(clock(event["at"]), event["kind"], *map(Text, sides))
+def _events(report: Figures) -> Sheet:
+    rows = [
+        [clock(event["at"]), event["kind"], event["before"] if event["kind"] == "change" else "", event["after"]]
+        for event in report["events"][:MOST_EVENTS]
+    ]
     more = report["restarts"] + report["changes"] - min(len(report["events"]), MOST_EVENTS)
-    if more:
-        table.caption = f"and {more:,} more: --json has the first {len(report['events'])}"
-    return table
+    caption = f"and {more:,} more: --json has the first {len(report['events'])}" if more else None
+    return Sheet("Restarts and changes", ["when", "what", "from", "to"], rows, left=range(4), caption=caption)
 
 
-def _worst(report: Figures) -> Table:
-    table = Table(title="The worst moments: the slowest frame of a second", title_justify="left")
-    table.add_column("when", no_wrap=True)
-    columns = ("frame", "total", "pre", "infer", "post", "age", "dropped", "board", "power")
-    for name in columns:
-        table.add_column(name, justify="right")
-    table.add_column("served by")
-    for row in report["worst"]:
-        times = (number(row[f"{name}_ms"]) for name in ("total", "preprocess", "infer", "postprocess", "age"))
-        board = (number(row["temperature_c"], " C"), number(row["power_w"], " W"))
-        note = " (throttled)" if row["throttling"] else ""
-        when = clock(row["at"], "%m-%d %H:%M:%S")
-        table.add_row(when, str(row["frame_id"]), *times, str(row["dropped"]), *board, Text(row["served"] + note))
-    return table
+def _worst(report: Figures) -> Sheet:
+    head = ("when", "frame", "total", "pre", "infer", "post", "age", "dropped", "board", "power", "served by")
+    rows = [worst_row(row, "%m-%d %H:%M:%S") for row in report["worst"]]
+    return Sheet("The worst moments: the slowest frame of a second", head, rows, left=(0, len(head) - 1))
 
 
-def _histogram(report: Figures) -> Table:
+def worst_row(row: Figures, form: str = "%Y-%m-%d %H:%M:%S") -> list[str]:
+    """One of the worst moments: when, frame, total, the stages, age, dropped, the board, and what served."""
+    return [
+        clock(row["at"], form),
+        str(row["frame_id"]),
+        *(number(row[f"{name}_ms"]) for name in ("total", *STAGES, "age")),
+        str(row["dropped"]),
+        number(row["temperature_c"], " C"),
+        number(row["power_w"], " W"),
+        row["served"] + (" (throttled)" if row["throttling"] else ""),
+    ]
+
+
+def _histogram(report: Figures, out: Console) -> Table:
+    rows = [
+        (
+            f"{row['from_ms']:g} and more" if row["to_ms"] is None else f"{row['from_ms']:g} to {row['to_ms']:g}",
+            f"{row['frames']:,}",
+            row["frames"],
+        )
+        for row in report["histogram"]
+    ]
+    most = max(row[2] for row in rows)
+    labels = max(len(row[0]) for row in rows) + max(len("frames"), *(len(row[1]) for row in rows))
+    room = out.width - labels - 3 * 2  # two blanks a column
+    bar = _bar if out.encoding.startswith("utf") else _plain_bar
     table = Table(title="Total, milliseconds", title_justify="left", box=None)
-    table.add_column("", justify="right")
-    table.add_column("frames", justify="right")
-    table.add_column("")
-    most = max(row["frames"] for row in report["histogram"])
-    for row in report["histogram"]:
-        label = f"{row['from_ms']:g} and more" if row["to_ms"] is None else f"{row['from_ms']:g} to {row['to_ms']:g}"
-        table.add_row(label, f"{row['frames']:,}", _bar(row["frames"] / most))
+    for name, justify in (("", "right"), ("frames", "right")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("", no_wrap=True)
+    for label, frames, count in rows:
+        table.add_row(label, frames, bar(count / most, min(BAR, max(room, 1))))
     return table
 
 
-def _bar(share: float) -> str:
+def _bar(share: float, width: int) -> str:
     """A bar whose length is true to an eighth of a column; whatever is there can be seen."""
-    eighths = max(round(share * BAR * 8), int(share > 0))
+    eighths = max(round(share * width * 8), int(share > 0))
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
 
 
-def shown_side_by_side(both: Figures) -> Group:
+def _plain_bar(share: float, width: int) -> str:
+    """The same for an output that has no blocks."""
+    return "#" * max(round(share * width), int(share > 0))
+
+
+def shown_side_by_side(both: Figures, out: Console) -> Group:
     """Two runs, their figures and their differences."""
     one, two = both["a"], both["b"]
-    table = Table(title="Milliseconds; a difference is B less A", title_justify="left")
-    for name in ("", "", "A", "B", "difference", ""):
-        table.add_column(name, justify="right" if name or table.columns[1:] else "left")
+    rows, sections = [], []
     for name, labels in both["differences"]["times_ms"].items():
-        for label, change in labels.items():
-            last = label == SHOWN[-1]
-            row = (name if label == SHOWN[0] else "", label.replace("_", "."), *_cells(change))
-            table.add_row(*row, end_section=last)
+        rows += [
+            [name if label == SHOWN[0] else "", label.replace("_", "."), *_cells(change)]
+            for label, change in labels.items()
+        ]
+        sections.append(len(rows) - 1)
     for name, words in (("fps", "fps"), ("hottest_c", "hottest, C"), ("mean_w", "mean power, W")):
         if change := both["differences"][name]:
-            table.add_row(words, "", *_cells(change))
+            rows.append([words, "", *_cells(change)])
+    head = ("", "", "A", "B", "difference", "")
+    sheet = Sheet("Milliseconds; a difference is B less A", head, rows, 2, (0,), sections)
     heads = [
         Text("\n".join([f"{letter}: {line}" if not place else f"   {line}" for place, line in enumerate(lines)]))
         for letter, lines in (("A", [*headline(one), *happened(one)]), ("B", [*headline(two), *happened(two)]))
     ]
-    return Group(*heads, Text(), table, Text(verdict(both)))
+    return Group(*heads, Text(), *sheet.tables(out.width), Text(verdict(both)))
 
 
 def _cells(change: Figures) -> tuple[str, str, str, str]:

@@ -16,9 +16,9 @@ from perception.workshop.latency.columns import (
     TIMES,
     Columns,
     places,
-    printable,
 )
-from perception.workshop.latency.moments import Stamps
+from perception.workshop.latency.moments import Stamps, bounded
+from perception.workshop.latency.plain import printable
 
 FRAME = "Vehicle detection: "
 TOLD = (FRAME, "Latency over ", "Throttling began: ")
@@ -128,13 +128,19 @@ class TextReader:
         """Lines that are not of a frame."""
         return self._frames.other
 
+    @property
+    def unread(self) -> str:
+        """The head of the first line whose time could not be read."""
+        return printable(self._stamps.unread)
+
     def read(self, block: bytes) -> Columns | None:
         """The frames of a block of whole lines; None where it has none."""
         for line in block.decode("utf-8", "replace").split("\n"):
             if not line:
                 continue
             if any(word in line for word in TOLD):
-                self._frames.add(line, self._stamps.read(line[:80]))
+                head = min((line.find(word) for word in TOLD if word in line), default=0)
+                self._frames.add(line, self._stamps.read(line[: min(head, 80)]))
             else:
                 self._frames.other += 1
         return self._frames.columns()
@@ -154,6 +160,7 @@ class JournalReader:
         self._frames = _Frames()
         self._decoder = msgspec.json.Decoder(_Entry)
         self._broken = 0
+        self.unread = ""
 
     @property
     def broken(self) -> int:
@@ -176,5 +183,5 @@ class JournalReader:
             except (msgspec.DecodeError, ValueError, RecursionError):  # a ValueError also for numbers that are no bytes
                 self._broken += 1
                 continue
-            self._frames.add(message, int(entry.stamp) // 1000)
+            self._frames.add(message, bounded(int(entry.stamp) // 1000))
         return self._frames.columns()

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from perception.errors import PilotError, SettingsError
 from perception.redact import redact_urls
-from perception.reporting.writable import check_folder_writable, check_writable
+from perception.reporting.writable import check_folder_writable
 from perception.stop import StopFlag
+from perception.workshop.own_file import check_json
 from perception.workshop.soak import camera
 from perception.workshop.soak.pilot_process import PilotProcess
 from perception.workshop.soak.progress import Progress
@@ -72,7 +73,7 @@ def run(options: Options) -> int:
         raise SettingsError(f"--on {options.on!r} is none of {', '.join(ON)}")
     if options.source and options.on == "demo":
         raise SettingsError("--source is not used with --on demo", "Take --on rtsp or --on both.")
-    check_writable("--json", options.json)
+    check_json(options.json)
     stop = StopFlag()
     stop.listen()
     with _folder(options.folder) as folder:

@@ -16,6 +16,7 @@ from rich.table import Table
 from perception.errors import SettingsError
 from perception.workshop.benchmark.figures import machine
 from perception.workshop.latency.table import console, duration
+from perception.workshop.own_file import mark
 from perception.workshop.soak.subject import Limits, Subject, Verdict
 
 SCHEMA = 1
@@ -61,6 +62,7 @@ class Report:
         self.verdicts = [verdict for subject in subjects for verdict in subject.verdicts(self._limits)]
         text = json.dumps(
             {
+                "made_by": mark(),
                 "schema": SCHEMA,
                 "machine": machine(),
                 "began": self._moment.isoformat(timespec="seconds"),

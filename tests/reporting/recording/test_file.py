@@ -73,7 +73,7 @@ def test_frames_of_a_live_source_play_at_their_capture_times(tmp_path: Path) -> 
 
 def test_a_clean_video_has_no_boxes(tmp_path: Path) -> None:
     for clean in (True, False):
-        sink = recorder(tmp_path / "out.mp4", clean)
+        sink = recorder(tmp_path / "out.mp4", clean, overwrite=True)
         for _ in range(3):
             sink.write(report(100, vehicles=1))
         sink.close()
@@ -110,13 +110,35 @@ def test_odd_sizes_are_cut_by_a_pixel(tmp_path: Path) -> None:
     assert [image.shape for image in pictures(tmp_path / "out.mp4")] == [(48, 64, 3)] * 3
 
 
-def test_a_video_that_was_there_is_replaced(tmp_path: Path) -> None:
+def record(path: Path, count: int, overwrite: bool = False) -> None:
+    sink = recorder(path, overwrite=overwrite)
+    for _ in range(count):
+        sink.write(report())
+    sink.close()
+
+
+def test_a_video_that_was_there_is_kept_and_the_next_name_taken(tmp_path: Path, logged: list[str]) -> None:
+    for count in (5, 2, 3):
+        record(tmp_path / "out.mp4", count)
+    found = {path.name: len(pictures(path)) for path in tmp_path.iterdir()}
+    assert found == {"out.mp4": 5, "out-2.mp4": 2, "out-3.mp4": 3}
+    kept = f"WARNING record.path: {tmp_path}/out.mp4 is there already and is kept; this run writes {tmp_path}/out-2.mp4"
+    assert [line for line in logged if line.startswith(kept)]
+
+
+def test_a_video_that_was_there_is_replaced_where_that_is_asked_for(tmp_path: Path) -> None:
     for count in (5, 2):
-        sink = recorder(tmp_path / "out.mp4")
-        for _ in range(count):
-            sink.write(report())
-        sink.close()
-    assert len(pictures(tmp_path / "out.mp4")) == 2
+        record(tmp_path / "out.mp4", count, overwrite=True)
+    assert {path.name: len(pictures(path)) for path in tmp_path.iterdir()} == {"out.mp4": 2}
+
+
+def test_a_video_that_comes_between_the_start_and_the_first_frame_is_kept(tmp_path: Path) -> None:
+    sink = recorder(tmp_path / "out.mp4")
+    (tmp_path / "out.mp4").write_text("of somebody else")
+    sink.write(report())
+    sink.close()
+    assert (tmp_path / "out.mp4").read_text() == "of somebody else"
+    assert len(pictures(tmp_path / "out-2.mp4")) == 1
 
 
 def test_a_run_without_a_frame_leaves_what_was_there(tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def records(video: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in video.with_suffix(".jsonl").read_text().splitlines()]
 
 
-def recorder(path: Path, clean: bool = False) -> Recorder:
-    return Recorder(RecordSettings(path=path, clean=clean))
+def recorder(path: Path, clean: bool = False, overwrite: bool = False) -> Recorder:
+    return Recorder(RecordSettings(path=path, clean=clean, overwrite=overwrite))
 
 
 def encoders() -> list[int]:

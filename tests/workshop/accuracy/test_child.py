@@ -14,7 +14,7 @@ from perception.config import COCO_VEHICLES
 from perception.errors import BackendError, SettingsError
 from perception.workshop.accuracy import child
 from perception.workshop.accuracy.detector import Conditions, is_quantized, places_of
-from perception.workshop.accuracy.look import Look, read
+from perception.workshop.accuracy.look import UNREADABLE, Look, read
 from perception.workshop.stage import run_stage
 from tests import tiny_model
 from tests.workshop.accuracy.folders import write_set
@@ -134,10 +134,16 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, images:
     assert said[-1]["text"].startswith("What m.onnx finds is not kept for the next time: ")
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, images: list[Path]) -> None:
+def test_a_picture_that_cannot_be_read_counts_nowhere_and_ends_nothing(tmp_path: Path, images: list[Path]) -> None:
+    model = tiny_model.build(tmp_path / "m.onnx")
     images[1].write_bytes(b"no picture")
-    with pytest.raises(SettingsError, match=r"b\.png cannot be read as a picture"):
-        look(tiny_model.build(tmp_path / "m.onnx"), images)
+    found, _ = look(model, images)
+    assert [len(one) for one in found.found] == [3, 0, 3]
+    assert (found.sizes[1], found.pictures) == (UNREADABLE, 2)
+    for image in images:
+        image.write_bytes(b"no picture")
+    with pytest.raises(SettingsError, match=r"Not one of 3 pictures can be read, .*a\.png first"):
+        look(model, images)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +193,7 @@ def test_it_runs_as_a_stage_in_a_process_of_its_own(tmp_path: Path, images: list
     assert run_stage("perception.workshop.accuracy.child", asked, events.append)["cached"] is False
     assert [len(one) for one in read(tmp_path / "found.npz").found] == [3, 3, 3]
     assert {"event": "progress", "what": "m.onnx", "done": 3, "of": 3} in events
-    images[0].unlink()
-    with pytest.raises(SettingsError, match="cannot be read as a picture"):
+    for image in images:
+        image.unlink()
+    with pytest.raises(SettingsError, match="Not one of 3 pictures can be read"):
         run_stage("perception.workshop.accuracy.child", asked, events.append)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from rich.table import Table
 
@@ -21,6 +22,7 @@ from perception.workshop.accuracy.command import REFUSED, Options, run
 from perception.workshop.accuracy.detector import Conditions
 from perception.workshop.accuracy.gate import LEAST_SURE
 from tests import tiny_model
+from tests.fakes import make_image
 from tests.workshop.accuracy.folders import write_set
 
 CAR = "1 0.25 0.375 0.25 0.25"
@@ -122,6 +124,25 @@ def test_what_cannot_be_is_said_before_anything_is_run(
     monkeypatch.delattr(command, "run_stage")
     with pytest.raises(Exception, match=said):
         run(replace(options, **change))
+
+
+def test_pictures_that_cannot_be_read_are_left_out_of_every_model_and_named_once(
+    options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images" / "val"
+    whole = cv2.imencode(".jpg", make_image(3, 64, 64))[1].tobytes()
+    (images / "0.png").write_bytes(whole[:-2])
+    (images / "1.png").write_bytes(b"no picture")
+    assert run(replace(options, reference=options.models[0], max_drop=1.0)) == 0
+    out = capsys.readouterr().out
+    assert "36 labelled vehicles in 18 pictures" in out
+    assert out.count(f"2 of 20 pictures cannot be read and are left out: {images}/0.png, {images}/1.png") == 1
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["images"], figures["scores"][0]["map50_95"]) == (18, 1.0)
+    (tmp_path / "figures.json").unlink()
+    unlabelled = replace(options, data=images, reference=options.models[0], max_drop=1.0)
+    assert run(unlabelled) == 0
+    assert "in 18 pictures" in capsys.readouterr().out
 
 
 def test_pictures_without_labels_need_a_reference(options: Options, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,39 @@ def test_what_is_no_source_is_told_with_the_reason(
     with pytest.raises(SourceError, match=reason) as told:
         open_sources(["clip.mp4", given])
     assert "secret" not in str(told.value)
+
+
+def test_clips_in_subfolders_count_and_broken_and_other_files_are_named_once(tmp_path: Path, logged: list[str]) -> None:
+    footage = tmp_path / "footage"
+    for name in ("clip.mp4", "day/clip.mp4", "day/late/clip.MKV"):
+        (footage / name).parent.mkdir(parents=True, exist_ok=True)
+        write_clip(footage / name, 3)
+    write_pictures(footage / "night", ["a.png"])
+    (footage / "day" / "empty.mp4").touch()
+    (footage / "cut.mp4").write_bytes((footage / "clip.mp4").read_bytes()[:300])
+    os.mkfifo(footage / "pipe.mp4")
+    (footage / "gone.mp4").symlink_to("nowhere")
+    for name in ("notes.txt", "day/notes.txt", ".hidden.txt"):
+        (footage / name).write_text("x")
+    found = open_sources([str(footage)])
+    assert [source.name for source in found] == ["clip.mp4", "day/clip.mp4", "day/late/clip.MKV", "footage"]
+    assert [sum(1 for _ in source.shots(lambda _: True, lambda _: None)) for source in found] == [3, 3, 3, 1]
+    warnings = [line for line in logged if line.startswith("WARNING")]
+    assert warnings[0] == f"WARNING {footage}: 2 of its files and folders are left out: day/notes.txt, notes.txt"
+    assert warnings[1].startswith(f"WARNING 4 of 7 videos of {footage} are left out: {footage}/cut.mp4 is not a video")
+    assert len(warnings) == 2
+
+
+def test_a_folder_of_broken_videos_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(SourceError, match=r"No video of the folder .* can be read: .*a\.mp4 is not a video"):
+        open_sources([str(tmp_path)])
+
+
+def test_every_source_that_is_named_and_broken_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(SourceError, match=r"a\.mp4 is not a video.*; .*gone\.mp4 does not exist"):
+        open_sources([str(tmp_path / "a.mp4"), str(tmp_path / "gone.mp4")])
 
 
 # The first pass

@@ -18,6 +18,7 @@ import pytest
 from perception.backends.engine_file import open_engine
 from perception.config import ROOT
 from perception.errors import BuildError, ExportMemoryError, SettingsError
+from perception.lock import Lock
 from perception.workshop import preflight
 from perception.workshop.accuracy.detector import is_quantized
 from perception.workshop.export import command, sources
@@ -141,7 +142,7 @@ def test_an_onnx_of_elsewhere_needs_no_torch(workshop: Workshop) -> None:
 
 
 def test_a_dry_run_writes_nothing_and_says_what_is_missing(workshop: Workshop) -> None:
-    text = workshop.run("--dry-run", "--data", "nowhere.yaml")
+    text = workshop.run("--dry-run", "--data", "nowhere.yaml", code=2)
     assert re.search(r"^  ok          memory            \d+ MiB available", text, re.MULTILINE)
     assert "Calibration data: nowhere.yaml (cannot be used, see below)" in text
     assert "An export would end here: An INT8 engine needs images to calibrate on, and nowhere.yaml does not" in text
@@ -149,14 +150,24 @@ def test_a_dry_run_writes_nothing_and_says_what_is_missing(workshop: Workshop) -
     assert list(workshop.place.folder.iterdir()) == []
 
 
-def test_a_dry_run_without_a_gpu_ends_well(workshop: Workshop) -> None:
+def test_a_dry_run_ends_with_the_code_of_the_export(workshop: Workshop) -> None:
+    workshop.run("--dry-run", *FP16)
+    lock = Lock()
+    lock.take(workshop.place.folder)
+    assert "An export would end here: " in workshop.run("--dry-run", *FP16, code=3)
+    lock.release()
     del workshop.environment["FAKE_GPU"]
-    text = workshop.run("--dry-run", *FP16)
+    text = workshop.run("--dry-run", *FP16, code=8)
     assert "Builder: nothing to build with: " in text
+    assert "An export would end here: No engine can be built here: " in text
+    assert list(workshop.place.folder.iterdir()) == []
+    text = workshop.run("--dry-run", "--data", "nowhere.yaml", code=2)
+    assert "And then here: No engine can be built here: " in text
+    workshop.run("--dry-run", "--only-onnx", *FP16)
 
 
 def test_a_gpu_that_is_not_there_is_told_before_anything_is_built(workshop: Workshop) -> None:
-    text = workshop.run("--dry-run", "--device", "cuda:3", *FP16)
+    text = workshop.run("--dry-run", "--device", "cuda:3", *FP16, code=8)
     assert "Builder: nothing to build with: there is no GPU 3, the last one is 0 (--device)" in text
 
 

@@ -222,7 +222,7 @@ def test_what_was_held_out_judges_and_labels_go_before_it(folder: Path, write_im
     assert judging.pictures and judging.pictures.images == held_out
     assert judging.words == "3 held-out images of the calibration set"
     labels = folder / "data.yaml"
-    with pytest.raises(SettingsError, match=r"--labels .*data\.yaml is no file"):
+    with pytest.raises(SettingsError, match=r"--labels .*data\.yaml does not exist"):
         judges(options(folder, labels=labels), found)
     labels.write_text("val: images\nnames: {0: car}\n")
     with pytest.raises(SettingsError, match="have no labels"):

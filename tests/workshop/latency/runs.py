@@ -63,8 +63,8 @@ def write(path: Path, steps: Iterable[Step]) -> Path:
     return path
 
 
-def outcome_of(*names: str | Path, wish: Wish | None = None, jobs: int = 1, part_bytes: int = 2**30) -> Outcome:
-    return read(expand([str(name) for name in names]), wish or Wish(NOW), jobs, part_bytes=part_bytes)
+def outcome_of(*names: str | Path, wish: Wish | None = None) -> Outcome:
+    return read(expand([str(name) for name in names]), wish or Wish(NOW))
 
 
 def figures_of(*names: str | Path, wish: Wish | None = None) -> Figures:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from perception.frame import BoardSnapshot
 from perception.workshop.latency.report import SCHEMA
-from tests.workshop.latency.runs import HOT, Step, figures_of, steady, write
+from tests.workshop.latency.runs import FP16, HOT, INT8, Step, figures_of, steady, write
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "latency_report.py"
@@ -145,44 +151,133 @@ def test_a_reader_that_goes_away_is_no_fault(run: Path) -> None:
         assert len(done.stdout.splitlines()) == 1
 
 
-def test_ctrl_c_ends_it_and_its_processes_in_silence(tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_in_silence(tmp_path: Path) -> None:
     lines = "".join(step.record() for step in steady(20_000)).encode()
     path = tmp_path / "frames.jsonl"
     with path.open("wb") as file:
         for _ in range(60):
             file.write(lines)
-    process = subprocess.Popen(
-        [sys.executable, SCRIPT, path, "--jobs", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while process.poll() is None and sum(_has_open(path, pid) for pid in children.read_text().split()) < 2:
-        time.sleep(0.01)  # the two are at work: one that is just being started would say so itself
-    os.killpg(process.pid, signal.SIGINT)
+    process = subprocess.Popen([sys.executable, SCRIPT, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None and not _has_open(path, process.pid):
+        time.sleep(0.01)
+    time.sleep(0.3)  # the file is open before the first of it is read
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in errors
-    deadline = time.monotonic() + 30  # the tracker of Python's own resources ends a moment after the others
-    while time.monotonic() < deadline and _runs(process.pid):
-        time.sleep(0.01)
-    assert not _runs(process.pid)
 
 
-def _has_open(path: Path, pid: str) -> bool:
-    try:
-        return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:  # it has ended, or a file was closed meanwhile
-        return False
+def _has_open(path: Path, pid: int) -> bool:
+    return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink())
 
 
-def _runs(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_an_output_that_takes_nothing_is_told_in_a_sentence(run: Path, flags: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, str(SCRIPT), str(run), *flags]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "The output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("flags", [(), ("--json",), ("--compare",), ("--plot", "x.html"), ("--plot", "x.png")])
+def test_an_output_in_another_encoding_and_names_without_any_are_no_fault(
+    tmp_path: Path, encoding: str, flags: tuple[str, ...]
+) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + "/\N{SNOWMAN}é".encode() + b"\xff$\\frac{.jsonl"))
+    path.write_text("".join(step.record() for step in steady(300)).replace('"tensorrt"', '"\u30c6é$\\\\frac{"'))
+    arguments = [str(path)] * (2 if flags == ("--compare",) else 1)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *arguments, *flags],
+        capture_output=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    assert "Traceback" not in done.stderr.decode()
+    if flags == ("--json",):
+        assert json.loads(text)["frames"] == 300
+    else:
+        assert "12.0" in text
+
+
+def wide() -> list[Step]:
+    """A run whose figures are as wide as they come, with every part of a report."""
+    board = BoardSnapshot(temperatures_c={"gpu": 101.5}, power_w=123.25, throttling=("thermal", "power"))
+    names = [replace(INT8, name="onnxruntime-with-a-long-name"), FP16]
+    return [
+        Step(
+            9_007_199_254_000_000 + 7 * number,
+            number * 0.9,
+            123_456.7 + number,
+            infer_ms=111_111.1,
+            preprocess_ms=1_234.5,
+            postprocess_ms=1_234.5,
+            dropped=12_345,
+            backend=names[number // 100 % 2],
+            board=board if number % 2 else None,
+        )
+        for number in range(400)
+    ]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("compare", [False, True])
+def test_no_figure_is_cut_at_any_width(tmp_path: Path, columns: int, compare: bool) -> None:
+    path = write(tmp_path / "frames.jsonl", wide())
+    given = ["--compare", path, path] if compare else [path]
+    text = on_a_terminal(columns, [sys.executable, str(SCRIPT), *map(str, given)])
+    lines = text.splitlines()
+    assert "\u2026" not in text
+    assert max(map(len, lines)) <= columns
+    report = json.loads(start(path, "--json").stdout)
+    for name, found in report["times_ms"].items():
+        figures = [found[label] for label in ("mean", "p50", "p95", "p99", "p99_9", "max")]
+        for figure in figures:
+            assert re.search(rf"(?<![\d.]){re.escape(f'{figure:.1f}')}(?![\d.])", text), (name, figure)
+    if not compare:
+        for row in report["worst"]:
+            assert str(row["frame_id"]) in text
+            assert f"{row['total_ms']:.1f}" in text
+        assert text.count("123.2 W") + text.count("123.3 W") >= 1
+        for row in report["histogram"]:
+            assert re.search(rf"(?<!\d){row['frames']:,} ", text)
+
+
+def on_a_terminal(columns: int, command: list[str]) -> str:
+    """What the command writes on a terminal of this width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment |= {"TERM": "xterm", "NO_COLOR": "1"}
+    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, stdin=theirs, env=environment) as process:
+        os.close(theirs)
+        parts = []
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            parts.append(part)
+        assert process.wait(60) == 0
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", b"".join(parts).decode())
+    return text.replace("\r\n", "\n")
+
+
+def test_reasons_of_a_board_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    path = write(tmp_path / "frames.jsonl", [Step(n, n / 10, board=HOT) for n in range(30)])
+    path.write_text(path.read_text().replace("gpu-throttle-alert", "\\u001b[2J[red]\\u202e"))
+    done = start(path)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
+    assert "(?[2J[red]?)" in done.stdout
 
 
 def test_names_from_a_log_cannot_drive_the_terminal(tmp_path: Path) -> None:

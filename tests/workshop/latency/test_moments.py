@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -9,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perception.config import ROOT
 from perception.errors import SettingsError
 from perception.workshop.latency.columns import NO_TIME
 from perception.workshop.latency.moments import Stamps, asked_moment, record_moments
 from perception.workshop.latency.reading import Wish
 from tests.workshop.latency.runs import NOW, START_S, figures_of, outcome_of, steady, write
 
+SCRIPT = ROOT / "scripts" / "latency_report.py"
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2099, 12, 31), timezones=st.just(timezone.utc))
 
 
@@ -41,6 +47,60 @@ def test_a_stamp_without_a_year_lies_before_now() -> None:
         assert datetime.fromtimestamp(stamps.read(text) / 1000).year == year
     assert stamps.read("Foo 31 23:59:59 host") == NO_TIME
     assert stamps.read("[    1.132000] jetson vehicle-pilot[123]:") == NO_TIME
+
+
+@pytest.mark.parametrize(
+    ("stamp", "month"),
+    [
+        ("Dez 01", 12), ("Mär 03", 3), ("M\N{REPLACEMENT CHARACTER}r 03", 3), ("Okt  5", 10), ("déc. 01", 12),
+        ("juil. 14", 7), ("juin 14", 6), ("août 14", 8), ("ene 01", 1), ("dic 31", 12), ("gen 01", 1), ("set 01", 9),
+        ("11月 30", 11), (" 1月  2", 1), ("11월 30", 11), ("ноя 30", 11), ("май 09", 5), ("мая 09", 5), ("Ağu 30", 8),
+        ("paź 03", 10), ("říj 03", 10), ("mei 05", 5), ("NOV 30", 11), ("Nov 30", 11), ("Μαι 01", 5),
+    ],
+)  # fmt: skip
+def test_months_are_known_in_other_languages(stamp: str, month: int) -> None:
+    stamps = Stamps(NOW.astimezone())
+    found = datetime.fromtimestamp(stamps.read(f"{stamp} 07:20:58 host vehicle-pilot[1]: ") / 1000)
+    assert (found.month, found.hour, found.minute, found.second) == (month, 7, 20, 58)
+    assert stamps.unread == ""
+
+
+def test_a_time_that_cannot_be_read_is_told_with_its_line(tmp_path: Path) -> None:
+    lines = [step.line() for step in steady(10)]
+    path = tmp_path / "journal.txt"
+    path.write_text("".join(f"Foo 30 07:20:0{number} host pilot[1]: {line}\n" for number, line in enumerate(lines)))
+    found = figures_of(path)
+    assert (found["frames"], found["span_s"]) == (10, None)
+    (warning,) = found["warnings"]
+    assert "the time of 10 of 10 frames could not be read (the first line begins with 'Foo 30 07:20:00 host" in warning
+    assert "-o short-iso" in warning
+    path.write_text(path.read_text().replace("Foo 30 07:20:00", "Nov 30 07:20:00"))
+    (warning,) = figures_of(path)["warnings"]
+    assert "the time of 9 of 10 frames" in warning
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert figures_of(path)["warnings"] == [], "`-o cat` has no times, and the report says so"
+
+
+ODD = ["0001-01-01", "0000-00-00", "9999-12-31", "2262-04-12", "2026-02-30", "2026-13-01", "1970-01-01", "1969-12-31"]
+
+
+@pytest.mark.parametrize("day", ODD)
+def test_odd_stamps_are_stood(tmp_path: Path, day: str) -> None:
+    records = "".join(step.record() for step in steady(20))
+    one = records.splitlines()[3]
+    odd = re.sub(r'"ts":"[^"]*"', f'"ts":"{day}T00:00:05.000+00:00"', one)
+    path = tmp_path / "frames.jsonl"
+    path.write_text(f"{odd}\n{records}{odd}\n")
+    assert 20 <= figures_of(path)["frames"] <= 22
+    done = subprocess.run([sys.executable, SCRIPT, path], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    for stamp in (f"{day} 00:00:05.000", f"{day}T23:59:60+14:00", "99999999999.999999", "Feb 30 99:99:99"):
+        path.write_text("".join(f"{stamp} INFO {step.line()}\n" for step in steady(5)))
+        assert figures_of(path)["frames"] == 5
+    for number in (0, 10**17, 10**18 - 1):
+        line = json.dumps({"__REALTIME_TIMESTAMP": str(number), "MESSAGE": steady(1)[0].line()})
+        path.write_text(f"{line}\n" * 3)
+        assert figures_of(path)["frames"] == 3
 
 
 LOCAL = NOW.astimezone()
@@ -72,7 +132,10 @@ def test_what_a_person_types(text: str, expected: datetime) -> None:
     assert asked_moment("--since", text, NOW) == round(expected.timestamp() * 1000)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-", "-2", "-2 parsecs", "ago", "25:00", "2026-13-01", "2h", "-1h x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "-", "-2", "-2 parsecs", "ago", "25:00", "2026-13-01", "2h", "-1h x", f"-{10**30}w", f"-{'9' * 400}s"],
+)
 def test_what_is_no_moment_is_refused_with_examples(text: str) -> None:
     with pytest.raises(SettingsError, match=r"--until .* is no moment\. Use 2026-11-22"):
         asked_moment("--until", text, NOW)
