@@ -12,7 +12,6 @@ from perception.config import Settings
 from perception.errors import SettingsError, SourceError
 from perception.lock import Lock
 from perception.reporting.claim import claim
-from perception.reporting.recording.shelf import is_segment
 
 OVERWRITE = "record.overwrite"
 
@@ -53,7 +52,11 @@ def _refuse_source(name: str, path: Path, source: Path | None) -> None:
     if _is_same(path, source) and _is_file(path):
         raise SettingsError(f"{name} is the source itself", "Name another file: a source is never overwritten.")
     origin = Path(os.path.realpath(source))
-    if _is_same(path, origin.parent) and is_segment(origin.name):
+    if not _is_same(path, origin.parent):
+        return
+    from perception.reporting.recording.shelf import is_segment  # what only a run that records needs
+
+    if is_segment(origin.name):
         raise SettingsError(
             f"{name} holds the source {origin.name}, and its oldest segments are deleted in time",
             "Name another folder, or move the source out of it.",

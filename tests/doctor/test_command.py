@@ -58,7 +58,7 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] not in sys.s
     )
 
     allowed = {"perception"} | {
-        f"perception.{name}" for name in ("errors", "heat", "home", "backends", "board", "board.sysfs")
+        f"perception.{name}" for name in ("errors", "heat", "home", "plain_file", "backends", "board", "board.sysfs")
     }
     files = ("engine_file", "described", "sidecar", "identity", "trusted_file")
     allowed |= {f"perception.backends.{name}" for name in files}

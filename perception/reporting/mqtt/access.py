@@ -12,7 +12,6 @@ from typing import TypeVar
 
 from perception.config import MqttSettings
 from perception.errors import SettingsError
-from perception.plain_file import open_plain
 from perception.redact import redact_urls
 
 MAX_BYTES = 64 * 1024
@@ -123,8 +122,9 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
 
 
 def _loaded(key: str, path: Path, load: Callable[[Path], T]) -> T:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise SettingsError(f"mqtt.{key} {path} is no file")
     try:
-        open_plain(path, SettingsError).close()  # a pipe would be waited for
         return load(path)
     except ssl.SSLError:  # an OSError, too
         cure = "Give it in PEM, the key without a passphrase, and the pair that belongs together."

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from perception.errors import SettingsError
-from perception.plain_file import open_plain
 
 VARIABLE = "PILOT_WEB_TOKEN"
 SHORTEST = 16
@@ -44,16 +43,23 @@ def need_token(host: str) -> SettingsError:
 
 def _read(path: Path) -> str:
     try:
-        with open_plain(path, SettingsError) as file:
+        with open(path, encoding="utf-8", errors="replace", opener=_without_waiting) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise SettingsError(f"web.token_path: {path} is no file")
             if status.st_mode & 0o077:
                 raise SettingsError(
                     f"web.token_path: others may read {path} (mode {stat.S_IMODE(status.st_mode):04o})",
                     f"chmod 600 {path}",
                 )
-            return file.read(4096).decode("utf-8", "replace")
+            return file.read(4096)
     except OSError as error:
         raise SettingsError(f"web.token_path: {path} cannot be read ({error.strerror})", f"Make it: {_MAKE}") from None
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """Opens a file; a pipe, too, at once."""
+    return os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 class Guard:

@@ -203,4 +203,4 @@ def test_a_file_is_taken_or_left_out_as_by_ultralytics(tmp_path: Path, name: str
         assert theirs is None
     else:
         assert theirs is not None
-        assert sorted(ours.tolist()) == pytest.approx(sorted(theirs.tolist()), abs=1e-6)
+        np.testing.assert_allclose(sorted(ours.tolist()), sorted(theirs.tolist()), atol=1e-6)
