@@ -15,6 +15,7 @@ from perception.config import ROOT, Settings
 from perception.errors import PilotError, SourceError
 from perception.frame import BackendInfo
 from perception.model_files import find_model
+from perception.redact import clean
 from perception.reporting.logs import TextLog
 from perception.reporting.sinks import Sinks
 from perception.stop import StopFlag
@@ -50,7 +51,7 @@ def _try(name: str, attempt: Callable[[], str]) -> int:
     except PilotError as fault:
         found, verdict, code = str(fault), "problem", fault.exit_code
     with suppress(OSError):  # a reader that went away (`| head -1`) does not change the verdict
-        print(f"{name:<9}{verdict:<9}{found}", flush=True)
+        print(f"{name:<9}{verdict:<9}{clean(found) if verdict == 'ok' else found}", flush=True)
     return code
 
 

@@ -8,11 +8,11 @@ import pwd
 import shlex
 import stat
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from perception.errors import BackendError
+from perception.own_files import user_name
 
 REBUILD = "python3 scripts/export_int8_engine.py --model MODEL"
 """The command that builds an engine and installs it with its sidecar; `--precision` follows where it matters."""
@@ -62,11 +62,10 @@ def check_trusted(path: Path, descriptor: int) -> None:
     `descriptor` is the open file, so that what is checked is what is read.
     """
     status = os.fstat(descriptor)
-    trusted = {0, os.geteuid(), Path(__file__).stat().st_uid}
-    if status.st_uid not in trusted:
-        me = _user_name(os.geteuid())
+    if status.st_uid not in trusted_owners():
+        me = user_name(os.geteuid())
         raise BackendError(
-            f"{path} belongs to {_user_name(status.st_uid)}, and an engine is native code: it must belong to root, "
+            f"{path} belongs to {user_name(status.st_uid)}, and an engine is native code: it must belong to root, "
             f"to {me}, who runs this, or to the owner of the pilot",
             f"If you trust it: sudo chown {me} {_quoted(path)}",
         )
@@ -78,6 +77,11 @@ def check_trusted(path: Path, descriptor: int) -> None:
         )
     for folder in sorted({path.absolute().parent, Path(os.path.realpath(path)).parent}):
         _check_folder(path, folder)
+
+
+def trusted_owners() -> frozenset[int]:
+    """Whose files may hold native code: root's, those of the user that runs this, those of the pilot's own owner."""
+    return frozenset({0, os.geteuid(), Path(__file__).stat().st_uid})
 
 
 def _check_folder(path: Path, folder: Path) -> None:
@@ -104,7 +108,7 @@ def writers_besides_owner(status: os.stat_result, file: int | Path) -> str | Non
         return "users on its access list"
     if is_own_group(status.st_uid, status.st_gid):
         return None
-    return f"the group {_name(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid)}"
+    return f"the group {_group_name(status.st_gid)}"
 
 
 def is_own_group(uid: int, gid: int) -> bool:
@@ -132,15 +136,11 @@ def _has_access_list(file: int | Path) -> bool:
         return False
 
 
-def _user_name(uid: int) -> str:
-    return _name(lambda: pwd.getpwuid(uid).pw_name, uid)
-
-
-def _name(look_up: Callable[[], str], number: int) -> str:
+def _group_name(gid: int) -> str:
     try:
-        return look_up()
+        return grp.getgrgid(gid).gr_name
     except KeyError:
-        return str(number)
+        return str(gid)
 
 
 def _for(status: os.stat_result) -> str:

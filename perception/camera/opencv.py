@@ -23,7 +23,6 @@ from perception.errors import SourceError
 from perception.lock import Lock
 from perception.memory import lack_of_memory
 from perception.quiet import silence_opencv
-from perception.redact import redact_urls
 
 BACKLOG_S = 5.0
 """FFmpeg examines a stream for so long at most (analyzeduration)."""
@@ -37,7 +36,7 @@ def open_capture(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.V
     except cv2.error as error:
         if lack_of_memory(error):
             raise
-        logger.debug(f"OpenCV: {redact_urls(str(error))}")
+        logger.debug(f"OpenCV: {error}")
         return None
     if not capture.isOpened():
         capture.release()

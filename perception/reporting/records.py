@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime, timezone
 from json.encoder import encode_basestring as _quoted
@@ -14,9 +13,7 @@ from pathlib import Path
 from loguru import logger
 
 from perception.frame import BoardSnapshot, Detections, Report
-from perception.lock import Lock
 from perception.reporting.bounded_file import BoundedFile
-from perception.reporting.claim import claim
 from perception.reporting.figures import rounded
 
 SCHEMA = 1
@@ -69,14 +66,8 @@ class RecordSink:
     """
 
     def __init__(self, path: Path, max_bytes: int, wall_clock: Callable[[], float] = time.time) -> None:
-        """Raises BusyError where another pilot writes into the folder of `path`."""
         self._file = BoundedFile(path, max_bytes, logger.warning)
         self._wall_clock = wall_clock
-        self._lock = Lock()
-        with suppress(OSError):  # the file says what is wrong when it is written
-            path.parent.mkdir(parents=True, exist_ok=True)
-        # The folder, not the file, which is renamed when it is full.
-        claim(self._lock, path.parent, "Give each pilot its own folder: log.dir.")
 
     def write(self, report: Report) -> None:
         """Appends one line."""
@@ -85,4 +76,3 @@ class RecordSink:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
-        self._lock.release()
