@@ -35,6 +35,7 @@ _HEALTH_CHECK = re.compile(rb"(?:GET|HEAD) /(?:healthz|readyz)[ ?]")
 _AUTHORIZATION = re.compile(rb"(?im)^authorization:[ \t]*bearer[ \t]+([^\r\n]*)")
 _COOKIE = re.compile(rb"(?im)^cookie:[^\r\n]*?\bpilot_session=([^;\s]*)")
 REQUESTS_BURST, REQUESTS_PER_S = 60, 30
+HEALTH_BURST, HEALTH_PER_S = 300, 100
 GUESSES_BURST, GUESSES_PER_S = 5, 5 / 60
 
 
@@ -48,7 +49,7 @@ class Gate:
         self._names = names
         self._guard = guard
         self._requests = Limiter(REQUESTS_BURST, REQUESTS_PER_S, clock)
-        self._health = Limiter(REQUESTS_BURST, REQUESTS_PER_S, clock)
+        self._health = Limiter(HEALTH_BURST, HEALTH_PER_S, clock)
         self._guesses = Limiter(GUESSES_BURST, GUESSES_PER_S, clock)
         self.app: ASGIApp | None = None
 
