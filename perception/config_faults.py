@@ -92,7 +92,8 @@ def _short(text: str) -> str:
 
 def _name(key: str) -> str:
     """The key as written, or quoted where it is empty or would break the line."""
-    key = redact_value(key)
+    section, dot, name = key.partition(".")
+    key = f"{section}.{redact_value(name)}" if dot and section.isidentifier() else redact_value(key)
     return _short(key if key.isprintable() and key else repr(key))
 
 

@@ -26,6 +26,7 @@ _EXAMPLE = r"(?!/*USER:PASSWORD@)"
 _NET = tuple(
     (re.compile(pattern, re.IGNORECASE), shown)
     for pattern, shown in (
+        (rf"({_REMOTE}){_EXAMPLE}[^\s'\"]*[?#][^'\"]*@[^\s'\"]*", rf"\1{SHOWN}"),  # either may hold the password
         (rf"({_REMOTE}){_EXAMPLE}.*@", rf"\1{SHOWN}@"),
         (rf"(\brtsps?:)(?!/){_EXAMPLE}.*@", rf"\1{SHOWN}@"),
         (rf"({_START}(?:[a-z]{{0,8}}[:;]?/{{1,3}})?){_EXAMPLE}[^\s'\":/@]*:[^\s/]\S*@", rf"\1{SHOWN}@"),

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from perception.errors import SourceError
-from perception.redact import BARE_CREDENTIALS, LOCAL, elements, redact_value
+from perception.redact import BARE_CREDENTIALS, LOCAL, elements, printable, redact_value
 from perception.redact import redact as redact_any
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -42,6 +42,9 @@ class SourceUri:
     target: str
     label: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", printable(self.label))
 
     @property
     def camera(self) -> bool:
