@@ -41,7 +41,7 @@ _NET = tuple(
         (r"(\b(?:bearer|basic|digest)\s+)(?=\S*[\d=])\S{6,}", rf"\1{SHOWN}"),
     )
 )
-_PROPERTY = re.compile(rf"(?s)\b([\w-]+)\s*=\s*{_QUOTED}")
+_PROPERTY = re.compile(rf"(?s)\b([\w-]+)\s*=\s*(?!(?:true|false|BGR|\d{{1,4}})(?:[\s`'\".,;]|$)){_QUOTED}")
 _IS_PIPELINE = re.compile(r"(?s)\s!\s|^\s*(?:\w+\s*[:;]\s*/*)?[a-z]\w*\s+[\w-]+\s*=")
 BARE_CREDENTIALS = re.compile(r"(?is)[a-z]{0,6}[:;]?/{0,3}[^/:@]*:.*@")
 """The start of a URL whose scheme or its colon was forgotten: USER:PASSWORD@, //USER:PASSWORD@, rtsp//USER:PASSWORD@"""

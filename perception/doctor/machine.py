@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.doctor.child import Answer, Runner
+from perception.jetson import is_jetson
 
 COMMAND_LIMIT_S = 5.0
 PROBE_LIMIT_S = 10.0
@@ -148,9 +149,8 @@ class Machine:
 
     @cached_property
     def is_jetson(self) -> bool:
-        """Whether this is a board with a Tegra chip; the release file alone is absent on some vendors' images."""
-        compatible = self.read("proc/device-tree/compatible") or ""
-        return self.exists("etc/nv_tegra_release") or "nvidia,tegra" in compatible
+        """Whether this is a board with a Tegra chip."""
+        return is_jetson(self.root)
 
     @cached_property
     def packages(self) -> Mapping[str, str]:
