@@ -103,8 +103,9 @@ class Frame:
     """One picture on its way through the pilot.
 
     image: (H, W, 3) uint8 BGR. frame_id counts captured frames from 0, so a gap is a drop. captured_at: monotonic
-    seconds, when the picture reached this process. source: where it came from, without credentials. truth: what is really there, known to the demo only. fps:
-    the nominal rate of the source, 0 where unknown. live: pictures come at their own pace, captured_at is their time.
+    seconds, when the picture reached this process. source: where it came from, without credentials. truth: what is
+    really there, known to the demo only. fps: the nominal rate of the source, 0 where unknown. live: pictures come at
+    their own pace, captured_at is their time.
     """
 
     image: Image

@@ -49,7 +49,8 @@ def _speed(name: str) -> tuple[int, float]:
     Mode 0 is MAXN on AGX Orin and Thor, and 15W on Orin Nano (/etc/nvpmodel.conf of those boards).
     """
     watts = re.search(r"(\d+(?:\.\d+)?)W", name)
-    return "MAXN" in name and 1 + ("SUPER" in name), float(watts[1]) if watts else 0.0
+    rank = 0 if "MAXN" not in name else 2 if "SUPER" in name else 1
+    return rank, float(watts[1]) if watts else 0.0
 
 
 def clocks(machine: Machine) -> Iterator[Finding]:
@@ -91,7 +92,9 @@ def _uptime_s(machine: Machine) -> float | None:
 def _is_often(name: str, count: int, up_s: float | None) -> bool:
     """Whether the events are too many; where it is not known since when they are counted, one that never should be."""
     most_hz = OFTEN_HZ.get(name, 0.0)
-    return count > (most_hz * up_s if up_s is not None else 0 if not most_hz else count)
+    if up_s is None:
+        return count > 0 and not most_hz
+    return count > most_hz * up_s
 
 
 def _counted(events: Mapping[str, int], up_s: float | None) -> str:
