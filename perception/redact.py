@@ -20,6 +20,8 @@ _NAMES = (
     r"pass(?:word|wd|phrase|code)?|pwd?|pw|token|secret|credentials?|auth\w*|key|api-?key|cookies?|session(?:-?id)?"
     r"|sid|stream-?id|(?:extra-)?headers?|user-?(?:id|name)?|usr|login|sig(?:nature)?|sas|pin|psk|bearer|jwt"
 )
+_USERS = "admin|administrator|root|user|guest|service|supervisor|operator|viewer"
+"""Users of cameras, and no hosts: what follows one is a password, though it may look like a port."""
 _EXAMPLE = r"(?!/*USER:PASSWORD@)"
 """What a cure shows is no credential."""
 
@@ -29,19 +31,23 @@ _NET = tuple(
         (rf"({_REMOTE}){_EXAMPLE}[^\s'\"]*[?#][^'\"]*@[^\s'\"]*", rf"\1{SHOWN}"),  # either may hold the password
         (rf"({_REMOTE}){_EXAMPLE}.*@", rf"\1{SHOWN}@"),
         (rf"(\brtsps?:)(?!/){_EXAMPLE}.*@", rf"\1{SHOWN}@"),
+        (r"[^\s'\"]*%3a[^\s'\"]*%40", rf"{SHOWN}%40"),
+        (r"[^\s'\"/@=]+@(?=\d{1,3}(?:\.\d{1,3}){3}\b)", rf"{SHOWN}@"),
         (rf"({_START}(?:[a-z]{{0,8}}[:;]?/{{1,3}})?){_EXAMPLE}[^\s'\":/@]*:[^\s/]\S*@", rf"\1{SHOWN}@"),
         # The path of other streams is a key of them as often as not.
         (rf"(?!rtsp|https?:)({_REMOTE})[\w%][^\s'\"]*", rf"\1{SHOWN}"),
         # Without an @: what stands behind the colon of a host and is no port.
         (rf"({_REMOTE})(?![^\s/?#'\"]*@)[^\s/?#'\":\[]+:(?!\d{{1,5}}(?![^\s/?#'\",;.)\]]))[^\s'\"]+", rf"\1{SHOWN}"),
+        (rf"({_REMOTE})(?:{_USERS}):[^\s'\"@]+(?![^\s'\"]*@)", rf"\1{SHOWN}"),
         (r"(\brtsps?:)(?![/\s'\"])[^\s'\"]+", rf"\1{SHOWN}"),
         (rf"({_REMOTE}[^\s?'\"]*)\?[^\s'\"]*", rf"\1?{SHOWN}"),
-        (rf"(?s)\b([\w-]*(?:{_NAMES}))\s*=\s*{_QUOTED}", rf"\1={SHOWN}"),
+        (rf"(?s)\b([\w-]*(?:{_NAMES}))\s*=\s*(?!\*\*\*){_QUOTED}", rf"\1={SHOWN}"),
+        (r"(\b(?:pass(?:word|wd)?|pwd|secret|token|api[-_]?key)[\"']?\s*:\s*)[\"']?[^\s\"',}]+", rf"\1{SHOWN}"),
         (r"((?:authorization|cookie|x-[\w-]*(?:key|token))[\"']?\s*[:=]\s*[\"']?)[^\"'\s][^\"']*", rf"\1{SHOWN}"),
         (r"(\b(?:bearer|basic|digest)\s+)(?=\S*[\d=])\S{6,}", rf"\1{SHOWN}"),
     )
 )
-_PROPERTY = re.compile(rf"(?s)\b([\w-]+)\s*=\s*(?!(?:true|false|BGR|\d{{1,4}})(?:[\s`'\".,;]|$)){_QUOTED}")
+_PROPERTY = re.compile(rf"(?s)\b([\w-]+)\s*=\s*(?!\*\*\*|(?:true|false|BGR|\d{{1,4}})(?:[\s`'\".,;]|$)){_QUOTED}")
 _IS_PIPELINE = re.compile(r"(?s)\s!\s|^\s*(?:\w+\s*[:;]\s*/*)?[a-z]\w*\s+[\w-]+\s*=")
 BARE_CREDENTIALS = re.compile(r"(?is)[a-z]{0,6}[:;]?/{0,3}[^/:@]*:.*@")
 """The start of a URL whose scheme or its colon was forgotten: USER:PASSWORD@, //USER:PASSWORD@, rtsp//USER:PASSWORD@"""
@@ -105,7 +111,7 @@ def _redact_location(rest: str) -> str:
         return SHOWN
     place = _without_query(after)
     host, slash, path = place.partition("/")
-    if host and not _HOST.fullmatch(host):
+    if host and (not _HOST.fullmatch(host) or (not at and re.match(rf"(?i)(?:{_USERS}):", host))):
         host, path = SHOWN, SHOWN if slash else ""
     path = re.sub(r"=[^/&;]*", f"={SHOWN}", path)
     return f"{SHOWN}@{host}{slash}{path}" if at else f"{host}{slash}{path}"
@@ -113,6 +119,15 @@ def _redact_location(rest: str) -> str:
 
 def _without_query(text: str) -> str:
     return re.sub(r"(?s)[?#].*", f"?{SHOWN}", text)
+
+
+def redact_address(text: str) -> str:
+    """What was given where a host and a port belong; `***` for what stands before an @, or where no port can."""
+    _, at, host = text.rpartition("@")
+    if not at and "://" in text:
+        return redact_value(text)
+    shown = host if re.fullmatch(r"[^:]*(?::\d{0,5})?(?:/.*)?", host) else SHOWN
+    return f"{SHOWN}@{shown}" if at else shown
 
 
 def elements(pipeline: str) -> str:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from perception.config import MqttSettings
 from perception.errors import SettingsError
-from perception.redact import SHOWN, redact_value, shown_secret_path
+from perception.redact import redact_address, redact_value, shown_secret_path
 
 MAX_BYTES = 64 * 1024
 T = TypeVar("T")
@@ -45,10 +45,9 @@ def read_access(settings: MqttSettings) -> Access:
     """
     host = settings.host or ""
     if not (re.fullmatch(r"[\w.-]+", host) or _is_ipv6(host.strip("[]"))):
-        # What stands before or behind a colon may be a password.
-        shown = SHOWN if re.search(r":(?!//)", host) and "://" not in host else redact_value(host)
         raise SettingsError(
-            f"mqtt.host is {shown!r}", "Give a name or an address alone; mqtt.port, mqtt.tls say the rest."
+            f"mqtt.host is {redact_address(host)!r}",
+            "Give a name or an address alone; mqtt.port, mqtt.tls say the rest.",
         )
     _check_topic(settings.topic)
     password = _password(settings)
