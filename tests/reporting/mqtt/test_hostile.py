@@ -22,12 +22,12 @@ from tests.reporting.mqtt.broker import broker, listener
 from tests.service.manager import wait_until
 
 CONNACK_YES = b"\x20\x02\x00\x00"
-FLOOD_S = 2.0
+FLOOD_S = 1.0
 GROWTH_MIB = 5.0
 
 
 class HostileBroker:
-    """Takes connections on loopback, answers CONNECT, and then sends one thing over and over for two seconds."""
+    """Takes connections on loopback, answers CONNECT, and then sends one thing over and over for a second."""
 
     def __init__(self, packet: bytes, more: bytes = b"", answer: bytes = CONNACK_YES) -> None:
         """more: what follows the packet, again and again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from perception.reporting.web.address import BACKLOG
 from perception.reporting.web.answers import VIEWERS
 from perception.reporting.web.protocol import CONNECTIONS
-from tests.reporting.web.pilots import PATIENCE_S, WebPilot, start, until
+from perception.reporting.web.server import WebPage
+from tests.reporting.web.pilots import PATIENCE_S, WebPilot, ask, start, until
 
 GROWTH_MIB = 48.0
 """More than buffers, threads and caches of a busy server take, less than what the abuse below would."""
@@ -115,6 +117,33 @@ def test_five_hundred_slow_connections_keep_no_health_check_out(pilot: WebPilot)
             if number % 5 == 4:
                 statuses.append(pilot.ask("/healthz").status)
         assert len(statuses) == 100 and statuses.count(200) >= 99
+
+
+def test_a_storm_of_connections_that_come_again_at_once_keeps_no_health_check_out(page: WebPage) -> None:
+    over = threading.Event()
+
+    def come_again_and_again() -> None:
+        while not over.is_set():
+            with ExitStack() as stack:
+                for _ in range(100):
+                    with suppress(OSError):
+                        connection = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), 5))
+                        connection.sendall(b"GET /api/state HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+                over.wait(0.05)
+
+    storm = [threading.Thread(target=come_again_and_again) for _ in range(4)]
+    for thread in storm:
+        thread.start()
+    try:
+        answers = 0
+        for _ in range(100):
+            with suppress(OSError):
+                answers += ask(page.port, "/healthz").status in (200, 503)
+    finally:
+        over.set()
+        for thread in storm:
+            thread.join()
+    assert answers >= 99
 
 
 def test_a_viewer_keeps_its_place_while_slow_connections_come_and_go(pilot: WebPilot) -> None:
