@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from perception.redact import clean
+
+def _clean(text: str) -> str:
+    # Loaded where there is a fault alone: whoever reads the file of an engine needs little else than this module.
+    from perception.redact import clean
+
+    return clean(text)
 
 
 class PilotError(Exception):
@@ -16,11 +21,11 @@ class PilotError(Exception):
 
     def __init__(self, what: str, cure: str = "") -> None:
         self.what = self._cleaned(what)
-        self.cure = clean(cure)
+        self.cure = _clean(cure)
         super().__init__(self.what, self.cure)
 
     def _cleaned(self, what: str) -> str:
-        return clean(what)
+        return _clean(what)
 
     def __str__(self) -> str:
         return f"{self.what}. {self.cure}" if self.cure else self.what
@@ -32,7 +37,7 @@ class SettingsError(PilotError):
     exit_code = 2
 
     def _cleaned(self, what: str) -> str:
-        return "\n".join(map(clean, what.split("\n")))
+        return "\n".join(map(_clean, what.split("\n")))
 
     def __str__(self) -> str:
         if "\n" in self.what:

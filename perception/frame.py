@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perception.redact import printable
-
 Image = npt.NDArray[np.uint8]
 Boxes = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
@@ -139,11 +137,6 @@ class BackendInfo:
     input_hw: tuple[int, int]
     batch: int
     class_names: Mapping[int, str]
-
-    def __post_init__(self) -> None:
-        # They come from a file of somebody, and go into lines, pages and messages.
-        names = {number: printable(name) for number, name in self.class_names.items()}
-        object.__setattr__(self, "class_names", names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

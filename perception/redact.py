@@ -22,8 +22,8 @@ _NAMES = (
 )
 _USERS = "admin|administrator|root|user|guest|service|supervisor|operator|viewer"
 """Users of cameras, and no hosts: what follows one is a password, though it may look like a port."""
-_EXAMPLE = r"(?!/*USER:PASSWORD@)"
-"""What a cure shows is no credential."""
+_EXAMPLE = r"(?!/*(?:USER:PASSWORD|\*\*\*)@)"
+"""What a cure shows is no credential, and what was hidden before hides no more of the line."""
 
 _NET = tuple(
     (re.compile(pattern, re.IGNORECASE), shown)
@@ -123,9 +123,11 @@ def _without_query(text: str) -> str:
 
 def redact_address(text: str) -> str:
     """What was given where a host and a port belong; `***` for what stands before an @, or where no port can."""
-    _, at, host = text.rpartition("@")
-    if not at and "://" in text:
+    before, at, host = text.rpartition("@")
+    if "://" in text:
         return redact_value(text)
+    if re.search(r"[?#]", before):
+        return SHOWN
     shown = host if re.fullmatch(r"[^:]*(?::\d{0,5})?(?:/.*)?", host) else SHOWN
     return f"{SHOWN}@{shown}" if at else shown
 

@@ -22,6 +22,7 @@ HIDDEN = (
 )  # fmt: skip
 SHOWN = (
     "The live page: http://127.0.0.1:8080/ (with the token)", "rtsp://***@cam:554/h264 is lost", "rtsp://cam:554/1",
+    "nothing came from rtsp://***@cam/1 for 0.5 s (source.stall_s). Reconnecting to rtsp://***@cam/1",
     "The broker localhost:1883 is reached", "file:///home/me@work/a@b.mp4", "/clips/10:30 me@work.mp4", "a@b.mp4",
     "Write rtsp://USER:PASSWORD@HOST:PORT/PATH, with %40 for @, %2F for /, %3F for ?, %23 for # in a password.",
     "End it with: ! videoconvert ! appsink drop=true max-buffers=1 sync=false", "csi://0?width=1280&height=720&fps=30",
@@ -52,7 +53,7 @@ def test_the_net_leaves_the_rest_readable(text: str) -> None:
     ("text", "shown"),
     [
         ("broker/x", "broker/x"), ("a b", "a b"), ("h:80", "h:80"), ("admin:S3cret", "***"), ("S3cret@h", "***@h"),
-        ("user:S3cret@h:80", "***@h:80"), ("mqtt://u:S3cret@h", "***@h"), ("http://h:8080", "http://h:8080"),
+        ("user:S3cret@h:80", "***@h:80"), ("mqtt://u:S3cret@h", "mqtt://***"), ("h?a@S3cret", "***"), ("http://h:8080", "http://h:8080"),
     ],
 )  # fmt: skip
 def test_where_an_address_belongs_nothing_before_an_at_or_behind_a_colon_is_shown(text: str, shown: str) -> None:

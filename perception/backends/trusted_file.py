@@ -8,11 +8,11 @@ import pwd
 import shlex
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from perception.errors import BackendError
-from perception.own_files import user_name
 
 REBUILD = "python3 scripts/export_int8_engine.py --model MODEL"
 """The command that builds an engine and installs it with its sidecar; `--precision` follows where it matters."""
@@ -63,9 +63,9 @@ def check_trusted(path: Path, descriptor: int) -> None:
     """
     status = os.fstat(descriptor)
     if status.st_uid not in trusted_owners():
-        me = user_name(os.geteuid())
+        me = _user_name(os.geteuid())
         raise BackendError(
-            f"{path} belongs to {user_name(status.st_uid)}, and an engine is native code: it must belong to root, "
+            f"{path} belongs to {_user_name(status.st_uid)}, and an engine is native code: it must belong to root, "
             f"to {me}, who runs this, or to the owner of the pilot",
             f"If you trust it: sudo chown {me} {_quoted(path)}",
         )
@@ -108,7 +108,7 @@ def writers_besides_owner(status: os.stat_result, file: int | Path) -> str | Non
         return "users on its access list"
     if is_own_group(status.st_uid, status.st_gid):
         return None
-    return f"the group {_group_name(status.st_gid)}"
+    return f"the group {_name(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid)}"
 
 
 def is_own_group(uid: int, gid: int) -> bool:
@@ -136,11 +136,15 @@ def _has_access_list(file: int | Path) -> bool:
         return False
 
 
-def _group_name(gid: int) -> str:
+def _user_name(uid: int) -> str:
+    return _name(lambda: pwd.getpwuid(uid).pw_name, uid)
+
+
+def _name(look_up: Callable[[], str], number: int) -> str:
     try:
-        return grp.getgrgid(gid).gr_name
+        return look_up()
     except KeyError:
-        return str(gid)
+        return str(number)
 
 
 def _for(status: os.stat_result) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from perception.board.sysfs import is_jetson as is_jetson
 from perception.camera.capture import UnusableSource
 from perception.camera.uri import SourceUri
-from perception.jetson import is_jetson as is_jetson
 
 # One buffer at most waits, and an old one gives way: the newest frame wins inside the pipeline, too.
 SINK = "appsink drop=true max-buffers=1 sync=false"

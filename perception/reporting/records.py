@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime, timezone
-from json.encoder import encode_basestring as _quoted
+from json.encoder import encode_basestring, encode_basestring_ascii
 from pathlib import Path
 
 from loguru import logger
@@ -35,6 +35,11 @@ def record_line(report: Report, now_s: float) -> str:
         f'"backend":{_quoted(backend.name)},"precision":{_quoted(backend.precision)},'
         f'"vehicles":[{_vehicles(result.detections, backend.class_names)}],"board":{_board(report.board)}}}\n'
     )
+
+
+def _quoted(text: str) -> str:
+    """The text as JSON has it; what cannot be printed, which a terminal would obey, as an escape."""
+    return encode_basestring(text) if text.isprintable() else encode_basestring_ascii(text)
 
 
 def _vehicles(found: Detections, names: Mapping[int, str]) -> str:
