@@ -12,6 +12,7 @@ from pathlib import Path
 LOCAL = ("csi", "v4l2", "file", "images", "demo")
 """Schemes of sources that hold no credentials: in a path an @ is an @, and the options are for people."""
 SHOWN = "***"
+MAX_LETTERS = 8000
 
 _START = r"""(?<![^\s'"(\[,=!<>|])"""
 _REMOTE = rf"(?<![\w+.-])(?!(?:{'|'.join(LOCAL)}):)[a-z][\w+.-]*:/{{1,3}}"
@@ -31,8 +32,8 @@ _NET = tuple(
         (rf"({_REMOTE}){_EXAMPLE}[^\s'\"]*[?#][^'\"]*@[^\s'\"]*", rf"\1{SHOWN}"),  # either may hold the password
         (rf"({_REMOTE}){_EXAMPLE}.*@", rf"\1{SHOWN}@"),
         (rf"(\brtsps?:)(?!/){_EXAMPLE}.*@", rf"\1{SHOWN}@"),
-        (r"[^\s'\"]*%3a[^\s'\"]*%40", rf"{SHOWN}%40"),
-        (r"[^\s'\"/@=]+@(?=\d{1,3}(?:\.\d{1,3}){3}\b)", rf"{SHOWN}@"),
+        (r"(?<![^\s'\"])[^\s'\"]*%3a[^\s'\"]*%40", rf"{SHOWN}%40"),
+        (r"(?<![^\s'\"/@=])[^\s'\"/@=]+@(?=\d{1,3}(?:\.\d{1,3}){3}\b)", rf"{SHOWN}@"),
         (rf"({_START}(?:[a-z]{{0,8}}[:;]?/{{1,3}})?){_EXAMPLE}[^\s'\":/@]*:[^\s/]\S*@", rf"\1{SHOWN}@"),
         # The path of other streams is a key of them as often as not.
         (rf"(?!rtsp|https?:)({_REMOTE})[\w%][^\s'\"]*", rf"\1{SHOWN}"),
@@ -41,13 +42,15 @@ _NET = tuple(
         (rf"({_REMOTE})(?:{_USERS}):[^\s'\"@]+(?![^\s'\"]*@)", rf"\1{SHOWN}"),
         (r"(\brtsps?:)(?![/\s'\"])[^\s'\"]+", rf"\1{SHOWN}"),
         (rf"({_REMOTE}[^\s?'\"]*)\?[^\s'\"]*", rf"\1?{SHOWN}"),
-        (rf"(?s)\b([\w-]*(?:{_NAMES}))\s*=\s*(?!\*\*\*){_QUOTED}", rf"\1={SHOWN}"),
+        (rf"(?s)(?<![\w-])([\w-]*(?:{_NAMES}))\s*=\s*(?!\*\*\*){_QUOTED}", rf"\1={SHOWN}"),
         (r"(\b(?:pass(?:word|wd)?|pwd|secret|token|api[-_]?key)[\"']?\s*:\s*)[\"']?[^\s\"',}]+", rf"\1{SHOWN}"),
         (r"((?:authorization|cookie|x-[\w-]*(?:key|token))[\"']?\s*[:=]\s*[\"']?)[^\"'\s][^\"']*", rf"\1{SHOWN}"),
         (r"(\b(?:bearer|basic|digest)\s+)(?=\S*[\d=])\S{6,}", rf"\1{SHOWN}"),
     )
 )
-_PROPERTY = re.compile(rf"(?s)\b([\w-]+)\s*=\s*(?!\*\*\*|(?:true|false|BGR|\d{{1,4}})(?:[\s`'\".,;]|$)){_QUOTED}")
+_PROPERTY = re.compile(
+    rf"(?s)(?<![\w-])([\w-]+)\s*=\s*(?!\*\*\*|(?:true|false|BGR|\d{{1,4}})(?:[\s`'\".,;]|$)){_QUOTED}"
+)
 _IS_PIPELINE = re.compile(r"(?s)\s!\s|^\s*(?:\w+\s*[:;]\s*/*)?[a-z]\w*\s+[\w-]+\s*=")
 BARE_CREDENTIALS = re.compile(r"(?is)[a-z]{0,6}[:;]?/{0,3}[^/:@]*:.*@")
 """The start of a URL whose scheme or its colon was forgotten: USER:PASSWORD@, //USER:PASSWORD@, rtsp//USER:PASSWORD@"""
@@ -63,9 +66,15 @@ def printable(text: str) -> str:
 
 def redact(text: str) -> str:
     """Any text without what may be credentials in it: those of URLs, values of password-like words, of pipelines."""
+    text = _bounded(text)
     for pattern, shown in _NET:
         text = pattern.sub(shown, text)
     return _PROPERTY.sub(rf"\1={SHOWN}", text) if re.search(r"\s!\s", text) else text
+
+
+def _bounded(text: str) -> str:
+    """The beginning and the end of a text that nobody reads whole: the time that the net takes may grow by the square."""
+    return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 1000]}...{text[-1000:]}"
 
 
 def clean(text: str) -> str:
@@ -86,6 +95,7 @@ def shown_secret_path(path: Path) -> str:
 
 def redact_value(text: str) -> str:
     """One value that a user gave, such as a URL or a pipeline, without what may be credentials in it."""
+    text = _bounded(text)
     if _IS_PIPELINE.search(text):
         return elements(text)
     scheme, slashes, rest = _taken_apart(text)

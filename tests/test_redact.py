@@ -71,3 +71,13 @@ def test_a_clean_text_is_one_line_of_what_can_be_printed(text: str) -> None:
     assert clean(text).isprintable()
     assert printable(printable(text)) == printable(text)
     redact(text), redact_value(text), redact_address(text), elements(text)
+
+
+@pytest.mark.parametrize(
+    "piece", ["x", "a-", "a:/", "a:/ ", "%3a", "a=", "'", "a@", "user:", "! a ", "rtsp://", "\x1b"]
+)
+def test_no_text_takes_long_and_the_end_of_a_long_one_is_looked_at_too(piece: str) -> None:
+    for text in (piece * 300_000, f"rtsp://u:{piece * 300_000}S3cret@h"):
+        assert "S3cret" not in clean(text)
+        assert "S3cret" not in redact_value(text)
+        assert len(redact_address(text)) <= len(text)
