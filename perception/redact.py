@@ -73,7 +73,7 @@ def redact(text: str) -> str:
 
 
 def _bounded(text: str) -> str:
-    """The beginning and the end of a text that nobody reads whole: the time that the net takes may grow by the square."""
+    """The beginning and the end of a text that nobody reads whole: the net may take time by its length squared."""
     return text if len(text) <= MAX_LETTERS else f"{text[: MAX_LETTERS - 1000]}...{text[-1000:]}"
 
 
