@@ -234,8 +234,8 @@ def _open_engine(settings: Settings, files: ModelFiles) -> Backend:
     from perception.engine_backend import open_engine_backend
 
     _log_loading(files.engine)
-    picker, model, device = _class_picker(settings), settings.model, settings.engine.device
-    return open_engine_backend(engine, picker, model.names, model.imgsz, settings.engine_dir, device)
+    picker, model, how = _class_picker(settings), settings.model, settings.engine
+    return open_engine_backend(engine, picker, model.names, model.imgsz, settings.engine_dir, how.device, how.wait)
 
 
 def _export_engine(settings: Settings, files: ModelFiles, foreign: bool, alive: Callable[[str], None]) -> Backend:

@@ -16,8 +16,8 @@ from perception.errors import EndOfStream, PilotError, SettingsError, SourceErro
 from perception.frame import BackendInfo
 from perception.lock import Lock
 from perception.model_files import find_model
-from perception.reporting.logs import TextLog
-from perception.reporting.records import claim_records
+from perception.redact import clean
+from perception.reporting.logs import TextLog, claim_folder
 from perception.reporting.sinks import Sinks
 from perception.stop import StopFlag
 
@@ -65,7 +65,7 @@ def verdicts(settings: Settings, stop: StopFlag, log: TextLog, open_service: Cal
 def _tried(attempt: Callable[[], str]) -> tuple[str, int]:
     """What was found, and the exit code."""
     try:
-        return attempt(), 0
+        return clean(attempt()), 0
     except PilotError as fault:
         return str(fault), fault.exit_code
 
@@ -75,9 +75,9 @@ def _check_outputs(settings: Settings, stop: StopFlag, log: TextLog) -> str:
     with Sinks(without_records, stop, log):
         pass
     folder = settings.log_dir
-    if settings.log.records:
+    if settings.log.records or settings.log.file:
         lock = Lock()
-        claim_records(lock, folder)
+        claim_folder(lock, folder)
         lock.release()
     nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
-import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NoReturn, Optional
@@ -21,8 +23,9 @@ from perception.footage import protect
 from perception.home import LOCAL, ROOT, SHIPPED, settings_path
 from perception.live import LiveSettings
 from perception.memory import lack_of_memory
+from perception.own_files import keep_world_from_writing
 from perception.plain_file import from_home
-from perception.redact import redact_urls
+from perception.redact import clean, redact_value
 from perception.reporting.logs import TextLog, start_logging
 from perception.reporting.sinks import text_and_record_bytes
 from perception.stop import StopFlag, Stopped
@@ -67,10 +70,26 @@ def _option(*names: str, help: str) -> Any:
 
 def start(run: Job, check: Job, stop: StopFlag) -> NoReturn:
     """Parses the command line, does the job with the settings it gives, and leaves with the exit code."""
+    keep_world_from_writing()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(_command)
-    app(obj=({"run": run, "check": check}, stop))
-    raise AssertionError("the command leaves by itself")
+    try:
+        code = app(obj=({"run": run, "check": check}, stop), standalone_mode=False)
+    except Exception as fault:
+        if not callable(show := getattr(fault, "show", None)):
+            _complain(traceback.format_exc())  # a bug
+            sys.exit(1)
+        said = io.StringIO()  # of typer, on a wrong flag, which it quotes
+        show(said)
+        _complain(said.getvalue())
+        sys.exit(getattr(fault, "exit_code", 2))
+    sys.exit(code or 0)  # after --help
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # closed, or full
+            sys.stderr.write("".join(f"{clean(line)}\n" for line in text.splitlines()))
 
 
 def _command(
@@ -125,7 +144,7 @@ def _do(
     try:
         if action not in jobs:
             raise SettingsError(
-                f"{_shown(action)!r} is neither run nor check",
+                f"{redact_value(action)!r} is neither run nor check",
                 "A source is given with --source, a model with --model.",
             )
         config = named or settings_path()
@@ -141,7 +160,8 @@ def _do(
     except Stopped:
         return 0
     except PilotError as fault:
-        logger.error(str(fault))
+        for line in str(fault).splitlines():
+            logger.error(line)
         return fault.exit_code
     except Exception as error:
         lack = lack_of_memory(error)
@@ -149,11 +169,6 @@ def _do(
             raise
         logger.error(f"Out of memory: {lack}. See what else takes it, then start again, as the service does by itself")
         return GpuError.exit_code  # on a Jetson the GPU's memory is the same, and so is the cure
-
-
-def _shown(words: str) -> str:
-    """What stands where a command should, less what may be credentials: also those of a URL without its scheme."""
-    return re.sub(r"(?s)^.*@([^?]*)(\?.*)?$", r"***@\1", redact_urls(words))
 
 
 def _diagnose(action: str, config: Path) -> int:

@@ -59,13 +59,14 @@ class ModelSettings(_Section):
 
 class EngineSettings(_Section):
     """Where built engines lie (None: engines/ beside pilot.py), whether one is a must, what to do where there is none,
-    and which GPU runs it.
+    which GPU runs it, and how the pilot waits for it.
     """
 
     dir: PathValue | None = None
     require: bool = False
     when_missing: Literal["fallback", "export"] = "fallback"
     device: int = Field(0, ge=0, le=255)
+    wait: Literal["auto", "spin", "block"] = "auto"
 
 
 class CpuSettings(_Section):

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from perception.redact import redact_urls
+from perception.redact import SHOWN, clean, names_secret, redact_value
 
 MAX_LINES = 10
 """An error is at most twelve lines of output."""
@@ -48,7 +48,7 @@ def describe_faults(
         parts = [str(part) for part in fault["loc"]]
         key = _known_prefix(parts, known, fault["type"])
         lines.setdefault(key, _line(key, fault, known, origins.get(key, f"{where}: {_name(key) if parts else ''}")))
-    texts = [redact_urls(line) for line in lines.values()]
+    texts = [clean(line) for line in lines.values()]
     if len(texts) > MAX_LINES:
         texts[MAX_LINES - 1 :] = [f"... and {len(texts) - MAX_LINES + 1} more faults"]
     return texts
@@ -63,7 +63,15 @@ def _line(key: str, fault: Any, known: Mapping[str, str], subject: str) -> str:
     if isinstance(fault["input"], dict) and key in known and not known[key].startswith("a section"):
         return f"{subject} is a section here; allowed is {allowed}"
     verb = "holds" if isinstance(fault["loc"][-1], int) else "is"  # a number: the place in a list
-    return f"{subject} {verb} {_shown(fault['input'])}; allowed is {allowed}"
+    shown = SHOWN if names_secret(key) and fault["input"] else _shown(fault["input"])
+    return f"{subject} {verb} {shown}; allowed is {allowed}"
+
+
+class _Repr(reprlib.Repr):
+    """As reprlib shortens lists and texts, which are redacted before."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(redact_value(x), level)
 
 
 def _shown(value: Any) -> str:
@@ -71,7 +79,9 @@ def _shown(value: Any) -> str:
     if value is None:
         return "empty"
     try:
-        return _short(reprlib.repr(value) if isinstance(value, (list, dict)) else repr(value))
+        if isinstance(value, str):
+            return _short(repr(redact_value(value)))
+        return _short(_Repr().repr(value) if isinstance(value, (list, dict)) else repr(value))
     except ValueError:
         return "a number of more than 4000 digits"
 
@@ -82,6 +92,8 @@ def _short(text: str) -> str:
 
 def _name(key: str) -> str:
     """The key as written, or quoted where it is empty or would break the line."""
+    section, dot, name = key.partition(".")
+    key = f"{section}.{redact_value(name)}" if dot and section.isidentifier() else redact_value(key)
     return _short(key if key.isprintable() and key else repr(key))
 
 

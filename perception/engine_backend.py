@@ -20,12 +20,18 @@ from perception.errors import BackendError
 
 
 def open_engine_backend(
-    file: EngineFile, pick_classes: PickClasses, names: Sequence[str], imgsz: int, kernel_dir: Path, device: int = 0
+    file: EngineFile,
+    pick_classes: PickClasses,
+    names: Sequence[str],
+    imgsz: int,
+    kernel_dir: Path,
+    device: int = 0,
+    wait: str = "auto",
 ) -> GpuPipeline | SessionBackend:
     """A checked engine file, deserialised and ready.
 
     names: the model's classes where neither sidecar nor header names them. imgsz: side of the input where the engine
-    leaves it open. kernel_dir: where built kernels are kept. device: which GPU, as CUDA counts. Raises BackendError
+    leaves it open. kernel_dir: where built kernels are kept. device, wait: see Gpu. Raises BackendError
     where it cannot serve, GpuError where the GPU fails at it; nothing of the GPU is held then.
     """
     by_id = class_names(file, names)
@@ -36,7 +42,7 @@ def open_engine_backend(
         )
     class_ids = pick_classes(by_id)
     with ExitStack() as opened:
-        gpu = Gpu(device)
+        gpu = Gpu(device, wait)
         opened.callback(gpu.close)
         engine = Engine(file, gpu, imgsz)
         opened.callback(engine.close)

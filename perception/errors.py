@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 
+def _clean(text: str) -> str:
+    # Loaded where there is a fault alone: whoever reads the file of an engine needs little else than this module.
+    from perception.redact import clean
+
+    return clean(text)
+
+
 class PilotError(Exception):
     """A fault that a person can mend: `what` happened (with the value), and the `cure`.
 
-    `str()` gives both sentences. A PilotError reaches the user as text; any other exception is a bug and keeps its
-    traceback.
+    `str()` gives both sentences, on one line, without control characters and credentials, whatever values they quote.
+    A PilotError reaches the user as text; any other exception is a bug and keeps its traceback.
     """
 
     exit_code = 1
 
     def __init__(self, what: str, cure: str = "") -> None:
-        super().__init__(what, cure)
-        self.what = what
-        self.cure = cure
+        self.what = self._cleaned(what)
+        self.cure = _clean(cure)
+        super().__init__(self.what, self.cure)
+
+    def _cleaned(self, what: str) -> str:
+        return _clean(what)
 
     def __str__(self) -> str:
         return f"{self.what}. {self.cure}" if self.cure else self.what
@@ -25,6 +35,9 @@ class SettingsError(PilotError):
     """A settings file, a flag or a combination of them that cannot be used. `what` may hold several lines."""
 
     exit_code = 2
+
+    def _cleaned(self, what: str) -> str:
+        return "\n".join(map(_clean, what.split("\n")))
 
     def __str__(self) -> str:
         if "\n" in self.what:

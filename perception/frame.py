@@ -101,8 +101,9 @@ class Frame:
     """One picture on its way through the pilot.
 
     image: (H, W, 3) uint8 BGR. frame_id counts captured frames from 0, so a gap is a drop. captured_at: monotonic
-    seconds. source: where it came from, without credentials. truth: what is really there, known to the demo only. fps:
-    the nominal rate of the source, 0 where unknown. live: pictures come at their own pace, captured_at is their time.
+    seconds, when the picture reached this process. source: where it came from, without credentials. truth: what is
+    really there, known to the demo only. fps: the nominal rate of the source, 0 where unknown. live: pictures come at
+    their own pace, captured_at is their time.
     """
 
     image: Image
@@ -142,7 +143,8 @@ class BackendInfo:
 class Result:
     """What `detect` says of one frame.
 
-    total_ms: from a frame in host memory to vehicles in Python. age_ms: from capture to that same moment.
+    total_ms: from a frame in host memory to vehicles in Python. age_ms: from captured_at to that same
+    moment.
     """
 
     detections: Detections

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
+
+from perception.own_files import NEVER, WAITS_FOR_NOBODY, NotMine, open_unlinked
 
 LOCKS = Path("/proc/locks")
 
@@ -34,8 +38,26 @@ class Lock:
 
         Raises Held where another process has it, OSError where `path` cannot be opened or locked at all.
         """
-        # Without O_NONBLOCK a device or a pipe may wait for its other end; O_NOCTTY: it may be a terminal.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        self._take(os.open(path, os.O_RDONLY | WAITS_FOR_NOBODY | os.O_CLOEXEC))
+
+    def take_file(self, path: Path) -> None:
+        """As `take`, for a file that stands for what is locked; made where it is not there, readable by all.
+
+        It may be another user's, whose pilot is to be met there, but nobody's link. Raises NotMine, too, an OSError.
+        """
+        # Not opened for writing, as Linux lets nobody write another user's file there (fs.protected_regular).
+        with suppress(FileExistsError):
+            made = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | NEVER, 0o644)
+            os.fchmod(made, 0o644)  # whatever the umask: another user's pilot must be able to look
+            os.close(made)
+        descriptor = open_unlinked(path, os.O_RDONLY)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotMine(path, "it is no file")
+        self._take(descriptor)
+
+    def _take(self, descriptor: int) -> None:
+        """Locks what the descriptor is of, which is closed where it is not kept."""
         try:
             status = os.fstat(descriptor)
             target = (status.st_dev, status.st_ino)

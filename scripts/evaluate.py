@@ -36,17 +36,20 @@ def main(
     imgsz: Annotated[int, typer.Option(min=32, max=4096, help="input side where the model leaves it open, px")] = 640,
     device: Annotated[int, typer.Option(min=0, max=255, help="which GPU runs an engine")] = 0,
     threads: Annotated[int, typer.Option(min=0, max=256, help="on the CPU; 0: one a core")] = 0,
-    cache: Annotated[Path, typer.Option(help="keeps what ONNX models found")] = ROOT / "engines" / ".work" / "looks",
+    cache: Annotated[
+        Optional[Path], typer.Option(help="keeps what ONNX models found", show_default="engines/.work/looks")
+    ] = None,
     json: Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")] = None,
 ) -> None:
     with needed():
-        from perception.workshop.accuracy.command import Options, run
+        from perception.workshop.accuracy.command import Options, default_cache, run
         from perception.workshop.accuracy.detector import Conditions
 
     how = Conditions(imgsz=imgsz, device=device, threads=threads)
     if vehicle:
         how = Conditions(tuple(vehicle), imgsz=imgsz, device=device, threads=threads)
-    sys.exit(run(Options(tuple(models), reference, data, conf, max_drop, count, how, cache, json)))
+    kept = cache or default_cache(ROOT / "engines")
+    sys.exit(run(Options(tuple(models), reference, data, conf, max_drop, count, how, kept, json)))
 
 
 if __name__ == "__main__":

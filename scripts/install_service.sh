@@ -41,7 +41,8 @@ say() { printf '%s\n' "$*" >&2; }
 # ---- what was asked for ----
 
 user=$NAME
-dir=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+own=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+dir=$own
 source=''
 source_given=false
 action=install
@@ -102,6 +103,41 @@ check_machine() {
   [[ -d /run/systemd/system ]] || fail "This machine was not started by systemd, so it has no services. Run pilot.py by hand."
 }
 
+# ---- whose the checkout is ----
+
+# Whoever owns what root runs, or may write it, is root. Prints the number of the first user besides root who owns DIR,
+# something in it or a folder above it; nobody's where all may write there; 0 where it is root's alone. What the service
+# itself writes does not count.
+owner_of_dir() {
+  local path=$dir found strange=('(' '!' -uid 0 -printf '%U\n' -o -printf '65534\n' ')' -quit)
+  strange=('(' '!' -uid 0 -o '!' -type l -perm -002 '!' -perm -1000 -o '!' -type l -perm -020 '!' -gid 0 ')' "${strange[@]}")
+  found=$(find -P "$dir" '(' -path "$dir/engines" -o -path "$dir/logs" ')' -prune -o "${strange[@]}")
+  while [[ -z $found && $path != / ]]; do
+    path=$(dirname -- "$path")
+    found=$(find -P "$path" -maxdepth 0 "${strange[@]}")
+  done
+  printf '%s' "${found:-0}"
+}
+
+# The folder that tells the unit, which root's systemd will obey: DIR, or for root this script's own where DIR is not
+# root's.
+folder_of_unit() {
+  if ((EUID == 0)) && [[ $(owner_of_dir) != 0 ]]; then printf '%s' "$own"; else printf '%s' "$dir"; fi
+}
+
+# python_of_dir VARIABLE=VALUE ARGUMENT...: the checkout's Python, for root as the user whose the checkout is, in a
+# session of its own, so that it reaches root's terminal by no way.
+python_of_dir() {
+  local uid gid
+  if ((EUID != 0)) || uid=$(owner_of_dir) && [[ $uid == 0 ]]; then
+    env "$1" "$dir/.venv/bin/python" "${@:2}"
+  else
+    gid=$(id -g -- "$uid" 2>/dev/null || printf 65534)
+    setsid --wait setpriv --reuid="$uid" --regid="$gid" --clear-groups --no-new-privs \
+      env -i "PATH=$PATH" "$1" "$dir/.venv/bin/python" "${@:2}"
+  fi
+}
+
 # ---- the unit ----
 
 groups_here() {
@@ -150,7 +186,7 @@ in_home() { [[ $1 == /home/* || $1 == /root/* || $1 == /run/user/* ]]; }
 
 render() {
   local line template
-  template=$(cat -- "$dir/config/$NAME.service") || fail "The unit cannot be read."
+  template=$(cat -- "$(folder_of_unit)/config/$NAME.service") || fail "The unit cannot be read."
   while IFS= read -r line; do
     case $line in
       '#'*) printf '%s\n' "$line" ;;
@@ -209,7 +245,7 @@ yaml_text() {
 # several lines, such as one after >-, is not what with_settings takes it for.
 check_settings() {
   local code=0
-  WANTED=$source "$dir/.venv/bin/python" -c '
+  python_of_dir "WANTED=$source" -c '
 import os, sys
 try:
     import yaml
@@ -222,6 +258,7 @@ except (yaml.YAMLError, LookupError, TypeError):
 sys.exit(os.environ["WANTED"] not in ("", uri))' || code=$?
   case $code in
     0) ;;
+    126 | 127) fail "$dir/.venv/bin/python cannot be run by the user whose the checkout is. See: ls -ld $dir" ;;
     3) fail "$dir/.venv lacks the package yaml. Install what README.md says: pip install --require-hashes -r requirements-jetson.lock" ;;
     *) fail "$1 does not have source.uri and log.dir on one line each. Set them there by hand: ${SETTINGS} is made from it." ;;
   esac
@@ -250,9 +287,13 @@ install_settings() {
 # Kernels are built into engines/ at the first start, and engines where the settings say so.
 share_engines() {
   if [[ -z $staged && -d $dir/engines && ! -L $dir/engines ]]; then
-    chgrp -- "$(id -gn "$user")" "$dir/engines"
-    # Sticky: the service may add what it builds there, and replace nothing of anybody else.
-    chmod g+rwxs,o+rx,+t -- "$dir/engines"
+    (
+      # From within: a checkout's owner may exchange the name meanwhile, for a link to a folder of root's.
+      cd -P -- "$dir/engines" && [[ $(pwd -P) == "$dir/engines" ]] || fail "$dir/engines cannot be entered."
+      chgrp -- "$(id -gn "$user")" .
+      # Sticky: the service may add what it builds there, and replace nothing of anybody else.
+      chmod g+rwxs,o+rx,+t .
+    )
   fi
 }
 

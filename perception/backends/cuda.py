@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import ModuleType, TracebackType
+from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,10 @@ READ_AHEAD = 16
 """Readable bytes that follow every host buffer: kernels read 16 at a time."""
 
 
+WAITS: Mapping[str, int] = MappingProxyType({"spin": 1, "block": 4})
+"""How a thread waits for the device: CU_CTX_SCHED_SPIN and CU_CTX_SCHED_BLOCKING_SYNC of cuda.h; else as CUDA likes."""
+
+
 def has_cuda_driver() -> bool:
     """Whether a CUDA driver can be loaded: known without PyCUDA or torch."""
     try:
@@ -31,6 +35,21 @@ def has_cuda_driver() -> bool:
     except OSError:
         return False
     return True
+
+
+def _set_wait(number: int, wait: str) -> None:
+    """Sets the scheduling of the primary context, which PyCUDA does not do. Raises BackendError."""
+    if wait not in WAITS:
+        return
+    try:
+        status = ctypes.CDLL("libcuda.so.1").cuDevicePrimaryCtxSetFlags_v2(number, WAITS[wait])
+    except AttributeError:
+        status = "no such call"
+    if status:
+        raise BackendError(
+            f"CUDA device {number} cannot wait as engine.wait: {wait} asks (cuDevicePrimaryCtxSetFlags: {status})",
+            "Set engine.wait: auto.",
+        )
 
 
 class HostMemory:
@@ -50,11 +69,11 @@ class Gpu:
     """One CUDA device with its primary context, which TensorRT and PyCUDA share, and one stream.
 
     A context manager: the context is current from __init__ to `close`, or to where the object is let go of, or to the
-    end of the process: PyCUDA aborts over one that is still on the stack. number: which device, as CUDA counts. Raises
-    BackendError where there is none.
+    end of the process: PyCUDA aborts over one that is still on the stack. number: which device, as CUDA counts. wait:
+    one of WAITS. Raises BackendError where there is none, or where it cannot wait so.
     """
 
-    def __init__(self, number: int = 0) -> None:
+    def __init__(self, number: int = 0, wait: str = "auto") -> None:
         try:
             import pycuda.driver as cuda
         except ImportError as error:  # also where libcuda.so.1 is missing
@@ -69,6 +88,7 @@ class Gpu:
             self.name: str = device.name()
             self.compute_capability = ".".join(map(str, device.compute_capability()))
             self.driver_version: int = cuda.get_driver_version()
+            _set_wait(number, wait)
             context = device.retain_primary_context()
             context.push()
             self._pop = weakref.finalize(self, _pop, context, cuda.Error)

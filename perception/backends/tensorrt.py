@@ -33,7 +33,7 @@ USED = (
     "ICudaEngine.get_tensor_mode",
     "ICudaEngine.get_tensor_shape",
     "ICudaEngine.get_tensor_dtype",
-    "ICudaEngine.get_tensor_format_desc",
+    "ICudaEngine.get_tensor_format",
     "ICudaEngine.get_tensor_profile_shape",
     "ICudaEngine.create_execution_context",
     "IExecutionContext.set_input_shape",
@@ -44,6 +44,7 @@ USED = (
     "IExecutionContext.active_optimization_profile",
     "IExecutionContext.set_optimization_profile_async",
     "ProfilingVerbosity.NONE",
+    "TensorFormat.LINEAR",
     "TensorIOMode.INPUT",
     "DataType.FLOAT",
     "DataType.HALF",
@@ -216,8 +217,8 @@ class Engine:
     def _tensor(self, module: ModuleType, name: str, shape: tuple[int, ...]) -> Tensor:
         if len(shape) < 2 or min(shape) < 1:
             raise self._misfit(f"its tensor {name} has shape {shape}")
-        layout = str(self._engine.get_tensor_format_desc(name) or "")
-        if layout and "linear" not in layout.lower():
+        layout = self._engine.get_tensor_format(name)
+        if layout != module.TensorFormat.LINEAR:
             raise self._misfit(f"its tensor {name} is laid out as {layout}, not row by row")
         dtype = self._dtype(module, name)
         return Tensor(name, shape, dtype, self.gpu.device_memory(int(np.prod(shape)) * dtype.itemsize))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from perception.frame import BoardSnapshot
@@ -25,14 +26,26 @@ class NvmlSource:
 
     name = "NVML"
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path = Path("/")) -> None:
+        """root: of the file system; where it has /dev/nvgpu nothing is asked.
+
+        Of the GPU of an Orin NVML says that it cannot tell, or, on some releases, zeros.
+        """
+        self._nvgpu = root / "dev/nvgpu"
+        self._refusals: list[Exception] = []
+        self._answers = 0
         self._nvml: Any = None
         self._card: Any = None
 
     def read(self) -> BoardSnapshot | None:
-        """None without the package, the driver or a card. Raises NVMLError where the card stops answering."""
-        if self._card is None and not self._open():
+        """None without the package, the driver or a card. Raises NVMLError where the card answers nothing any more.
+
+        An answer that fails costs that figure alone.
+        """
+        if self._card is None and (self._nvgpu.exists() or not self._open()):
             return None
+        self._answers = 0
+        self._refusals.clear()
         nvml, card, ask = self._nvml, self._card, self._ask
         power_mw = ask(nvml.nvmlDeviceGetPowerUsage, card)
         utilization = ask(nvml.nvmlDeviceGetUtilizationRates, card)
@@ -41,6 +54,8 @@ class NvmlSource:
         clock_mhz = ask(nvml.nvmlDeviceGetClockInfo, card, nvml.NVML_CLOCK_GRAPHICS)
         clock_max_mhz = ask(nvml.nvmlDeviceGetMaxClockInfo, card, nvml.NVML_CLOCK_GRAPHICS)
         reasons = ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, card) or 0
+        if self._refusals and not self._answers:
+            raise self._refusals[0]
         return BoardSnapshot(
             temperatures_c={} if temperature_c is None else {"gpu": float(temperature_c)},
             throttle_from_c={} if not slowdown_c else {"gpu": float(slowdown_c)},
@@ -73,12 +88,14 @@ class NvmlSource:
         return True
 
     def _ask(self, question: Callable[..., Any], *about: Any) -> Any:
-        """The answer, or None where this card or driver cannot tell."""
-        nvml = self._nvml
+        """The answer, or None where this card or driver cannot tell, or cannot do so now."""
         try:
-            return question(*about)
-        except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound, nvml.NVMLError_NoPermission):
+            answer = question(*about)
+        except self._nvml.NVMLError as refusal:
+            self._refusals.append(refusal)
             return None
+        self._answers += 1
+        return answer
 
 
 def _first_card(nvml: Any, visible: str) -> Any:

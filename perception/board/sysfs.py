@@ -76,6 +76,15 @@ def read_number(path: Path) -> float | None:
     return float(match.group()) if match else None
 
 
+def is_jetson(root: Path = Path("/")) -> bool:
+    """Whether this is a board with a Tegra chip: by the release file of L4T, or by the device tree.
+
+    The file alone is absent on some vendors' images and in most containers. This is the one definition.
+    """
+    compatible = read_text(root / "proc/device-tree/compatible") or ""
+    return os.path.lexists(root / "etc/nv_tegra_release") or "nvidia,tegra" in compatible
+
+
 def temperatures_c(root: Path) -> dict[str, float]:
     """Each thermal zone's temperature by its short name (`gpu`, `cpu`, `tj`, `soc0`), without those switched off."""
     found: dict[str, float] = {}

@@ -25,7 +25,10 @@ def lock_camera(uri: SourceUri, path: Path | None = None) -> Lock:
     """
     lock = Lock()
     try:
-        lock.take(path or _lock_file(uri))
+        if path:
+            lock.take(path)
+        else:
+            lock.take_file(FOLDER / f"vehicle-pilot.{uri.scheme}.{uri.target}.lock")
     except Held as held:
         if held.pid == os.getpid():
             raise SourceError(f"{uri.label} is still held by a call that hangs in its driver") from None
@@ -40,12 +43,3 @@ def lock_camera(uri: SourceUri, path: Path | None = None) -> Lock:
 @functools.cache
 def _warn_once(text: str) -> None:
     logger.warning(text)
-
-
-def _lock_file(uri: SourceUri) -> Path:
-    path = FOLDER / f"vehicle-pilot.{uri.scheme}.{uri.target}.lock"
-    # Not opened for writing: it may be another user's, and Linux lets nobody else write it (fs.protected_regular).
-    if not path.exists():
-        path.touch()
-        path.chmod(0o644)  # whatever the umask: another user's pilot must be able to look
-    return path

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from perception.board.sysfs import is_jetson as is_jetson
 from perception.camera.capture import UnusableSource
 from perception.camera.uri import SourceUri
 
@@ -35,7 +35,8 @@ def rtsp_pipeline(uri: SourceUri, timeout_s: float) -> str:
     """
     location = _quoted(_with_one_at(uri.target))
     source = f"rtspsrc location={location} latency=100 protocols=tcp tcp-timeout={int(timeout_s * 1e6)}"
-    return f"{source} ! decodebin ! {TO_BGR.format(flip='')} ! {SINK}"
+    # A camera with sound offers that, too, and decodebin would take whichever comes first.
+    return f"{source} ! application/x-rtp,media=video ! decodebin ! {TO_BGR.format(flip='')} ! {SINK}"
 
 
 def _with_one_at(url: str) -> str:
@@ -56,8 +57,3 @@ def user_pipeline(uri: SourceUri) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def is_jetson(root: Path = Path("/")) -> bool:
-    """Whether this machine is a Jetson: L4T leaves its release file."""
-    return (root / "etc/nv_tegra_release").exists()

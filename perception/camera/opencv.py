@@ -24,7 +24,7 @@ from perception.errors import SourceError
 from perception.lock import Lock
 from perception.memory import lack_of_memory
 from perception.quiet import silence_opencv
-from perception.redact import redact_urls
+from perception.redact import redact_value
 
 BACKLOG_S = 5.0
 """FFmpeg examines a stream for so long at most (analyzeduration)."""
@@ -41,7 +41,7 @@ def open_capture(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.V
     except cv2.error as error:
         if lack_of_memory(error):
             raise
-        logger.debug(f"OpenCV: {redact_urls(str(error))}")
+        logger.debug(f"OpenCV: {error}")
         return None
     if not capture.isOpened():
         capture.release()
@@ -50,7 +50,7 @@ def open_capture(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.V
     if width * height > MAX_PIXELS:
         capture.release()
         raise UnusableSource(
-            f"{redact_urls(target)} is {width}x{height} pixels large, of {MAX_PIXELS:,} at most, and is not decoded",
+            f"{redact_value(target)} is {width}x{height} pixels large, of {MAX_PIXELS:,} at most, and is not decoded",
             "Scale it down.",
         )
     return capture

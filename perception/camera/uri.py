@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from perception.errors import SourceError
 from perception.plain_file import from_home
-from perception.redact import redact_secrets
+from perception.redact import BARE_CREDENTIALS, LOCAL, elements, printable, redact_value
+from perception.redact import redact as redact_any
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -42,6 +43,9 @@ class SourceUri:
     target: str
     label: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", printable(self.label))
 
     @property
     def camera(self) -> bool:
@@ -123,7 +127,7 @@ def parse(text: str) -> SourceUri:
         raise SourceError("The source holds a NUL character, which no name can", f"Write one of: {', '.join(FORMS)}.")
     if text.isdecimal() and len(text) < 10:
         text = f"v4l2:///dev/video{int(text)}"
-    if text.startswith("gst:"):
+    if _is_pipeline(text):
         return SourceUri("gst", text[4:].strip().removeprefix("//").strip(), redact(text))
     if re.match(r"rtsps?:", text, re.IGNORECASE):  # slashes forgotten: no path, which would show the password
         return _rtsp(text)
@@ -138,6 +142,10 @@ def parse(text: str) -> SourceUri:
     target = _target(scheme, unquote(place), label)
     target = from_home(target) if scheme in ("file", "images") else target
     return SourceUri(scheme, target, label, _options(scheme, query, label))
+
+
+def _is_pipeline(text: str) -> bool:
+    return text[:4].lower() == "gst:"
 
 
 def _target(scheme: str, place: str, label: str) -> str:
@@ -165,28 +173,27 @@ def _rtsp(text: str) -> SourceUri:
     return SourceUri("rtsp", text, redact(text))
 
 
-# The start of a URL whose scheme or its colon was forgotten: USER:PASSWORD@, //USER:PASSWORD@, rtsp//USER:PASSWORD@.
-_BARE_CREDENTIALS = re.compile(r"(?is)[rtsph]{0,6}/{0,3}[^/:@]*:.*@")
-
-
 def _path(text: str) -> SourceUri:
     """A plain path; a query counts only where no file has that very name."""
     text = from_home(text)
     place, query = text, ""
     if re.match(r"/dev/video\d+(\?|$)", text):
         return parse(f"v4l2://{text}")
-    if _BARE_CREDENTIALS.match(text) and not any(map(os.path.lexists, (text, text.partition("?")[0]))):
-        shown = redact(f"rtsp://{text}").removeprefix("rtsp://")
-        raise SourceError(f"{shown!r} has credentials, but no scheme", "Write rtsp://USER:PASSWORD@HOST/PATH.")
+    is_there = any(map(_exists, (text, text.partition("?")[0])))
+    if not is_there and re.search(r"\s!\s", text):
+        raise SourceError(f"{redact(text)!r} is a pipeline without its gst:", "Write gst:PIPELINE ! appsink.")
+    if not is_there and BARE_CREDENTIALS.match(text):
+        raise SourceError(f"{redact(text)!r} has credentials, but no scheme", "Write rtsp://USER:PASSWORD@HOST/PATH.")
     try:
         if "?" in text and not Path(text).exists():
             place, _, query = text.partition("?")
         images = Path(place).is_dir() or Path(place).suffix.lower() in IMAGE_SUFFIXES
     except OSError as error:  # a name that is too long, a folder that this user may not search
-        raise SourceError(f"The path {redact_secrets(text)} cannot be used: {error.strerror}") from None
+        raise SourceError(f"The path {redact(text)} cannot be used: {error.strerror}") from None
     if not place:
         raise SourceError("The source is empty", f"Write one of: {', '.join(FORMS)}.")
-    scheme, label = "images" if images else "file", place + (f"?{redact_secrets(query)}" if query else "")
+    shown = place if is_there else redact(place)
+    scheme, label = "images" if images else "file", shown + (f"?{redact_any(query)}" if query else "")
     return SourceUri(scheme, place, label, _options(scheme, query, label))
 
 
@@ -206,21 +213,17 @@ def _options(scheme: str, query: str, label: str) -> dict[str, Any]:
     return options
 
 
-# A run without blanks, quoted or escaped ones excepted: a property of a pipeline with its value.
-_WORD = re.compile(r"""(?s)(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\\.|\S)+""")
+def _exists(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # no name can be so
+        return False
 
 
 def redact(text: str) -> str:
-    """The text without the credentials of any URL in it, nor the values of password-like words."""
-    if text.lower().startswith("gst:"):
-        text = _WORD.sub(lambda word: _redact_url(word[0]) if "://" in word[0] else word[0], text)
-    elif text.partition("://")[0].lower() not in _OPTIONS:  # in the path of a file, an @ is an @
-        text = _redact_url(text)
-    return redact_secrets(text)
-
-
-def _redact_url(text: str) -> str:
-    start, colon, rest = text.partition("://" if "://" in text else ":")
-    rest = re.sub(r"(?s)^.*@", "***@", rest)  # up to the last @: people put every sign into a password
-    # Cameras take credentials in the query, too, under names of their own. A closing quote stays.
-    return start + colon + re.sub(r"""(?s)\?.*?(?=["']?\Z)""", "?***", rest, count=1)
+    """The text of a source without credentials, and of a pipeline its elements alone."""
+    if _is_pipeline(text):
+        return f"gst:{elements(text[4:].strip().removeprefix('//'))}"
+    if text.partition("://")[0].lower() in LOCAL:
+        return redact_any(text)
+    return redact_value(text)

@@ -91,7 +91,7 @@ def settings(machine: Machine) -> Iterator[Finding]:
         yield problem("settings-missing", f"{path} is not there", cure)
         return
     if not machine.may_read(path) and path == SERVICE_CONFIG:
-        cure = f"sudo {machine.python} scripts/doctor.py"
+        cure = f"sudo -u vehicle-pilot {machine.python} scripts/doctor.py"
         yield unknown(f"{machine.user.name} may not read {path}: it may hold a camera's password", cure)
         return
     if not machine.may_read(path):

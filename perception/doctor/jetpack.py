@@ -32,6 +32,8 @@ JETPACK: Mapping[tuple[int, int, int], str] = MappingProxyType(
 )
 """JetPack by release of Jetson Linux (jetson_stats 7.2, jtop/core/jetson_variables.py; NVIDIA's JetPack archive)."""
 
+DLA_COMPILER = "nvidia-l4t-dla-compiler"
+"""The one package that may be of another release: 36.5 was published without it, and takes that of 36.4."""
 NVMAP_FAULT = (36, 4, 7)
 ARGUS_FAULT = ((36, 3, 0), (36, 4, 7))
 """libnvscf's capture scheduler can lock up on JetPack 6.0 to 6.2.1; mended in 6.2.2."""
@@ -63,7 +65,7 @@ def l4t_packages(machine: Machine) -> Iterator[Finding]:
     by_release: dict[str, list[str]] = {}
     for name, version in machine.packages.items():
         match = re.match(r"(?:\S*-tegra-)?(\d{2}\.\d+\.\d+)(?=-|$)", version)
-        if name.startswith("nvidia-l4t-") and match:
+        if name.startswith("nvidia-l4t-") and name != DLA_COMPILER and match:
             by_release.setdefault(match[1], []).append(name)
     if not by_release:
         yield unknown("dpkg knows no nvidia-l4t-* package", "dpkg -l 'nvidia-l4t-*'")
@@ -132,7 +134,7 @@ def dla(machine: Machine) -> Iterator[Finding]:
         if size > 0:
             yield ok(f"/{place}")
             return
-        yield problem("dla-empty", f"/{place} is an empty file", _dla_cure(machine))
+        yield problem("dla-empty", f"/{place} is an empty file", dla_cure(machine))
         return
     if release and release >= (38, 0, 0):
         yield ok("libnvdla_compiler.so is absent, which JetPack 7's own TensorRT does not mind")
@@ -140,12 +142,21 @@ def dla(machine: Machine) -> Iterator[Finding]:
     why = machine.probe("tensorrt").fault
     text = "libnvdla_compiler.so is not installed"
     if "libnvdla_compiler" in why:
-        yield problem("dla-missing", f"{text}, and `import tensorrt` fails for it", _dla_cure(machine))
+        yield problem("dla-missing", f"{text}, and `import tensorrt` fails for it", dla_cure(machine))
     else:
-        yield warning("dla-absent", f"{text}: TensorRT of JetPack 6 may not load", _dla_cure(machine))
+        yield warning("dla-absent", f"{text}: TensorRT of JetPack 6 may not load", dla_cure(machine))
 
 
-def _dla_cure(machine: Machine) -> str:
+def dla_cure(machine: Machine) -> str:
+    """How to get libnvdla_compiler.so: in the version of this release where apt has it, else out of what apt has."""
     core = machine.packages.get("nvidia-l4t-core", "")
-    exact = f"={core}" if re.fullmatch(r"[\w.+~-]+", core) else ""
-    return f"sudo apt-get install --reinstall nvidia-l4t-dla-compiler{exact} && sudo ldconfig"
+    exact = core if re.fullmatch(r"[\w.+~-]+", core) else ""
+    answer = machine.command("apt-cache", "policy", DLA_COMPILER)
+    known = re.findall(r"^ (?:\*\*\*|   ) (\S+)(?= -?\d+$)", answer.out, re.MULTILINE)
+    if answer.why or exact in known:
+        version = f"={exact}" if exact else ""
+        return f"sudo apt-get install --reinstall {DLA_COMPILER}{version} && sudo ldconfig"
+    unpack = f"sudo dpkg -x {DLA_COMPILER}_*.deb / && sudo ldconfig"
+    if known:
+        return f"apt-get download {DLA_COMPILER} && {unpack}   (apt does not have that of {exact or 'this release'})"
+    return f"apt has no {DLA_COMPILER} for this release: download that of Jetson Linux 36.4 from NVIDIA, then {unpack}"

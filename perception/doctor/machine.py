@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from perception.board.sysfs import is_jetson
 from perception.doctor.child import Answer, Runner
 
 COMMAND_LIMIT_S = 5.0
@@ -148,9 +149,8 @@ class Machine:
 
     @cached_property
     def is_jetson(self) -> bool:
-        """Whether this is a board with a Tegra chip; the release file alone is absent on some vendors' images."""
-        compatible = self.read("proc/device-tree/compatible") or ""
-        return self.exists("etc/nv_tegra_release") or "nvidia,tegra" in compatible
+        """Whether this is a board with a Tegra chip."""
+        return is_jetson(self.root)
 
     @cached_property
     def packages(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -39,7 +40,8 @@ def memory(machine: Machine) -> Iterator[Finding]:
 
 
 def largest_block(machine: Machine) -> Iterator[Finding]:
-    """The largest free block (`lfb` of tegrastats), from /proc/buddyinfo with pages of 4 KiB."""
+    """The largest free block (`lfb` of tegrastats), from /proc/buddyinfo, which counts in powers of two of a page."""
+    page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
     counts: dict[int, int] = {}
     for line in (machine.read("proc/buddyinfo") or "").splitlines():
         match = re.match(r"Node\s+\d+, zone\s+\S+((?:\s+\d{1,12})+)\s*$", line)
@@ -49,8 +51,9 @@ def largest_block(machine: Machine) -> Iterator[Finding]:
         yield unknown("/proc/buddyinfo does not tell")
         return
     largest = max((order for order, count in counts.items() if count), default=0)
-    blocks = sum(count * (4 << order) // BLOCK_KIB for order, count in counts.items() if 4 << order >= BLOCK_KIB)
-    text = f"largest free block {4 << largest} KiB, {blocks} blocks of 4 MiB"
+    sizes = {page_kib << order: count for order, count in counts.items()}
+    blocks = sum(count * size // BLOCK_KIB for size, count in sizes.items() if size >= BLOCK_KIB)
+    text = f"largest free block {page_kib << largest} KiB, {blocks} blocks of 4 MiB"
     if blocks < FEW_BLOCKS:
         cure = "sudo reboot   (at once: echo 1 | sudo tee /proc/sys/vm/compact_memory)"
         yield warning("memory-fragmented", f"{text}: large GPU allocations may fail though memory is free", cure)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from perception.doctor.finding import Finding, no_answer, ok, problem, unknown, warning
+from perception.doctor.jetpack import dla_cure
 from perception.doctor.machine import Machine, Probe
 
 ORIN_ARCH = "sm_87"
@@ -30,9 +31,8 @@ def tensorrt(machine: Machine) -> Iterator[Finding]:
         yield from _no_tensorrt(machine)
         return
     if probe.fault:
-        yield problem(
-            "tensorrt-broken", f"`import tensorrt` fails in {machine.python}: {probe.fault}", _broken_cure(probe)
-        )
+        text = f"`import tensorrt` fails in {machine.python}: {probe.fault}"
+        yield problem("tensorrt-broken", text, _broken_cure(machine, probe))
         return
     version, file = probe.text("version"), probe.text("file")
     release, major = machine.l4t, _major(version)
@@ -69,9 +69,9 @@ def _no_tensorrt(machine: Machine) -> Iterator[Finding]:
         )
 
 
-def _broken_cure(probe: Probe) -> str:
+def _broken_cure(machine: Machine, probe: Probe) -> str:
     if "libnvdla_compiler" in probe.fault:
-        return "sudo apt-get install nvidia-l4t-dla-compiler && sudo ldconfig"
+        return dla_cure(machine)
     return "pip uninstall tensorrt   (copies of pip), then sudo apt-get install --reinstall python3-libnvinfer"
 
 
@@ -144,8 +144,20 @@ def nvcc(machine: Machine) -> Iterator[Finding]:
             "export PATH=/usr/local/cuda/bin:$PATH",
         )
     else:
-        cure = "sudo apt-get install cuda-nvcc-12-6   (or nvidia-jetpack; the number is that of your CUDA)"
+        cure = f"sudo apt-get install cuda-nvcc-{_cuda_number(machine)}   (or nvidia-jetpack)"
         yield warning("nvcc-missing", "no nvcc in the PATH or /usr/local/cuda/bin: PyCUDA cannot be installed", cure)
+
+
+def _cuda_number(machine: Machine) -> str:
+    """The version of CUDA in the names of its packages, such as 12-6: of what is installed, else of the release."""
+    here = (re.fullmatch(r"cuda-(?:cudart|runtime|toolkit|libraries|compat)-(\d{1,3})-(\d{1,3})", name)
+            for name in machine.packages)  # fmt: skip
+    found = [(int(match[1]), int(match[2])) for match in here if match]
+    if found:
+        return "{}-{}".format(*max(found))
+    if machine.l4t is None:
+        return "NUMBER"
+    return "13-0" if machine.l4t >= (38, 0, 0) else "12-6" if machine.l4t >= (36, 4, 0) else "12-2"
 
 
 def pycuda(machine: Machine) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from perception.own_files import open_unlinked
+
 RETRY_S = 10.0
 LOOK_S = 1.0
 """How often is looked whether somebody has deleted the file."""
@@ -84,7 +86,9 @@ class BoundedFile:
 
     def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 - stays open until close
+        descriptor = open_unlinked(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.set_blocking(descriptor, True)
+        self._file = open(descriptor, "ab", buffering=0)  # noqa: SIM115 - stays open until close
         self._size = os.fstat(self._file.fileno()).st_size
         if self._size and not self._ends_in_newline():
             self._size += self._file.write(b"\n") or 0  # a kill left half a line: it must not swallow the next

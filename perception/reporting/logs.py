@@ -6,13 +6,17 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from loguru import logger
 
 from perception.config import Settings
+from perception.lock import Lock
+from perception.redact import clean, printable
 from perception.reporting.bounded_file import BoundedFile
+from perception.reporting.claim import claim
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -28,12 +32,16 @@ The backslash keeps loguru from reading a colour into it.
 def start_logging(level: str, path: Path | None, max_bytes: int) -> TextLog:
     """Replaces every sink of loguru. path: of the text log, None for none; max_bytes bounds it with its older files.
 
-    Under systemd the text goes to the journal alone.
+    Under systemd the text goes to the journal alone. Raises BusyError where another pilot writes into the folder of
+    `path`.
     """
     journal = goes_to_journal(sys.stderr)
     file = BoundedFile(path, max_bytes, _say_on_stderr) if path and not journal else None
     log = TextLog(_Stream(sys.stderr), file, stamped=not journal, level=level)
+    if file:
+        log.claim(file.path.parent)
     logger.remove()
+    logger.configure(patcher=clean_record)
     logger.add(
         log,
         level=0,
@@ -44,6 +52,16 @@ def start_logging(level: str, path: Path | None, max_bytes: int) -> TextLog:
         backtrace=False,
     )
     return log
+
+
+def claim_folder(lock: Lock, folder: Path) -> None:
+    """Takes the lock on a folder of logs and records: not on a file, which is renamed when full. Raises BusyError."""
+    claim(lock, folder, "Give each pilot its own folder: log.dir.")
+
+
+def clean_record(record: Record) -> None:
+    """Takes credentials and control characters out of a message before any sink of loguru's sees it."""
+    record["message"] = clean(record["message"])
 
 
 def _journal_format(record: Record) -> str:
@@ -65,7 +83,7 @@ def goes_to_journal(stream: TextIO | None) -> bool:
 
 def _say_on_stderr(text: str) -> None:
     # Not the logger: this is said from inside one of its sinks.
-    _Stream(sys.stderr).write(f"{text}\n")
+    _Stream(sys.stderr).write(f"{clean(text)}\n")
 
 
 class TextLog:
@@ -82,12 +100,19 @@ class TextLog:
         self._stamped = stamped
         self._set_level(level)
         self._lock = threading.Lock()  # the reader's thread logs, too
+        self._folder = Lock()
         self._second = -1
         self._stamp = ""
 
     def apply(self, settings: Settings) -> None:
         """Takes over log.level."""
         self._set_level(settings.log.level)
+
+    def claim(self, folder: Path) -> None:
+        """Keeps other pilots from writing their text or records into the folder, until `stop`. Raises BusyError."""
+        with suppress(OSError):  # whoever writes there says what is wrong
+            folder.mkdir(parents=True, exist_ok=True)
+        claim_folder(self._folder, folder)
 
     def limit(self, max_bytes: int) -> None:
         """Another bound on pilot.log with its older files."""
@@ -103,7 +128,12 @@ class TextLog:
         return record["level"].no >= self._least
 
     def write(self, text: str) -> None:
-        """Takes a line as loguru has formatted it."""
+        """Takes a line as loguru has formatted it, its message clean already, and the lines of a traceback."""
+        first, *more = text.rstrip("\n").split("\n")
+        # Indented, so that none of them looks like a line of the log.
+        self._put("".join([first, "\n", *(f"    {clean(line)}\n" for line in more)]))
+
+    def _put(self, text: str) -> None:
         with self._lock:
             self._stream.write(text)
             if self._file:
@@ -113,19 +143,22 @@ class TextLog:
         """Closes the file; loguru calls this when it removes the sink."""
         if self._file:
             self._file.close()
+        self._folder.release()
 
     def info(self, message: str) -> None:
         """Logs one line at INFO."""
         if not self._infos:
             return
+        if not message.isprintable():
+            message = printable(message)
         if not self._stamped:
-            self.write(f"{message}\n")
+            self._put(f"{message}\n")
             return
         now = time.time()
         if int(now) != self._second:
             self._second = int(now)
             self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
-        self.write(f"{self._stamp}.{int(now * 1000) % 1000:03d} INFO    {message}\n")
+        self._put(f"{self._stamp}.{int(now * 1000) % 1000:03d} INFO    {message}\n")
 
 
 class _Stream:

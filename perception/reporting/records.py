@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime, timezone
-from json.encoder import encode_basestring as _quoted
+from json.encoder import encode_basestring, encode_basestring_ascii
 from pathlib import Path
 
 from loguru import logger
 
 from perception.frame import BoardSnapshot, Detections, Report
-from perception.lock import Lock
 from perception.reporting.bounded_file import BoundedFile
-from perception.reporting.claim import claim
 from perception.reporting.figures import rounded
 
 SCHEMA = 1
@@ -38,6 +35,11 @@ def record_line(report: Report, now_s: float) -> str:
         f'"backend":{_quoted(backend.name)},"precision":{_quoted(backend.precision)},'
         f'"vehicles":[{_vehicles(result.detections, backend.class_names)}],"board":{_board(report.board)}}}\n'
     )
+
+
+def _quoted(text: str) -> str:
+    """The text as JSON has it; what cannot be printed, which a terminal would obey, as an escape."""
+    return encode_basestring(text) if text.isprintable() else encode_basestring_ascii(text)
 
 
 def _vehicles(found: Detections, names: Mapping[int, str]) -> str:
@@ -62,11 +64,6 @@ def _ms(value: float | None) -> str:
     return "null" if value is None else f"{value:.3f}"
 
 
-def claim_records(lock: Lock, folder: Path) -> None:
-    """Takes the lock on a folder of records: not on the file, which is renamed when it is full. Raises BusyError."""
-    claim(lock, folder, "Give each pilot its own folder: log.dir.")
-
-
 class RecordSink:
     """Writes the record of each frame to `path`, within max_bytes for it and its older files.
 
@@ -74,13 +71,8 @@ class RecordSink:
     """
 
     def __init__(self, path: Path, max_bytes: int, wall_clock: Callable[[], float] = time.time) -> None:
-        """Raises BusyError where another pilot writes into the folder of `path`."""
         self._file = BoundedFile(path, max_bytes, logger.warning)
         self._wall_clock = wall_clock
-        self._lock = Lock()
-        with suppress(OSError):  # the file says what is wrong when it is written
-            path.parent.mkdir(parents=True, exist_ok=True)
-        claim_records(self._lock, path.parent)
 
     def write(self, report: Report) -> None:
         """Appends one line."""
@@ -89,4 +81,3 @@ class RecordSink:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
-        self._lock.release()

@@ -140,6 +140,7 @@ class Sinks:
             return
         text_bytes, record_bytes = text_and_record_bytes(settings)
         if self._records is None:
+            self._log.claim(settings.log_dir)  # the folder, not the file, which is renamed when it is full
             self._records = RecordSink(settings.log_dir / "frames.jsonl", record_bytes)
             self._sinks.append(self._records)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from perception.workshop import timing_cache
 from perception.workshop.build_request import BuildRequest
 from perception.workshop.calibration_cache import CacheKey, CalibrationCache
 from perception.workshop.calibrator import Batches, Feed, make_calibrator
+from perception.workshop.ladder import CALIBRATES
 from perception.workshop.network import Network, Shape
 from perception.workshop.progress import Tell, say
 
@@ -190,6 +192,7 @@ class Configuration:
         self._kept.append(calibrator)
         self.config.int8_calibrator = calibrator
         self.settings["method"] = f"calibrator, {request.calibrator}"
+        print(CALIBRATES.format(self._version), file=sys.stderr, flush=True)
 
     def _set_calibration_profile(self, shape: Shape, largest: Shape) -> Shape:
         """The shape that TensorRT calibrates with: from 10 on always the best one of the engine's own profile."""

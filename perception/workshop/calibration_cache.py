@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from perception.backends.trusted_file import open_plain, write_whole
+from perception.backends.trusted_file import write_whole
+from perception.own_files import NotMine, read_mine
 
 CACHE_TAG = b"vehicle-pilot calibration "
 
@@ -40,11 +41,10 @@ class CalibrationCache:
         self.path = folder / f"{stem}.{self._key[:16]}.calib"
 
     def read(self) -> bytes | None:
-        """TensorRT's own text; None where there is none for this key."""
+        """TensorRT's own text; None where there is none for this key, or one that another user put there."""
         try:
-            with open_plain(self.path) as file:
-                first, _, content = file.read().partition(b"\n")
-        except FileNotFoundError:
+            first, _, content = read_mine(self.path).partition(b"\n")
+        except (FileNotFoundError, NotMine):
             return None
         return content if first == self._first_line(content) else None
 

@@ -12,7 +12,9 @@ import typer
 from loguru import logger
 
 from perception.errors import PilotError, SettingsError
+from perception.own_files import keep_world_from_writing
 from perception.plain_file import from_home
+from perception.reporting.logs import clean_record
 
 LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 """What a standard output says that takes nothing more, a reader that went away excepted."""
@@ -25,7 +27,9 @@ def enter(app: typer.Typer) -> None:
     ~ in an argument is expanded, since a shell leaves it alone in `--data=~/x`. What the encoding of the output does
     not have is written as its number.
     """
+    keep_world_from_writing()
     logger.remove()
+    logger.configure(patcher=clean_record)
     logger.add(sys.stderr, level="WARNING", format="{message}")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

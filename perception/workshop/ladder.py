@@ -62,7 +62,9 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What stopped a stage. kind: "memory". what, cure: in plain words, a sentence each. sign: what gave it away."""
+    """What stopped a stage. kind: "memory", or "fault" for a known one of TensorRT's, which no smaller workspace mends.
+    what, cure: in plain words, a sentence each. sign: what gave it away.
+    """
 
     kind: str
     what: str
@@ -71,16 +73,41 @@ class Trouble:
 
 
 class _Disguise(NamedTuple):
-    """How a lack of memory shows in a line. when: what must stand in the child's last line for it to count."""
+    """How a trouble shows in a line. when: what must stand in the child's last line for it to count; codes: how the
+    child must have ended for that, None for anyhow.
+    """
 
     sign: re.Pattern[str]
     what: str
     cure: str
     when: re.Pattern[str] | None = None
+    kind: str = "memory"
+    codes: tuple[int, ...] | None = None
 
 
 FREE = "Stop what is not needed (the pilot, the desktop) or reboot, then try again."
 REBOOT = "Reboot and export first of all: sudo reboot"
+NO_CALIBRATOR = "Use --method qdq, which needs no calibrator, or TensorRT 10.7 or newer."
+CRASHED = (-11, 139)
+"""SIGSEGV, as the parent sees it, and as a shell or a container tells it."""
+CALIBRATES = "calibrates with TensorRT {}"
+"""What a child prints before TensorRT calibrates, which it may not survive."""
+FAULTS = (
+    _Disguise(
+        re.compile(r"checkLinks|region should have been removed"),
+        "TensorRT could not calibrate this network, a known fault of 10.3 (NVIDIA/TensorRT#4797)",
+        NO_CALIBRATOR,
+        kind="fault",
+    ),
+    _Disguise(
+        re.compile(r"(?i)builder[_ ]resource\S*.*(?:not found|cannot open|no such file)|unable to load library: "
+                   r"\S*builder_resource"),
+        "TensorRT's builder lacks its kernels for the architecture of this GPU, which come in a package of their own",
+        "Install it; its name ends as the library's does (sm_86 serves Orin's sm_87, sm_110 is Thor): "
+        "apt-cache search nvinfer builder resource; or nvidia-jetpack with all of them.",
+        kind="fault",
+    ),
+)  # fmt: skip
 DISGUISES = (
     _Disguise(
         re.compile(r"NvMapMemAlloc|NvMap.*error 12\b"),
@@ -109,11 +136,19 @@ DISGUISES = (
         FREE,
         re.compile(r"(?i)none|null|no engine|engine|implementation|insufficient|build"),
     ),
+    _Disguise(
+        re.compile(CALIBRATES.format(r"10\.3\b")),
+        "it crashed while TensorRT 10.3 calibrated, a known fault of that version (NVIDIA/TensorRT#4797)",
+        NO_CALIBRATOR,
+        kind="fault",
+        codes=CRASHED,
+    ),
 )
+"""In the order in which they are looked for: a crash is of memory where there is a sign of that."""
 
 
 def diagnose(ended: Ended) -> Trouble | None:
-    """What stopped a child that failed, where it was a lack of memory; None where it was something else.
+    """What stopped a child that failed, where it was a lack of memory or a known fault; else None.
 
     Where the child itself told what happened, that alone is looked at: what libraries print before may be harmless.
     """
@@ -121,10 +156,13 @@ def diagnose(ended: Ended) -> Trouble | None:
         return _told(ended)
     if ended.timed_out:
         return None
-    for disguise in DISGUISES:
+    for disguise in (*FAULTS, *DISGUISES):
         signs = [line.strip() for line in ended.lines if disguise.sign.search(line) and STATIC_TLS not in line]
+        if disguise.codes is not None and ended.code not in disguise.codes:
+            continue
         if signs and (disguise.when is None or disguise.when.search(ended.last_line)):
-            return Trouble("memory", f"The {ended.name} stage {ended.how}: {disguise.what}", disguise.cure, signs[-1])
+            what = f"The {ended.name} stage {ended.how}: {disguise.what}"
+            return Trouble(disguise.kind, what, disguise.cure, signs[-1])
     return _killed(ended) if ended.code in KILLED else None
 
 
@@ -133,9 +171,9 @@ def _told(ended: Ended) -> Trouble | None:
     what, cure = str(error.get("what", "")), str(error.get("cure", ""))
     if error.get("kind") == ExportMemoryError.__name__:
         return Trouble("memory", what, cure, what)
-    for disguise in DISGUISES:
-        if disguise.sign.search(what) and STATIC_TLS not in what:
-            return Trouble("memory", f"{what}: {disguise.what}", disguise.cure, what)
+    for disguise in (*FAULTS, *DISGUISES):
+        if disguise.codes is None and disguise.sign.search(what) and STATIC_TLS not in what:
+            return Trouble(disguise.kind, f"{what}: {disguise.what}", disguise.cure, what)
     return None
 
 

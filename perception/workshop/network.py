@@ -98,7 +98,7 @@ def _refuse_nms(module: ModuleType, network: Network, onnx: Path) -> None:
     for layer in network.layers():
         if layer.type == getattr(module.LayerType, "NMS", None) or re.search("(?i)nms|nonmax", layer.name):
             raise SettingsError(
-                f"{onnx} has NMS inside ({layer.name}): INT8 cannot hold it, and TensorRT 10.3 crashes over it",
+                f"{onnx} has NMS inside ({layer.name}): INT8 cannot hold it",
                 "Export the model without: nms=False.",
             )
 

@@ -92,7 +92,7 @@ def _judge(
         ended = replace(ended, error=error)
     log = _log(ended, folder)
     if trouble := diagnose(ended):
-        raise ExportMemoryError(trouble.what, trouble.cure)
+        raise (ExportMemoryError if trouble.kind == "memory" else BuildError)(trouble.what, trouble.cure)
     if ended.error is not None:
         raise _told(ended.error)
     raise _crash(ended, timed_out=ended.timed_out, log=log)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perception.backends.trusted_file import open_plain, write_whole
+from perception.backends.trusted_file import reason_of, write_whole
+from perception.own_files import read_mine
 from perception.workshop.progress import Tell, say
 
 if TYPE_CHECKING:
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 def load(config: trt.IBuilderConfig, path: Path, tell: Tell) -> trt.ITimingCache | None:
     """Gives the builder what is in the file; an empty cache where there is none, or it is of another device."""
     try:
-        with open_plain(path) as file:
-            stored = file.read()
+        stored = read_mine(path)
     except FileNotFoundError:
+        stored = b""
+    except OSError as error:
+        say(tell, f"{path} is not used: {reason_of(error)}")
         stored = b""
     for content in (stored, b""):
         cache: trt.ITimingCache | None = config.create_timing_cache(content)
@@ -34,11 +37,10 @@ def save(config: trt.IBuilderConfig, path: Path, tell: Tell) -> None:
         return
     try:
         if path.exists():
-            with open_plain(path) as file:
-                meanwhile: trt.ITimingCache | None = config.create_timing_cache(file.read())
+            meanwhile: trt.ITimingCache | None = config.create_timing_cache(read_mine(path))
             if meanwhile is not None:
                 cache.combine(meanwhile, ignore_mismatch=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, bytes(cache.serialize()))
     except OSError as error:  # the next build takes longer, and no more
-        say(tell, f"{path} cannot be written: {error.strerror}")
+        say(tell, f"{path} cannot be written: {reason_of(error)}")

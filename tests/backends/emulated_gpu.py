@@ -55,6 +55,7 @@ class Device:
         self.without_context: list[str] = []
         self.streams: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
         self.graphs: dict[int, list[Callable[[], None]]] = {}
+        self.context_flags: dict[int, int] = {}
         self._next_handle = 0x1000
 
     def called(self, name: str) -> None:

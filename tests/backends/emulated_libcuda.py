@@ -28,6 +28,7 @@ class LibCuda:
                 ("cuGraphDestroy", self._destroy, (pointer,)),
                 ("cuGraphLaunch", self._launch, (pointer, pointer)),
                 ("cuGraphExecDestroy", self._destroy, (pointer,)),
+                ("cuDevicePrimaryCtxSetFlags_v2", self._set_flags, (number, ctypes.c_uint)),
             )
         }
 
@@ -43,6 +44,11 @@ class LibCuda:
             return work(*arguments, refused=status is not None) or status or NO_ERROR
 
         return call
+
+    def _set_flags(self, number: int, flags: int, refused: bool) -> int:
+        if not refused:
+            self._device.context_flags[number] = flags
+        return NO_ERROR
 
     def _begin(self, stream: int, mode: int, refused: bool) -> int:
         assert mode == 1, "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL"

@@ -98,6 +98,17 @@ class DataType(enum.Enum):
         return f"DataType.{self.name}"
 
 
+class TensorFormat(enum.Enum):
+    """How a tensor lies in memory; NvInferRuntimeBase.h has more."""
+
+    LINEAR = 0
+    CHW2 = 1
+    HWC8 = 2
+
+    def __str__(self) -> str:
+        return f"TensorFormat.{self.name}"
+
+
 class ProfilingVerbosity(enum.Enum):
     """How much the inspector will tell of an engine, and NVTX in each launch."""
 
@@ -221,9 +232,8 @@ class ICudaEngine:
     def get_tensor_dtype(self, name: str) -> DataType:
         return DataType[self._dtypes.get(name, KINDS[self.values[name].type])]
 
-    def get_tensor_format_desc(self, name: str) -> str:
-        kind = {"FLOAT": "FP32", "HALF": "FP16"}.get(self.get_tensor_dtype(name).name, "INT64")
-        return str(self._formats.get(name, f"Row major linear {kind} format (kLINEAR)"))
+    def get_tensor_format(self, name: str) -> TensorFormat:
+        return TensorFormat[self._formats.get(name, "LINEAR")]
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
         assert (name, profile_index) == (self.input, 0), "only inputs have profiles"
@@ -327,6 +337,7 @@ def tensorrt_module(device: Device, version: str = VERSION) -> ModuleType:
     used = SimpleNamespace(
         __version__=version, ILogger=ILogger, TensorIOMode=TensorIOMode, DataType=DataType, machine=machine,
         ICudaEngine=ICudaEngine, IExecutionContext=IExecutionContext, ProfilingVerbosity=ProfilingVerbosity,
+        TensorFormat=TensorFormat,
         Runtime=type("Runtime", (Runtime,), {"__init__": lambda self, logger: Runtime.__init__(self, logger, machine)}),
     )  # fmt: skip
     vars(module).update(vars(used))

@@ -42,6 +42,23 @@ def test_a_fault_in_the_start_is_one_of_this_backend_and_leaves_nothing_open(dev
     assert device.contexts == 0
 
 
+@pytest.mark.parametrize(("wait", "flags"), [("auto", None), ("spin", 1), ("block", 4)])
+def test_how_a_thread_waits_is_set_before_the_context_is_made(device: Device, wait: str, flags: int | None) -> None:
+    with Gpu(0, wait):
+        assert device.context_flags.get(0) == flags
+
+
+def test_a_way_to_wait_that_cannot_be_set_is_told(device: Device) -> None:
+    device.refuse["cuDevicePrimaryCtxSetFlags_v2"] = 708
+    with pytest.raises(BackendError, match=r"engine\.wait: block asks \(cuDevicePrimaryCtxSetFlags: 708\)") as caught:
+        Gpu(0, "block")
+    assert caught.value.cure == "Set engine.wait: auto."
+    device.lacks.add("cuDevicePrimaryCtxSetFlags_v2")
+    with pytest.raises(BackendError, match="no such call"):
+        Gpu(0, "spin")
+    assert device.contexts == 0
+
+
 def test_without_pycuda_the_sentence_says_how_to_get_it(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pycuda", "pycuda.driver"):
         monkeypatch.setitem(sys.modules, name, None)

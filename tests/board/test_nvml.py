@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -78,6 +79,40 @@ def test_throttling_has_its_reasons_and_what_is_unknown_is_none(monkeypatch: pyt
     assert (snapshot.temperatures_c, snapshot.throttle_from_c) == ({"gpu": 91.0}, {"gpu": 90.0})
     assert snapshot.power_w is None
     assert (snapshot.gpu_load, snapshot.gpu_clock_hz, snapshot.gpu_clock_max_hz) == (1.0, 600e6, 1980e6)
+
+
+def test_where_nvgpu_drives_the_gpu_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setitem(sys.modules, "pynvml", throttled(asked))
+    (tmp_path / "dev" / "nvgpu").mkdir(parents=True)
+    assert NvmlSource(tmp_path).read() is None
+    assert asked == []
+
+
+def test_an_answer_that_fails_costs_that_figure_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = throttled([])
+
+    def fail(*_: object) -> None:
+        raise NvmlError("Unknown Error")
+
+    for question in ("nvmlDeviceGetClockInfo", "nvmlDeviceGetCurrentClocksThrottleReasons"):
+        setattr(card, question, fail)
+    monkeypatch.setitem(sys.modules, "pynvml", card)
+    snapshot = NvmlSource().read()
+    assert snapshot is not None
+    assert (snapshot.gpu_clock_hz, snapshot.gpu_clock_max_hz, snapshot.throttling) == (None, 1980e6, ())
+    assert snapshot.temperatures_c == {"gpu": 91.0}
+
+
+def test_a_card_that_answers_nothing_any_more_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = throttled([])
+    monkeypatch.setitem(sys.modules, "pynvml", card)
+    source = NvmlSource()
+    assert source.read() is not None
+    for question in [name for name in vars(card) if name.startswith("nvmlDeviceGet") and "Handle" not in name]:
+        setattr(card, question, card.nvmlDeviceGetPowerUsage)
+    with pytest.raises(NvmlError):
+        source.read()
 
 
 @pytest.mark.parametrize(("visible", "card"), [("2,0", 2), ("GPU-1f", "GPU-1f"), ("", 0), ("-1", 0)])

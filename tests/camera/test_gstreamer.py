@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_rtsp_on_a_jetson_keeps_its_url_quoted_and_ends_in_the_one_frame_sink() 
     assert 'rtspsrc location="rtsp://u:p@cam:554/h264?a=1&b=2" ' in pipeline
     assert "tcp-timeout=5000000 " in pipeline
     assert pipeline.endswith(SINK)
+    assert " ! application/x-rtp,media=video ! decodebin ! " in pipeline  # a camera may offer its sound first
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,18 @@ def test_a_refused_pipeline_does_not_show_its_password() -> None:
     with pytest.raises(SourceError) as caught:
         user_pipeline(parse("gst:rtspsrc location=rtsp://u:hunter2@cam user-pw=hunter2 ! fakesink"))
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_jetson_is_known_by_the_device_tree_where_a_container_lacks_the_release_file(tmp_path: Path) -> None:
+    tree = tmp_path / "proc" / "device-tree"
+    tree.mkdir(parents=True)
+    (tree / "compatible").write_bytes(b"nvidia,p3768-0000+p3767-0005\0nvidia,p3767\0nvidia,tegra234\0")
+    assert is_jetson(tmp_path)
+    (tree / "compatible").write_bytes(b"raspberrypi,5-model-b\0brcm,bcm2712\0")
+    assert not is_jetson(tmp_path)
+    (tree / "compatible").unlink()
+    os.mkfifo(tree / "compatible")
+    assert not is_jetson(tmp_path)
 
 
 def test_a_jetson_is_known_by_the_release_file_of_l4t(tmp_path: Path) -> None:

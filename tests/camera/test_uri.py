@@ -261,8 +261,59 @@ def test_a_password_in_a_query_or_a_pipeline_is_redacted(text: str) -> None:
 def test_redaction_leaves_the_rest_of_a_label_readable() -> None:
     assert parse("rtsp://admin:hunter2@cam:554/h264/1").label == "rtsp://***@cam:554/h264/1"
     pipeline = 'gst:rtspsrc location="rtsp://u:hunter2@cam/1?a=b" latency=0 ! appsink drop=true'
-    assert parse(pipeline).label == 'gst:rtspsrc location="rtsp://***@cam/1?***" latency=0 ! appsink drop=true'
-    assert redact("gst:v4l2src device=/dev/video0 ! appsink") == "gst:v4l2src device=/dev/video0 ! appsink"
+    assert parse(pipeline).label == "gst:rtspsrc *** ! appsink ***"
+    assert redact("gst:v4l2src device=/dev/video0 ! appsink") == "gst:v4l2src *** ! appsink"
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        "secret-key=hunter2",
+        "streamid=hunter2",
+        "stream-id = 'hunter2'",
+        'extra-headers="headers,Authorization=(string)hunter2"',
+        'location="srt://h:1?passphrase=hunter2"',
+        "anything=hunter2",
+        "name=hunter2 hunter2. ! queue",
+        '! "video/x-raw,hunter2=1"',
+        "! Hunter2=hunter2",
+    ],
+)
+@pytest.mark.parametrize(
+    "start", ["gst:", "GST:", "Gst: ", "gst://", "gts:", "gst;", "gstreamer:", "gst ", "pipeline:", ""]
+)
+def test_of_a_pipeline_its_elements_alone_are_shown_however_it_is_announced(start: str, properties: str) -> None:
+    shown = label_or_fault(f"{start}srtsrc {properties} ! decodebin ! appsink drop=true")
+    assert "hunter2" not in shown.lower()
+    assert "! decodebin ! appsink" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://admin:hunter2",
+        "rtsp://admin:hunter2/live",
+        "rtsp:admin:hunter2",
+        "rtsps://hunter2:hunter2:192.0.2.7/x",
+        "rtmp://h/app/hunter2",
+        "srt://h:1234?streamid=hunter2",
+        "gts:srtsrc streamid=hunter2",
+        "rtsp;//admin:hunter2@cam/1",
+        "rtsp//admin:hunter2@cam/1",
+        "rtsp://cam/1?a=b@hunter2",
+        "rtsp://cam/user=admin_password=hunter2_channel=1",
+        "csi://0?width=rtsp://admin:hunter2@cam",
+        "csi://0?rtsp://admin:hunter2@cam=1",
+        "file:///c.mp4?loop=rtsp://admin:hunter2@cam",
+    ],
+)
+def test_credentials_in_an_odd_place_are_unseen(text: str) -> None:
+    assert "hunter2" not in label_or_fault(text)
+
+
+def test_no_source_puts_characters_into_a_refusal_that_a_terminal_obeys() -> None:
+    for text in ("csi://0?\x1b[2J=1", "csi://0?width=\x1b[2J\r\nFORGED", "x\x1b://a\nb", "rtsp://\x1b[2J:\n/", "?\n"):
+        assert str(refusal(text)).isprintable()
 
 
 def test_the_target_keeps_the_credentials_that_the_label_hides() -> None:

@@ -119,7 +119,10 @@ def test_settings_of_the_service_that_this_user_may_not_read_are_no_problem(
 
     (finding,) = tree.findings("settings")
 
-    assert (finding.verdict, finding.cure) == (Verdict.UNKNOWN, f"sudo {tree.machine.python} scripts/doctor.py")
+    assert (finding.verdict, finding.cure) == (
+        Verdict.UNKNOWN,
+        f"sudo -u vehicle-pilot {tree.machine.python} scripts/doctor.py",
+    )
 
 
 def test_one_file_system_is_told_once(tmp_path: Path) -> None:

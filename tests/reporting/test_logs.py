@@ -231,3 +231,53 @@ threads = [threading.Thread(target=talk, args=(way,)) for way in (logger.info, l
     lines = done.stderr.splitlines()
     assert len(lines) == 1200
     assert all(re.fullmatch(rf"{STAMP} INFO    x{{200}}", line) for line in lines)
+
+
+def test_no_character_that_a_terminal_or_a_reader_of_lines_would_obey_leaves(stderr: Stderr, tmp_path: Path) -> None:
+    log = start_logging("INFO", tmp_path / "pilot.log", 1 << 20)
+    bad = "a\x1b[2Jb\r\nFORGED\u2028c\x9bd\u202ee\x00\udcff"
+    logger.warning(bad)
+    log.info(bad)
+    try:
+        raise ValueError(f"{bad}\nFORGED")
+    except ValueError:
+        logger.exception("a bug")
+    for text in (stderr.text, (tmp_path / "pilot.log").read_text()):
+        assert [one for one in text if not one.isprintable() and one != "\n"] == []
+        assert [line for line in text.split("\n") if not re.match(rf"{STAMP} |    |\Z", line)] == []
+        assert text.count(r"a\x1b[2Jb\r\nFORGED\u2028c\x9bd\u202ee\x00\udcff") == 2
+
+
+def test_no_credential_leaves_by_a_message_or_a_traceback(stderr: Stderr) -> None:
+    start_logging("INFO", None, 0)
+    url = "rtsp://admin:hunter2@cam/1?token=hunter2"
+    logger.warning(f"{url} is lost")
+    try:
+        raise ValueError(url)
+    except ValueError:
+        logger.exception("a bug")
+    assert "hunter2" not in stderr.text
+    assert "rtsp://***@cam/1?*** is lost" in stderr.text
+
+
+TWO_PILOTS = """
+import sys
+from pathlib import Path
+from perception.errors import BusyError
+from perception.reporting.logs import start_logging
+try:
+    start_logging("INFO", Path(sys.argv[1]) / "pilot.log", 1 << 20)
+except BusyError as fault:
+    sys.exit(str(fault))
+"""
+
+
+def test_a_folder_of_logs_belongs_to_one_pilot_with_or_without_records(stderr: Stderr, tmp_path: Path) -> None:
+    log = start_logging("INFO", tmp_path / "pilot.log", 1 << 20)
+    command = [sys.executable, "-c", TWO_PILOTS, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"{tmp_path} is being written by another pilot (process {os.getpid()})" in done.stderr
+    assert "Give each pilot its own folder: log.dir." in done.stderr
+    log.stop()
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60).returncode == 0

@@ -15,6 +15,7 @@ import pytest
 from perception.camera.uri import FORMS, parse
 from perception.config import load
 from perception.errors import SourceError
+from tests import strangers
 from tests.service.checkout import INSTALLER, make_checkout
 
 UNIT = "etc/systemd/system/vehicle-pilot.service"
@@ -308,3 +309,42 @@ def test_help_names_every_option() -> None:
     done = subprocess.run([INSTALLER, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert all(f"--{name}" in done.stdout for name in ("user", "dir", "source", "dry-run", "uninstall", "help"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="no permission to give a checkout to another user")
+@pytest.mark.parametrize("whose", ["the checkout", "a package", "a folder above", "for all to write"])
+def test_nothing_of_a_checkout_that_is_not_roots_runs_as_root(installer: Installer, tmp_path: Path, whose: str) -> None:
+    for path in (tmp_path, *tmp_path.parents):
+        if path == Path(tempfile.gettempdir()):
+            break
+        path.chmod(0o755)
+    ran_as = strangers.shared_folder(tmp_path / "ran") / "as"
+    python = installer.folder / ".venv" / "bin" / "python"
+    real = python.resolve()
+    python.unlink()
+    python.write_text(f'#!/bin/sh\nid -u >>{ran_as}\nexec {real} "$@"\n')
+    python.chmod(0o755)
+    template = installer.folder / "config" / "vehicle-pilot.service"
+    template.write_text(template.read_text().replace("[Service]\n", "[Service]\nExecStartPre=+/bin/sh -c id\n"))
+    package = installer.folder / ".venv" / "lib" / "yaml.py"
+    package.parent.mkdir()
+    package.write_text("")
+    if whose == "for all to write":
+        package.chmod(0o666)
+    else:
+        mine = {"the checkout": installer.folder, "a package": package, "a folder above": tmp_path}[whose]
+        os.chown(mine, strangers.UID, strangers.UID)
+    done = installer.run("--source", "csi://1")
+    assert done.returncode == 0, done.stderr
+    assert set(ran_as.read_text().split()) == {"65534" if whose == "for all to write" else str(strangers.UID)}
+    assert "ExecStartPre" not in installer.files()[UNIT]
+    assert f"{installer.folder}/pilot.py" in installer.files()[UNIT]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what runs as root needs root")
+def test_a_checkout_of_roots_runs_as_root_also_beside_what_the_service_wrote(installer: Installer) -> None:
+    (installer.folder / "engines").mkdir()
+    os.chown(installer.folder / "engines", strangers.UID, strangers.UID)
+    assert installer.run("--source", "csi://1").returncode == 0
+    template = installer.folder / "config" / "vehicle-pilot.service"
+    assert template.read_text().count("[Service]") == installer.files()[UNIT].count("[Service]")

@@ -171,6 +171,50 @@ def test_other_ends_are_not_taken_for_it(ended: Ended) -> None:
     assert diagnose(ended) is None
 
 
+CHECK_LINKS = "[E] 2: [checkSanity.cpp::checkLinks::218] Error Code 2: Internal Error (region should have been removed)"
+RESOURCE = "Error Code 6: Unable to load library: libnvinfer_builder_resource_sm86.so.10.16.1: cannot open"
+
+
+@pytest.mark.parametrize(
+    ("ended", "words", "cure"),
+    [
+        (Ended(STAGE, 1, lines=(CHECK_LINKS, "RuntimeError: None")), "a known fault of 10.3", "--method qdq"),
+        (Ended(STAGE, 3, error={"what": CHECK_LINKS, "kind": "BuildError"}), "a known fault of 10.3", "--method qdq"),
+        (Ended(STAGE, -11, lines=("calibrates with TensorRT 10.3.0",)), "TensorRT 10.3 calibrated", "--method qdq"),
+        (
+            Ended(STAGE, 139, lines=("calibrates with TensorRT 10.3.0", "x")),
+            "TensorRT 10.3 calibrated",
+            "10.7 or newer",
+        ),
+        (Ended(STAGE, 1, lines=(RESOURCE, "RuntimeError: None")), "kernels for the architecture", "sm_86 serves Orin"),
+    ],
+)
+def test_a_known_fault_of_tensorrt_is_no_lack_of_memory_and_has_its_cure(ended: Ended, words: str, cure: str) -> None:
+    trouble = diagnose(ended)
+    assert trouble is not None
+    assert trouble.kind == "fault"
+    assert words in trouble.what
+    assert cure in trouble.cure
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (("calibrates with TensorRT 10.7.0",), -11),
+        (("calibrates with TensorRT 10.3.0", "ValueError: x"), 1),
+        (("calibrates with TensorRT 10.30.0",), -11),
+    ],
+)
+def test_other_crashes_are_not_taken_for_the_fault_of_10_3(lines: tuple[str, ...], code: int) -> None:
+    assert diagnose(Ended(STAGE, code, lines=lines)) is None
+
+
+def test_a_crash_with_a_sign_of_memory_is_one_of_memory_also_on_10_3() -> None:
+    trouble = diagnose(Ended(STAGE, -11, lines=("calibrates with TensorRT 10.3.0", NVMAP)))
+    assert trouble is not None
+    assert trouble.kind == "memory"
+
+
 def test_the_counter_of_the_kernel_tells_who_killed() -> None:
     by_kernel = diagnose(Ended(STAGE, -9, oom_kills=1))
     by_somebody = diagnose(Ended(STAGE, -9, oom_kills=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import ssl
 import stat
@@ -12,7 +13,7 @@ from typing import TypeVar
 
 from perception.config import MqttSettings
 from perception.errors import SettingsError
-from perception.redact import redact_urls
+from perception.redact import redact_address, redact_value, shown_secret_path
 
 MAX_BYTES = 64 * 1024
 T = TypeVar("T")
@@ -43,9 +44,10 @@ def read_access(settings: MqttSettings) -> Access:
     Raises SettingsError for what cannot be used.
     """
     host = settings.host or ""
-    if not re.fullmatch(r"[\w.:%\[\]-]+", host):
+    if not (re.fullmatch(r"[\w.-]+", host) or _is_ipv6(host.strip("[]"))):
         raise SettingsError(
-            f"mqtt.host is {redact_urls(host)!r}", "Give a name or an address alone; mqtt.port, mqtt.tls say the rest."
+            f"mqtt.host is {redact_address(host)!r}",
+            "Give a name or an address alone; mqtt.port, mqtt.tls say the rest.",
         )
     _check_topic(settings.topic)
     password = _password(settings)
@@ -60,11 +62,19 @@ def read_access(settings: MqttSettings) -> Access:
     )
 
 
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
 def _check_topic(topic: str) -> None:
     wrong = topic.startswith(("/", "$")) or topic.endswith("/") or re.search(r"[+#\x00-\x1f\x7f]|//", topic)
     if wrong or len(topic.encode()) > 1000:
         raise SettingsError(
-            f"mqtt.topic is {topic[:80]!r}", "Give a topic such as site/gate-3, without + and #, and no / at its ends."
+            f"mqtt.topic is {redact_value(topic)[:80]!r}",
+            "Give a topic such as site/gate-3, without + and #, and no / at its ends.",
         )
 
 
@@ -79,7 +89,7 @@ def _password(settings: MqttSettings) -> str | None:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES).decode("utf-8").rstrip("\r\n")
     except OSError as error:
-        raise SettingsError(f"mqtt.password_path {path} cannot be read: {error.strerror}") from None
+        raise SettingsError(f"mqtt.password_path {shown_secret_path(path)} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"mqtt.password_path {path} is not text in UTF-8") from None
     if not text or "\n" in text:
@@ -92,7 +102,9 @@ def _check_secret(key: str, path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{key} {path} cannot be read: {getattr(error, 'strerror', error)}") from None
+        raise SettingsError(
+            f"{key} {shown_secret_path(path)} cannot be read: {getattr(error, 'strerror', error)}"
+        ) from None
     if not stat.S_ISREG(mode):
         raise SettingsError(f"{key} {path} is no file")
     if mode & OTHERS:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from perception.errors import SettingsError
 from perception.reporting.mqtt.access import Access
+from perception.reporting.mqtt.screen import Screen, Unasked, make_client
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -22,6 +22,10 @@ LOOK_S = 0.05
 ANSWER_S = 10.0
 """As long a broker may take to answer a connection."""
 MAX_PAUSE_S = 30.0
+STEADY_S = 2 * MAX_PAUSE_S
+"""A connection that lasts so long has no rival: another device with the same name would have been back by then."""
+RIVALRY = 2
+"""After so many connections in a row that did not last, a rival is named as the likely cause."""
 MAX_UNANSWERED = 20
 """So many messages are under way at a time; the broker's answers make room for others."""
 ENDING_S = 1.0
@@ -61,7 +65,8 @@ class Outbox:
 class Link:
     """Keeps a broker told: availability with a last will, the state every state_s seconds, what is in the outbox.
 
-    A broker that is away is tried again with pauses of 1 to 30 s. What was sent and not answered is sent again.
+    A broker that is away, or that ends each connection, is tried again with pauses of 1 to 30 s. What was sent and not
+    answered is sent again.
     """
 
     def __init__(
@@ -74,24 +79,23 @@ class Link:
         self._state = state
         self._state_s = state_s
         self._state_at = 0.0
+        self._screen = Screen(keepalive_s)
         self._client = self._make_client()
         self._stop = threading.Event()
         self._started = False
-        self._connected = False
+        self._connected_at: float | None = None
+        self._short_lived = 0
         self._refusal = ""
         self._unanswered: set[int] = set()
+        self._newest: dict[str, int] = {}
+        self._reached_at: float | None = None
         self._told: set[str] = set()
         self._lost_before = 0
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     def _make_client(self) -> Client:
-        try:
-            from paho.mqtt.client import Client, MQTTv311
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError:
-            raise SettingsError("mqtt.host is set, but paho-mqtt is missing", "pip install 'paho-mqtt>=2.0'") from None
         access = self._access
-        client = Client(CallbackAPIVersion.VERSION2, access.client_id, protocol=MQTTv311)
+        client = make_client(access.client_id, self._screen)
         if access.username is not None:
             client.username_pw_set(access.username, access.password)
         if access.tls:
@@ -120,7 +124,7 @@ class Link:
         if reason.is_failure:
             self._refusal = str(reason)
         else:
-            self._connected = True
+            self._connected_at = time.monotonic()
 
     def _on_publish(self, client: Client, userdata: Any, number: int, reason: Any, properties: Any) -> None:
         self._unanswered.discard(number)
@@ -129,56 +133,94 @@ class Link:
         pause_s = 1.0
         try:
             while not self._stop.is_set():
-                self._connected = False
+                self._connected_at = None
                 try:
                     self._converse()
-                except (_Lost, OSError, ValueError) as fault:  # a certificate that does not fit is a ValueError
-                    if self._connected:
-                        pause_s = 1.0
+                # A certificate that does not fit is a ValueError.
+                except (_Lost, Unasked, OSError, ValueError) as fault:
+                    self._hang_up()
+                    pause_s = self._pause_after(fault, pause_s)
                     self._tell(fault)
                     self._stop.wait(pause_s * random.uniform(0.8, 1.2))
                     pause_s = min(pause_s * 2, MAX_PAUSE_S)
         except Exception:
             logger.exception("A bug ended the messages to the broker; the run goes on")
-        if (left := self._client.socket()) is not None:  # of a broker that never answered
+        self._hang_up()
+
+    def _pause_after(self, fault: Exception, pause_s: float) -> float:
+        """Seconds until the next attempt. pause_s: where no connection was made."""
+        if self._connected_at is None:
+            return pause_s
+        lasted = time.monotonic() - self._connected_at >= STEADY_S
+        self._short_lived = 0 if lasted else self._short_lived + 1
+        if isinstance(fault, Unasked):  # it is no good news when such a one is reached again
+            self._short_lived = max(self._short_lived, RIVALRY)
+        return min(2.0 ** max(self._short_lived - 1, 0), MAX_PAUSE_S)
+
+    def _hang_up(self) -> None:
+        """Lets go of a connection that paho has left open, with all that the broker has sent over it."""
+        if (left := self._client.socket()) is not None:
             left.close()
 
     def _tell(self, fault: Exception) -> None:
         """One warning a reason, until the broker was reached again."""
-        said = " ".join(str(fault).split())
+        said = f"is not reached ({' '.join(str(fault).split())}); tried again"
+        if self._connected_at is not None and self._short_lived >= RIVALRY and not isinstance(fault, Unasked):
+            said = (
+                "is lost soon after each connect: another device may have the same mqtt.client_id "
+                f"({self._access.client_id!r}), for which mqtt.topic stands where it is not set, and the broker keeps "
+                "one of them at a time. Give each device its own; tried again with longer pauses"
+            )
         if said not in self._told and not self._stop.is_set():
             self._told.add(said)
-            logger.warning(f"The broker {self._access.place} is not reached ({said}); tried again, the run goes on")
+            logger.warning(f"The broker {self._access.place} {said}, the run goes on")
 
     def _converse(self) -> None:
         """From connecting to the loss of the connection, which it raises, or to the end."""
         self._refusal = ""
+        self._screen.begin(len(self._unanswered))
         self._client.connect(self._access.host, self._access.port, self._keepalive_s)
         answer_by = time.monotonic() + ANSWER_S
-        while not self._connected:
+        while self._connected_at is None:
             self._turn()
             if time.monotonic() > answer_by:
                 raise _Lost(f"it does not answer within {ANSWER_S:g} s")
             if self._stop.is_set():
                 return
-        self._greet()
+        if not self._screen.packets:
+            raise _Lost(
+                "this version of paho-mqtt reads past the pilot's checks; see requirements.txt for one that fits"
+            )
+        self._publish("availability", b"online", retain=True)
+        self._state_at = 0.0
         while not self._stop.is_set():
+            self._say_reached()
             self._send_what_waits()
             self._turn()
         self._take_leave()
 
     def _turn(self) -> None:
         from paho.mqtt.client import error_string
+        from paho.mqtt.enums import MQTTErrorCode
 
         code = self._client.loop(LOOK_S)
         if self._refusal:
             raise _Lost(f"it refuses: {self._refusal}; see mqtt.username and mqtt.password_path")
+        if code == MQTTErrorCode.MQTT_ERR_PROTOCOL:
+            raise Unasked("it sends what is no MQTT")
         if code:
             raise _Lost(error_string(code).rstrip("."))
 
-    def _greet(self) -> None:
-        self._publish("availability", b"online", retain=True)
-        self._state_at = 0.0
+    def _say_reached(self) -> None:
+        """Once a connection; while connections do not last, only of one that does."""
+        assert self._connected_at is not None
+        if self._reached_at == self._connected_at:
+            return
+        if self._short_lived >= RIVALRY:
+            if time.monotonic() - self._connected_at < STEADY_S:
+                return
+            self._short_lived = 0
+        self._reached_at = self._connected_at
         again = " again" if self._told else ""
         waits = f"; {len(self._outbox)} messages waited" if len(self._outbox) else ""
         lost = self._outbox.lost - self._lost_before
@@ -188,7 +230,8 @@ class Link:
         self._told.clear()
 
     def _send_what_waits(self) -> None:
-        if time.monotonic() >= self._state_at:
+        # One that was not answered yet is sent again by itself: a broker that answers nothing lets none pile up.
+        if time.monotonic() >= self._state_at and self._newest.get("state") not in self._unanswered:
             self._state_at = time.monotonic() + self._state_s
             self._publish("state", self._state(), retain=True)
         while len(self._unanswered) < MAX_UNANSWERED and (message := self._outbox.take()) is not None:
@@ -196,7 +239,12 @@ class Link:
 
     def _publish(self, name: str, payload: bytes, retain: bool) -> None:
         # Nobody else uses the client, so the answer to a message cannot come before its number is in the set.
-        self._unanswered.add(self._client.publish(f"{self._access.topic}/{name}", payload, qos=1, retain=retain).mid)
+        if payload == b"online" and self._newest.get(name) in self._unanswered:
+            return  # it is sent again by itself
+        number = self._client.publish(f"{self._access.topic}/{name}", payload, qos=1, retain=retain).mid
+        self._screen.expect_answer()
+        self._unanswered.add(number)
+        self._newest[name] = number
 
     def _take_leave(self) -> None:
         ends = time.monotonic() + ENDING_S

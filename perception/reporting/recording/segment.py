@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 
 from perception.frame import Image
+from perception.own_files import open_unlinked
 from perception.reporting.recording.commands import Stream
 from perception.reporting.recording.encoder import Encoder
 
@@ -51,7 +53,8 @@ class Segment:
         self._records: io.FileIO | None = None
         if records:
             try:
-                self._records = open(records, "ab", buffering=0)  # noqa: SIM115 - stays open until close
+                descriptor = open_unlinked(records, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                self._records = open(descriptor, "ab", buffering=0)  # noqa: SIM115 - stays open until close
             except OSError:
                 encoder.close(0)
                 raise

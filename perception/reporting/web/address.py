@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perception.errors import BusyError, SettingsError
+from perception.redact import redact_address
 
 SEND_BUFFER_BYTES = 256 * 1024
 """A viewer that stops reading keeps no more than this in the kernel; by itself it would take some MB."""
@@ -28,7 +29,9 @@ def parse(text: str) -> Address:
     """`127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Raises SettingsError for anything else."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):(\d{1,5})", text.strip(), re.ASCII)
     if not match or int(match[3]) > 65_535:
-        raise SettingsError(f"web.bind is {text!r}, not an address and a port", "Write it as 127.0.0.1:8080.")
+        raise SettingsError(
+            f"web.bind is {redact_address(text)!r}, not an address and a port", "Write it as 127.0.0.1:8080."
+        )
     return Address(match[1] or match[2], int(match[3]))
 
 

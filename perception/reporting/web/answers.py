@@ -21,6 +21,7 @@ from perception.reporting.web.tokens import SESSION_S
 VIEWERS = 8
 FORM_BYTES = 4096
 BOUNDARY = b"picture"
+MOTION = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
 PAGE = Path(__file__).parent / "page"
 FILES = {
     "page.css": "text/css",
@@ -35,7 +36,7 @@ class MotionPicture(Response):
     """MJPEG: each part replaces the one before, multipart/x-mixed-replace. A slow viewer misses pictures."""
 
     def __init__(self, projector: Projector) -> None:
-        super().__init__(media_type=f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}")
+        super().__init__(media_type=MOTION)
         del self.headers["content-length"]
         self._projector = projector
 
@@ -110,13 +111,17 @@ class Answers:
         return Response(self._files[name], media_type=FILES[name])
 
     async def motion(self, request: Request) -> Response:
-        """The moving picture."""
+        """The moving picture; its headers alone for HEAD, which needs no place among the viewers."""
+        if request.method == "HEAD":
+            return Response(media_type=MOTION)
         if self._projector.viewers >= VIEWERS:
             return PlainTextResponse(f"{VIEWERS} viewers watch already.\n", 503)
         return MotionPicture(self._projector)
 
     async def still(self, request: Request) -> Response:
-        """One picture."""
+        """One picture; its headers alone for HEAD, for which none is made."""
+        if request.method == "HEAD":
+            return Response(media_type="image/jpeg")
         if self._projector.viewers >= VIEWERS:
             return PlainTextResponse(f"{VIEWERS} viewers watch already.\n", 503)
         jpeg = await self._projector.still()
@@ -148,9 +153,9 @@ class Answers:
         """The form; with the token, a cookie."""
         if request.method != "POST":
             return self._form("", 200)
-        if not self._gate.may_try(request.scope):
-            return self._form("Too many attempts. Wait a minute, then try again.", 429)
         if not self._gate.is_token(await _posted_token(request)):
+            if not self._gate.may_fail(request.scope):
+                return self._form("Too many attempts. Wait a minute, then try again.", 429)
             return self._form("That is not the token.", 401)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,7 +29,13 @@ HEADERS = {
 }
 OPEN = ("/sign-in", "/healthz", "/readyz", "/page/page.css", "/page/icon.svg")
 """What needs no token."""
+HEALTH = ("/healthz", "/readyz")
+"""What no flood of other requests may keep from being answered."""
+_HEALTH_CHECK = re.compile(rb"(?:GET|HEAD) /(?:healthz|readyz)[ ?]")
+_AUTHORIZATION = re.compile(rb"(?im)^authorization:[ \t]*bearer[ \t]+([^\r\n]*)")
+_COOKIE = re.compile(rb"(?im)^cookie:[^\r\n]*?\bpilot_session=([^;\s]*)")
 REQUESTS_BURST, REQUESTS_PER_S = 60, 30
+HEALTH_BURST, HEALTH_PER_S = 300, 100
 GUESSES_BURST, GUESSES_PER_S = 5, 5 / 60
 
 
@@ -41,6 +49,7 @@ class Gate:
         self._names = names
         self._guard = guard
         self._requests = Limiter(REQUESTS_BURST, REQUESTS_PER_S, clock)
+        self._health = Limiter(HEALTH_BURST, HEALTH_PER_S, clock)
         self._guesses = Limiter(GUESSES_BURST, GUESSES_PER_S, clock)
         self.app: ASGIApp | None = None
 
@@ -49,8 +58,25 @@ class Gate:
         """Whether a token is needed."""
         return self._guard is not None
 
-    def may_try(self, scope: Scope) -> bool:
-        """Whether this address may guess a token once more."""
+    def admits(self, address: str, head: bytes) -> bool:
+        """Whether a request is read at all, which begins with these bytes: as often as its address may ask.
+
+        Whoever brings the token or a session is always let in, as all who come through ssh have one address.
+        """
+        limiter = self._health if _HEALTH_CHECK.match(head) else self._requests
+        return limiter.would_allow(address) or self._brings_right(head)
+
+    def _brings_right(self, head: bytes) -> bool:
+        if self._guard is None:
+            return False
+        token = _AUTHORIZATION.search(head)
+        if token and self._guard.is_token(token[1].decode("latin-1").strip()):
+            return True
+        session = _COOKIE.search(head)
+        return session is not None and self._guard.is_session(session[1].decode("latin-1"))
+
+    def may_fail(self, scope: Scope) -> bool:
+        """Whether this address, which just gave a wrong token, may give another one."""
         return self._guesses.allows(_address(scope))
 
     def is_token(self, text: str) -> bool:
@@ -67,29 +93,34 @@ class Gate:
         assert self.app is not None
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
-        await (refusal or self.app)(scope, receive, _with_headers(send))
+        try:
+            await (refusal or self.app)(scope, receive, _with_headers(send))
+        except ClientDisconnect:  # in the middle of a body: there is nobody to answer, and nothing is wrong here
+            return
 
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
-        if not self._requests.allows(_address(scope)):
+        is_let_in = self._guard is not None and self._is_let_in(self._guard, headers)
+        limiter = self._health if scope["path"] in HEALTH else self._requests
+        if not is_let_in and not limiter.allows(_address(scope)):
             return PlainTextResponse("Too many requests.\n", 429, {"retry-after": "1"})
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Two lengths: what comes after one of them may be a request of somebody else's (RFC 9112, 6.1).
+            return PlainTextResponse("A request has one length.\n", 400, {"connection": "close"})
         if not self._names.know(headers.get("host", "")):
             return PlainTextResponse("This name is not one of the pilot's: web.hosts lists further ones.\n", 421)
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
             return PlainTextResponse("Another site may not use this one.\n", 403)
-        if self._guard is None or scope["path"] in OPEN:
+        if self._guard is None or is_let_in or scope["path"] in OPEN:
             return None
-        return self._stranger(self._guard, scope, headers)
+        return self._door(scope, headers)
 
-    def _stranger(self, guard: Guard, scope: Scope, headers: Headers) -> ASGIApp | None:
-        if guard.is_session(_cookie(headers, self.cookie)):
-            return None
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer":
-            if not self.may_try(scope):
-                return PlainTextResponse("Too many attempts.\n", 429, {"retry-after": "60"})
-            if guard.is_token(token.strip()):
-                self._guesses.give_back(_address(scope))
-                return None
+    def _is_let_in(self, guard: Guard, headers: Headers) -> bool:
+        return guard.is_session(_cookie(headers, self.cookie)) or guard.is_token(_bearer(headers) or "")
+
+    def _door(self, scope: Scope, headers: Headers) -> ASGIApp:
+        """What a stranger gets. A wrong token is counted, and only a wrong one."""
+        if _bearer(headers) is not None and not self.may_fail(scope):
+            return PlainTextResponse("Too many attempts.\n", 429, {"retry-after": "60"})
         if scope["path"] == "/":
             return RedirectResponse("/sign-in", 303)
         return PlainTextResponse("A token is needed.\n", 401, {"www-authenticate": "Bearer"})
@@ -109,6 +140,12 @@ def _with_headers(send: Send) -> Send:
 def _address(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else ""
+
+
+def _bearer(headers: Headers) -> str | None:
+    """The token of a request; None where it brings none."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else None
 
 
 def _cookie(headers: Headers, name: str) -> str:

@@ -1,34 +1,74 @@
-"""uvicorn's HTTP/1.1, bounded: so many connections, so long to ask, so long to take what was sent."""
+"""uvicorn's HTTP/1.1, bounded: so many connections, so often, so long to ask, so long to take what was sent."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from perception.reporting.web.gate import Gate
 
 CONNECTIONS = 48
 ASK_S = 5.0
 TAKE_S = 5.0
 HEADER_BYTES = 16 * 1024
+TOO_MANY = (
+    b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 19\r\n"
+    b"retry-after: 1\r\nconnection: close\r\n\r\nToo many requests.\n"
+)
 
 
 class BoundedProtocol(H11Protocol):
-    """One connection. Where it exceeds a bound it is dropped at once, with what lies in its buffers."""
+    """One connection. Where it exceeds a bound it is dropped at once, with what lies in its buffers.
+
+    The application is a Gate, which is asked before a request is read.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._ask_timer: asyncio.TimerHandle | None = None
         self._take_timer: asyncio.TimerHandle | None = None
+        self._gate = cast(Gate, self.config.app)
+        self._waits_since = 0.0
+        self._has_begun = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Refuses one too many."""
-        if len(self.connections) >= CONNECTIONS:
+        """Where there is one too many, the one goes that has kept the server waiting longest; else this one."""
+        if len(self.connections) >= CONNECTIONS and not self._make_room():
             self.transport = transport
             transport.abort()
             return
         super().connection_made(transport)
         self._expect_request()
+
+    def _make_room(self) -> bool:
+        """Drops the connection that has been without a complete request for longest; whether there is one."""
+        others = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.is_awaited]
+        oldest = min(others, key=lambda one: one._waits_since, default=None)
+        if oldest is None:
+            return False
+        self.connections.discard(oldest)
+        oldest.transport.abort()
+        return True
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it has no complete request that is being answered."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    def data_received(self, data: bytes) -> None:
+        """Reads no request of an address that asks too often."""
+        if (
+            not self._has_begun
+            and self.is_awaited
+            and not self._gate.admits(self.client[0] if self.client else "", data)
+        ):
+            self.transport.write(TOO_MANY)
+            self.transport.close()
+            return
+        self._has_begun = True
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the timers."""
@@ -63,6 +103,7 @@ class BoundedProtocol(H11Protocol):
         super().resume_writing()
 
     def _expect_request(self) -> None:
+        self._waits_since, self._has_begun = self.loop.time(), False
         if self._ask_timer:
             self._ask_timer.cancel()
         self._ask_timer = self.loop.call_later(ASK_S, self.transport.abort)

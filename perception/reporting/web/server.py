@@ -16,7 +16,7 @@ from loguru import logger
 
 from perception.config import WebSettings
 from perception.frame import BoardSnapshot, Report
-from perception.reporting.web.address import Names, is_loopback, listen, parse
+from perception.reporting.web.address import BACKLOG, Names, is_loopback, listen, parse
 from perception.reporting.web.answers import Answers
 from perception.reporting.web.facts import Meter, Parts, Service, Source
 from perception.reporting.web.gate import Gate
@@ -28,6 +28,8 @@ from perception.reporting.web.sink import WebSink
 from perception.reporting.web.tokens import Guard, need_token, read_token
 
 SETTLE_S = 1.0
+WAITING = 512
+"""Connections that the kernel has made and the server has not accepted yet."""
 CLOSING_S = 3.0
 COMPLAINT_S = 60.0
 
@@ -92,6 +94,7 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 h11_max_incomplete_event_size=HEADER_BYTES,
+                backlog=BACKLOG,
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=1,
             )
@@ -131,6 +134,15 @@ class _Server(uvicorn.Server):
             if not self._projector.viewers:
                 self._overview.sink.forget()  # the loop may have left a picture just after the last viewer went
             await asyncio.sleep(SETTLE_S)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to accept: asyncio takes BACKLOG connections at a time, and reads from them before it takes others.
+
+        In a storm a health check is read then before so many have come after it that it would have to go. The kernel
+        keeps more waiting, who would else come again a second later.
+        """
+        await super().startup(sockets)
+        self._listener.listen(WAITING)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Cuts every connection, since a viewer of the picture would never leave by itself."""

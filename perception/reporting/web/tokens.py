@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from perception.errors import SettingsError
+from perception.redact import shown_secret_path
 
 VARIABLE = "PILOT_WEB_TOKEN"
 SHORTEST = 16
@@ -54,7 +55,8 @@ def _read(path: Path) -> str:
                 )
             return file.read(4096)
     except OSError as error:
-        raise SettingsError(f"web.token_path: {path} cannot be read ({error.strerror})", f"Make it: {_MAKE}") from None
+        shown = shown_secret_path(path)
+        raise SettingsError(f"web.token_path: {shown} cannot be read ({error.strerror})", f"Make it: {_MAKE}") from None
 
 
 def _without_waiting(name: str, flags: int) -> int:
@@ -114,7 +116,8 @@ class Limiter:
             self._left.popitem(last=False)
         return allowed
 
-    def give_back(self, address: str) -> None:
-        """What was counted last from this address is no longer counted."""
-        left, at = self._left.get(address, (self._burst, self._clock()))
-        self._left[address] = (min(left + 1, self._burst), at)
+    def would_allow(self, address: str) -> bool:
+        """Whether one more may come from this address; counts nothing."""
+        now = self._clock()
+        left, at = self._left.get(address, (self._burst, now))
+        return left + (now - at) * self._per_s >= 1

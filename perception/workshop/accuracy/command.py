@@ -21,6 +21,7 @@ from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unl
 from perception.workshop.accuracy.look import Look
 from perception.workshop.accuracy.threshold import suggested
 from perception.workshop.benchmark.figures import save
+from perception.workshop.export.place import work_folder
 from perception.workshop.own_file import check_json
 from perception.workshop.stage import Event, run_stage
 
@@ -41,6 +42,15 @@ class Options:
     how: Conditions
     cache: Path | None
     json: Path | None
+
+
+def default_cache(engines: Path) -> Path | None:
+    """Where an export keeps what models found, too; None, with a word on stderr, where this user has no place there."""
+    try:
+        return work_folder(engines) / "looks"
+    except SettingsError as fault:
+        sys.stderr.write(f"What the models find is not kept for the next time: {fault.what}\n")
+        return None
 
 
 def run(options: Options) -> int:

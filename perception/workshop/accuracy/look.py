@@ -15,6 +15,7 @@ import numpy as np
 from perception.backends.trusted_file import reason_of, write_whole
 from perception.errors import SettingsError
 from perception.frame import Detections
+from perception.own_files import read_mine
 
 SCHEMA = 1
 UNREADABLE = (0, 0)
@@ -83,7 +84,7 @@ _TEXTS = ("model", "backend", "precision", "classes", "known", "class_names")
 def read(path: Path) -> Look:
     """What `write` wrote. Raises OSError where there is no file, ValueError for another one."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as parts:
+        with np.load(io.BytesIO(read_mine(path)), allow_pickle=False) as parts:
             about = json.loads(str(parts["about"]))
             if about.pop("schema") != SCHEMA:
                 raise ValueError("of another schema")

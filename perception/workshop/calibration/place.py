@@ -19,6 +19,7 @@ from perception.backends.trusted_file import reason_of, sync, write_whole
 from perception.config import COCO_VEHICLES
 from perception.errors import SettingsError
 from perception.lock import Held, Lock
+from perception.own_files import private_folder
 from perception.plain_file import open_plain
 from perception.reporting.writable import check_folder_writable, check_writable
 from perception.workshop.calibration import listing
@@ -118,6 +119,7 @@ def staging(place: Place) -> Iterator[Path]:
     parent = place.folder.parent
     for left in parent.glob(f"{glob.escape(place.making)}*"):
         with suppress(Held, OSError):  # of a run that goes on, or of somebody else
+            private_folder(left)  # nobody else's, and no link
             lock.take(left)
             shutil.rmtree(left)
     made = Path(tempfile.mkdtemp(prefix=place.making, dir=parent))

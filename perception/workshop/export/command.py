@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -36,6 +37,7 @@ from perception.workshop.export.sources import (
     judges,
 )
 from perception.workshop.export.work import Work
+from perception.workshop.ladder import NO_CALIBRATOR
 from perception.workshop.stage import DISK
 
 LOOK = "perception.workshop.export.look_stage"
@@ -63,7 +65,7 @@ def export(options: Options, screen: Screen | None = None) -> int:
             options, model, calibration, _method(options, model, builder), str(builder), place,
             Work(place.folder, place.stem),
         )  # fmt: skip
-        for line in report.plan(task, builder, images):
+        for line in (*report.plan(task, builder, images), *_known_fault(task.method, builder)):
             screen.say(line)
         ends.at(lambda: check_packages(options, task.method, images))
         if options.dry_run:
@@ -141,6 +143,13 @@ def _method(options: Options, model: Model, builder: Builder) -> str:
     # Of the two, Q/DQ keeps more of the accuracy: docs/int8.md has the figures.
     by_calibrator = builder.has_calibrator and importlib.util.find_spec("onnxruntime") is None
     return "calibrator" if by_calibrator else "qdq"
+
+
+def _known_fault(method: str, builder: Builder) -> list[str]:
+    """A word on what is known to fail, before minutes are spent on it."""
+    if method == "calibrator" and re.match(r"10\.3\b", builder.tensorrt or ""):
+        return [f"Warning: TensorRT {builder.tensorrt} often fails to calibrate YOLO networks. {NO_CALIBRATOR}"]
+    return []
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shlex
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,8 +12,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from perception.backends.trusted_file import open_plain, reason_of, write_whole
+from perception.backends.trusted_file import reason_of, write_whole
 from perception.errors import BackendError, ExportMemoryError, SettingsError
+from perception.own_files import NotMine, read_mine
 from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.export.place import Place
 
@@ -61,11 +63,17 @@ class Memory:
         self._write(what, exit_code, 0)
 
     def _known(self) -> dict[str, Any]:
-        """What was written of these inputs; empty where nothing was, or cannot be read."""
+        """What was written of these inputs; empty where nothing was, or cannot be read.
+
+        Raises BackendError for what another user put there, who could keep the pilot from ever exporting.
+        """
         try:
-            with open_plain(self.path) as file:
-                known = json.loads(file.read(1 << 16))
-        except (OSError, ValueError, RecursionError, BackendError):
+            known = json.loads(read_mine(self.path))
+        except NotMine as fault:
+            raise BackendError(
+                f"{self.path} cannot be used: {fault.strerror}", f"Remove it: sudo rm {shlex.quote(str(self.path))}"
+            ) from None
+        except (OSError, ValueError, RecursionError):
             return {}
         fits = isinstance(known, dict) and known.get("schema") == SCHEMA and known.get("inputs") == self._inputs
         return known if fits else {}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception.backends.trusted_file import reason_of
+from perception.backends.trusted_file import reason_of, trusted_owners, writers_besides_owner
 from perception.errors import SettingsError
+from perception.own_files import NotMine, private_folder, user_name
 
 WORK = ".work"
 
@@ -93,27 +93,44 @@ def work_folder(output: Path) -> Path:
     """The folder for what is being made, on the same disk as `output`; made where it is not there.
 
     Only its owner may write it, as native code that is about to be loaded lies there: a user who finds that of another
-    one gets one of their own. Raises SettingsError.
+    one gets one of their own. Raises SettingsError where somebody else has taken that name, too, or may exchange it.
     """
     mine = output / WORK
-    status = _status(mine)
-    if status is not None and (status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode)):
-        mine = output / f"{WORK}-{os.geteuid()}"
     try:
-        mine.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mine.chmod(0o700)
+        output.mkdir(parents=True, exist_ok=True)
+        _check_not_exchangeable(output)
+        try:
+            private_folder(mine)
+        except NotMine:
+            mine = output / f"{WORK}-{os.geteuid()}"
+            private_folder(mine)
+    except NotMine as fault:
+        raise SettingsError(
+            f"{mine} cannot be used: {fault.strerror}",
+            f"See what it is; if it may go: sudo rm -r {shlex.quote(str(mine))}. Or name another folder with --output.",
+        ) from None
     except OSError as error:
         cure = "Make room on the disk." if error.errno == errno.ENOSPC else "Name another folder with --output."
         raise SettingsError(f"{mine} cannot be made: {reason_of(error)}", cure) from None
     return mine
 
 
-def user_name(uid: int) -> str:
-    """The name of a user, or the number where the system knows none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def _check_not_exchangeable(folder: Path) -> None:
+    """SettingsError where somebody else could put a folder of theirs in the place of one of this user's in it."""
+    status = folder.stat()
+    if status.st_uid not in trusted_owners():
+        who = user_name(status.st_uid)
+        raise SettingsError(
+            f"{folder} belongs to {who}, who could exchange what is made there, and an engine is native code",
+            f"Run this as {who}, or name another folder with --output.",
+        )
+    writers = None if status.st_mode & stat.S_ISVTX else writers_besides_owner(status, folder)
+    if writers:
+        raise SettingsError(
+            f"{folder} may be written by {writers} (mode {stat.S_IMODE(status.st_mode):04o}), who could exchange what "
+            "is made there, and an engine is native code",
+            f"If it may be shared: chmod +t {shlex.quote(str(folder))}; else chmod go-w.",
+        )
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from perception.redact import printable
 from perception.workshop.accuracy.table import console as wide_console
 
 LINE_S = 10.0
@@ -81,6 +82,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """A line that stays."""
+        text = "\n".join(map(printable, text.split("\n")))  # names of files, words of libraries
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, table: Table) -> None:

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from perception.camera.uri import redact
 from perception.errors import PilotError, SettingsError
-from perception.redact import redact_urls
 from perception.reporting.writable import check_folder_writable
 from perception.stop import StopFlag
 from perception.workshop.own_file import check_json
@@ -103,7 +103,7 @@ def _soak(options: Options, folder: Path, stop: StopFlag) -> bool:
 def _told(options: Options) -> dict[str, object]:
     """The options for the report, less what is secret in a source."""
     told = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
-    return {**told, "source": options.source and redact_urls(options.source)}
+    return {**told, "source": options.source and redact(options.source)}
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -12,8 +13,9 @@ from starlette.types import Message
 from perception.config import WebSettings
 from perception.errors import SettingsError
 from perception.reporting.web.address import Names
-from perception.reporting.web.gate import REQUESTS_BURST, REQUESTS_PER_S, Gate
+from perception.reporting.web.gate import HEALTH_BURST, REQUESTS_BURST, REQUESTS_PER_S, Gate
 from perception.reporting.web.server import WebPage
+from perception.reporting.web.tokens import Guard, Limiter
 from tests.fakes import FakeClock
 from tests.reporting.web.pilots import ask
 
@@ -103,8 +105,9 @@ def test_guesses_are_refused_and_slowed_down(guarded: WebPage) -> None:
         answer = ask(guarded.port, "/sign-in", "POST", body)
         assert answer.status == 401
         assert "That is not the token." in answer.text
-    answer = ask(guarded.port, "/sign-in", "POST", f"token={TOKEN}".encode())
+    answer = ask(guarded.port, "/sign-in", "POST", b"token=wrong")
     assert (answer.status, answer.headers["retry-after"]) == (429, "60")
+    assert ask(guarded.port, "/sign-in", "POST", f"token={TOKEN}".encode()).status == 303
 
 
 def test_a_scraper_comes_in_by_bearer_and_is_never_slowed_down(guarded: WebPage) -> None:
@@ -112,6 +115,74 @@ def test_a_scraper_comes_in_by_bearer_and_is_never_slowed_down(guarded: WebPage)
     assert [ask(guarded.port, "/metrics", headers=right).status for _ in range(20)] == [200] * 20
     wrong = {"Authorization": "Bearer wrong"}
     assert [ask(guarded.port, "/metrics", headers=wrong).status for _ in range(6)] == [401] * 5 + [429]
+    assert [ask(guarded.port, "/metrics", headers=right).status for _ in range(20)] == [200] * 20
+
+
+class Door:
+    """A gate with nothing behind it, asked without a network."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.gate = Gate(Names("127.0.0.1", ()), Guard(TOKEN), clock)
+        self.gate.app = PlainTextResponse("through")
+
+    def ask(self, path: str, **headers: str) -> int:
+        """The status of the answer to somebody at 127.0.0.1, where the head of the request is read at all; else 0."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in {"host": "localhost", **headers}.items())
+        if not self.gate.admits("127.0.0.1", f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode()):
+            return 0
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request"}
+
+        pairs = [(b"host", b"localhost"), *((name.lower().encode(), value.encode()) for name, value in headers.items())]
+        scope = {"type": "http", "method": "GET", "path": path, "headers": pairs, "client": ("127.0.0.1", 1)}
+        asyncio.run(self.gate(scope, receive, send))
+        return int(sent[0]["status"])
+
+
+def test_guesses_of_one_lock_out_nobody_who_knows_the_token() -> None:
+    clock = FakeClock()
+    door = Door(clock)
+    session = f"pilot_session={door.gate.new_session()}"
+    wrong, right = [], []
+    for _ in range(600):
+        clock.now += 1
+        wrong.append(door.ask("/metrics", authorization="Bearer wrong"))
+        right += [door.ask("/metrics", authorization=f"Bearer {TOKEN}"), door.ask("/api/state", cookie=session)]
+    assert right == [200] * 1200
+    assert set(wrong) == {401, 429} and wrong.count(401) < 60
+
+
+def test_a_flood_from_their_own_address_keeps_out_neither_health_checks_nor_who_knows_the_token() -> None:
+    door = Door(FakeClock())
+    flood = [door.ask("/metrics") for _ in range(REQUESTS_BURST + 500)]
+    assert flood == [401] * REQUESTS_BURST + [0] * 500  # the rest is not even read
+    assert [door.ask(path) for path in ("/healthz", "/readyz")] == [200] * 2
+    assert door.ask("/metrics", authorization=f"Bearer {TOKEN}") == 200
+    assert door.ask("/metrics", Authorization=f"bearer {TOKEN} ", accept="*/*") == 200
+    assert door.ask("/api/state", cookie=f"a=b; pilot_session={door.gate.new_session()}") == 200
+    for stranger in ({"authorization": "Bearer wrong"}, {"cookie": "pilot_session=1.x"}, {"x": f"Bearer {TOKEN}"}):
+        assert door.ask("/metrics", **stranger) == 0
+
+
+def test_a_flood_of_health_checks_is_slowed_down_too() -> None:
+    door = Door(FakeClock())
+    assert [door.ask("/healthz") for _ in range(HEALTH_BURST + 1)] == [200] * HEALTH_BURST + [0]
+    assert door.ask("/page/page.css") == 200
+
+
+def test_a_request_of_an_address_over_its_limit_is_refused_before_it_is_read(
+    page: WebPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limiter, "would_allow", lambda *_: False)
+    with socket.create_connection(("127.0.0.1", page.port)) as connection:
+        connection.settimeout(2)
+        connection.sendall(b"GET /api/state HTTP/1.1\r\nHost: loc")  # and never the rest
+        assert connection.recv(100).startswith(b"HTTP/1.1 429 ")
 
 
 def test_an_address_that_others_reach_needs_a_token() -> None:
