@@ -42,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Threads of torch that spin take the cores from the other processes of a run.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     config.pluginmanager.register(parts.Parts(config))
 
 

@@ -78,6 +78,7 @@ def test_the_loop_of_the_drive_starts_again_where_it_began() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     # Floors for three drives each; the figures over many, and the bars they clear, are in models/README.md.
     ("options", "floor"),
