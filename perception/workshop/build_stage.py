@@ -16,18 +16,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
+from perception.backends.input_size import input_size
 from perception.backends.sidecar import Calibration
 from perception.backends.tensorrt import import_tensorrt
-from perception.backends.trusted_file import write_whole
+from perception.backends.trusted_file import sha256_of, write_whole
 from perception.config import ROOT
 from perception.doctor.machine import this_machine
 from perception.errors import BackendError, BuildError, PilotError, SettingsError
+from perception.model_facts import facts_of
 from perception.preprocess import PREPROCESS_VERSION
 from perception.workshop import engine_writing, graph
 from perception.workshop.build_request import BuildRequest, from_json
 from perception.workshop.builder import Built, build
 from perception.workshop.builder_config import Interrupt, Material
-from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibrator import Calibrated, readable
 from perception.workshop.half import write_half
 from perception.workshop.network import has_precision_flags
@@ -61,7 +62,8 @@ def run(values: Mapping[str, Any], tell: Tell, interrupt: Interrupt | None = Non
     request = from_json(values)
     model = read_model(request)
     images, manifest_sha256 = _images_of(request, model, tell)
-    material = Material(model.sha256, model.nodes, model.protected, model.outputs, images, manifest_sha256)
+    usual_hw, _ = input_size(request.onnx, (None, None), facts_of(model.metadata), request.imgsz)
+    material = Material(model.sha256, model.nodes, model.protected, model.outputs, images, manifest_sha256, usual_hw)
     try:
         with _typed(request, model) as typed:
             built = build(typed, material, tell, interrupt)
@@ -141,7 +143,13 @@ def _written(request: BuildRequest, model: Model, material: Material, built: Bui
     )  # fmt: skip
     calibration = _calibration_of(request, material, facts)
     sidecar = engine_writing.write(
-        request.engine, built.plan, header, facts, request.weights_sha256, calibration, _l4t_release()
+        request.engine,
+        built.plan,
+        header,
+        {**facts, "layout": request.layout},
+        request.weights_sha256,
+        calibration,
+        _l4t_release(),
     )
     if request.layers is not None:
         request.layers.write_text(built.layers)

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from perception.errors import SettingsError
+from perception.reasons import cause_of, cure_of
 
 OUTPUT = "output convolution of the head"
 DFL = "distribution over distances (DFL)"
@@ -98,8 +99,7 @@ def read(path: Path) -> Any:
     except FileNotFoundError:
         raise SettingsError(f"{path} does not exist", "Give the path of an ONNX model.") from None
     except Exception as error:  # protobuf's own classes
-        reason = " ".join(str(error).split())[:300]
-        raise SettingsError(f"{path} is no ONNX model: {reason}", "Export it again.") from None
+        raise SettingsError(f"{path} is no ONNX model: {cause_of(error)}", cure_of(error, "Export it again.")) from None
 
 
 def protected(model: Any) -> Protected:

@@ -291,7 +291,7 @@ def test_an_engine_larger_than_memory_is_refused(engine: Path) -> None:
 def test_it_needs_the_standard_library_alone(engine: Path) -> None:
     install(engine, plan())
     root = Path(__file__).parents[2]
-    for name in ("__init__.py", "errors.py", "backends/__init__.py", "backends/trusted_file.py"):
+    for name in ("__init__.py", "errors.py", "layouts.py", "backends/__init__.py", "backends/trusted_file.py"):
         (engine.parent / "perception" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / "perception" / name, engine.parent / "perception" / name)
     for name in ("engine_file.py", "described.py", "sidecar.py", "identity.py"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -82,12 +81,3 @@ def _entry(values: Mapping[str, Any]) -> Entry:
     if not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
         raise ValueError(f"{entry.sha256!r} is no sha256")
     return entry
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 from loguru import logger
 
-from perception.backends.trusted_file import reason_of
+from perception.backends.trusted_file import reason_of, sha256_of
 from perception.camera.uri import IMAGE_SUFFIXES
 from perception.errors import SettingsError
 from perception.workshop.calibration import listing
-from perception.workshop.calibration.listing import HELD_OUT, IMAGES, REBUILD, Entry, sha256_of
+from perception.workshop.calibration.listing import HELD_OUT, IMAGES, REBUILD, Entry
 
 BUILD = "Build one: python3 scripts/build_calibration_set.py VIDEO..."
 ENOUGH = 300
