@@ -153,7 +153,7 @@ def _judged(
     ids = one.ids
     if one.layout.tail == "label" and not objections:
         ids = _label_ids(look, names)
-    doubts = () if objections else tuple(_doubts(look, input_hw))
+    doubts = () if objections else tuple(_doubts(one, look, input_hw))
     return replace(one, ids=ids, objections=objections, doubts=doubts, undecoded=bool(undecoded))
 
 
@@ -198,7 +198,7 @@ def _whole(values: Floats) -> npt.NDArray[np.bool_]:
 
 def _no_labels(look: _Look, names: Mapping[int, str]) -> Iterator[str]:
     labels, most = look.labels, max(len(names) - 1, *names)
-    broken = labels[~_whole(labels)]
+    broken = look.all[~_whole(look.all[:, 5]), 5]
     if len(broken):
         yield f"its last number is {broken[0]:.3g} in a box: a score, and no label"
     elif len(labels) and (labels.min() < 0 or labels.max() > most):
@@ -225,7 +225,7 @@ def _label_ids(look: _Look, names: Mapping[int, str]) -> tuple[int, ...] | None:
     return in_order if counted else by_id if given else ()
 
 
-def _doubts(look: _Look, input_hw: tuple[int, int]) -> Iterator[str]:
+def _doubts(one: _Candidate, look: _Look, input_hw: tuple[int, int]) -> Iterator[str]:
     confidence = look.confidence(look.all)
     if len(look.boxes) and not (confidence > 0).any():
         yield "it gives boxes, and every confidence would be 0"
@@ -236,6 +236,8 @@ def _doubts(look: _Look, input_hw: tuple[int, int]) -> Iterator[str]:
             yield f"{outside:.0%} of its boxes reach out of the picture"
     if look.layout.by_row and look.scores.shape[1] == 2:
         yield from _rather_labelled(look)
+    if one.layout.tail != "label" and one.ids is not None and -1 in one.ids:
+        yield from _nameless(look, one.ids)
     if look.layout.corners:
         open_, suppressed = _suppression(look, input_hw)
         if look.layout.final and not suppressed:
@@ -252,6 +254,15 @@ def _rather_labelled(look: _Look) -> Iterator[str]:
     distinct = np.unique(certain[:, :4], axis=0)
     if not look.layout.shares and len(distinct) > 1 and (distinct[:, 2:] > distinct[:, :2]).all():
         yield "all of its boxes make sense as corners"
+
+
+def _nameless(look: _Look, ids: tuple[int, ...]) -> Iterator[str]:
+    """What speaks against a score for each id up to the largest, where some have no name."""
+    scores = look.all[look.confidence(look.all) > 0, -len(ids) :]
+    nameless = scores[:, np.array(ids) < 0].max(axis=1, initial=0)
+    share = (nameless > scores.max(axis=1, initial=0) / 2).mean() if len(scores) else 0
+    if share > FEW_ROWS:
+        yield f"{share:.0%} of its boxes would as well be of classes without a name"
 
 
 def _suppression(look: _Look, input_hw: tuple[int, int]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Reads of an ONNX file how precisely it computes, without loading it: its weights are passed over.
+"""Reads of an ONNX file how precisely it computes and what sides its input has, without loading it.
 
 A file of protobuf (protobuf.dev/programming-guides/encoding), whose fields onnx/onnx.proto names. The package onnx
 would do it, and takes longer to import than a start may take.
@@ -10,11 +10,15 @@ import math
 import mmap
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 # Fields of onnx.proto, by message.
 _MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER, _NODE_OP_TYPE, _NODE_ATTRIBUTE, _ATTRIBUTE_TENSOR = 7, 1, 5, 4, 5, 5
 _TENSOR_DIMS, _TENSOR_TYPE = 1, 2
+_TO_INPUT_SIDE = (7, 11, 2, 1, 2, 1)
+"""Graph, input, type, tensor type, shape, dimension: each a field of the one before."""
+_SIDE_VALUE = 1
 _FLOATS = {1: "fp32", 10: "fp16", 16: "bf16", 11: "fp64"}
 """TensorProto.DataType of what may be weights."""
 _INT8_OPERATORS = (b"QuantizeLinear", b"DequantizeLinear", b"QLinearConv", b"ConvInteger")
@@ -22,20 +26,28 @@ _INT8_OPERATORS = (b"QuantizeLinear", b"DequantizeLinear", b"QLinearConv", b"Con
 _Field = tuple[int, "int | memoryview"]
 
 
-def precision_of(path: Path) -> str:
-    """Return "int8" for a file with Q/DQ nodes, else that of most of its weights: "fp32", "fp16", ...; "" without any.
-
-    Raises ValueError for what is no such file, OSError where it cannot be read.
+@dataclass(frozen=True, slots=True)
+class OnnxFacts:
+    """What a file says. precision: "int8" with Q/DQ nodes, else that of most of its weights ("fp32", "fp16", ...), ""
+    without any. input_sides: of its inputs, those that are numbers; ONNX Runtime calls a negative one open.
     """
+
+    precision: str
+    input_sides: tuple[int, ...]
+
+
+def read_facts(path: Path) -> OnnxFacts:
+    """Raises ValueError for what is no such file, OSError where it cannot be read."""
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with the last view of it
-    return _precision(memoryview(mapped))
+    model = memoryview(mapped)
+    return OnnxFacts(_precision(model), tuple(_input_sides(model)))
 
 
 def is_quantized(path: Path) -> bool:
     """Return whether a model is an ONNX file with Q/DQ nodes. Raises OSError where it cannot be read."""
     try:
-        return path.suffix == ".onnx" and precision_of(path) == "int8"
+        return path.suffix == ".onnx" and read_facts(path).precision == "int8"
     except ValueError:
         return False
 
@@ -58,6 +70,16 @@ def _precision(model: memoryview) -> str:
                         for tensor in _messages(part, _ATTRIBUTE_TENSOR):
                             weights += _count(tensor)
     return "int8" if is_quantized else weights.most_common(1)[0][0] if weights else ""
+
+
+def _input_sides(message: memoryview, path: tuple[int, ...] = _TO_INPUT_SIDE) -> Iterator[int]:
+    if path:
+        for part in _messages(message, path[0]):
+            yield from _input_sides(part, path[1:])
+        return
+    for number, value in _fields(message):
+        if number == _SIDE_VALUE and isinstance(value, int):
+            yield value - (value >> 63 << 64)  # negative numbers are written as large ones
 
 
 def _count(tensor: memoryview) -> Counter[str]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from loguru import logger
 
 from perception.backends.input_size import input_size
-from perception.backends.onnx_file import precision_of
+from perception.backends.onnx_file import read_facts
 from perception.backends.session import Floats
 from perception.errors import BackendError
 from perception.model_facts import check_size, facts_of
@@ -47,7 +47,7 @@ class OnnxRuntimeSession:
         self.facts = facts_of(self._session.get_modelmeta().custom_metadata_map)
         self._input = self._read_input(path, imgsz)
         self._output = _output_of(path, self._session.get_outputs())
-        self.precision = self._precision()
+        self.precision = self._look_into(path)
 
     def _read_input(self, path: Path, imgsz: int | None) -> str:
         inputs = self._session.get_inputs()
@@ -66,13 +66,16 @@ class OnnxRuntimeSession:
         check_size(path, (self.batch or 1, 3, *self.input_hw))
         return str(inputs[0].name)
 
-    def _precision(self) -> str:
-        """What the weights are: an input in float32 says nothing of them."""
+    def _look_into(self, path: Path) -> str:
+        """Its precision, by its weights: an input in float32 says nothing of them."""
         by_input = "fp16" if self.dtype is np.float16 else "fp32"
         try:
-            return precision_of(self.path) or by_input
+            facts = read_facts(path)
         except ValueError:  # ONNX Runtime has formats of its own, which hold no ONNX
             return by_input
+        if odd := [side for side in facts.input_sides if side < -1]:
+            raise BackendError(f"{path} takes an input with a side of {odd[0]}", _EXPORT)
+        return facts.precision or by_input
 
     def run(self, tensor: Floats) -> Floats:
         """See Session."""
