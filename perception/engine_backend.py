@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from perception.backends.tensorrt import Engine
 from perception.backends.tensorrt_session import TensorRtSession
 from perception.choice import Candidate, Wish, choose
 from perception.layouts import Head
-from perception.model_facts import Facts, facts_of
+from perception.model_facts import facts_of
 
 
 def open_engine_backend(
@@ -36,38 +36,42 @@ def open_engine_backend(
     """
     by_id = class_names(file, names)
     class_ids = pick_classes(by_id)
-    facts = replace(facts_of(file.metadata), names=by_id, fault="")
     with ExitStack() as opened:
         gpu = Gpu(device)
         opened.callback(gpu.close)
         engine = Engine(file, gpu, imgsz)
         opened.callback(engine.close)
-        head = _head(file, engine, facts, Wish(layout, kernel_dir))
-        backend = _open(engine, head, facts, pick_classes, class_ids, kernel_dir)
+        head = _head(file, engine, by_id, Wish(layout, kernel_dir))
+        backend = _open(engine, head, by_id, pick_classes, class_ids, kernel_dir)
         opened.pop_all()
     return backend
 
 
-def _head(file: EngineFile, engine: Engine, facts: Facts, wish: Wish) -> Head:
+def _head(file: EngineFile, engine: Engine, by_id: Mapping[int, str], wish: Wish) -> Head:
     told = file.sidecar.layout if file.sidecar else None
     if wish.layout and told and wish.layout != told:
         logger.warning(f"model.layout is {wish.layout}, and the sidecar of {file.path} says {told}: the former counts")
     candidate = Candidate(
-        file.path, facts, facts.names, engine.input_hw, engine.try_out,
+        file.path, facts_of(file.metadata), by_id, engine.input_hw, engine.try_out,
         lambda: hashlib.sha256(file.plan).hexdigest(),
     )  # fmt: skip
     return choose(candidate, replace(wish, layout=wish.layout or told))
 
 
 def _open(
-    engine: Engine, head: Head, facts: Facts, pick_classes: PickClasses, class_ids: tuple[int, ...], kernel_dir: Path
+    engine: Engine,
+    head: Head,
+    by_id: Mapping[int, str],
+    pick_classes: PickClasses,
+    class_ids: tuple[int, ...],
+    kernel_dir: Path,
 ) -> GpuPipeline | SessionBackend:
     why = f"the kernels do not decode {head.layout.name}"
     if head.layout.on_gpu:
         try:
             module = kernels.load_module(engine.gpu, kernel_dir)
-            return GpuPipeline(engine, module, head, facts.names, class_ids)
+            return GpuPipeline(engine, module, head, by_id, class_ids)
         except kernels.KernelsUnavailable as reason:
             why = str(reason)
     logger.warning(f"Preprocess and decode run on the CPU, which costs milliseconds a frame: {why}")
-    return SessionBackend(TensorRtSession(engine, facts.names), pick_classes, head=head)
+    return SessionBackend(TensorRtSession(engine, by_id), pick_classes, head=head)

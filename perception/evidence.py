@@ -77,7 +77,8 @@ def decide(
     chosen = _only(left) or _only([one for one in left if not one.doubts])
     if chosen is None:
         raise _undecided(path, shape, found)
-    _refuse_yolox(path, chosen, outputs, input_hw)
+    if not facts.names:  # YOLOX writes no metadata
+        _refuse_yolox(path, chosen, outputs, input_hw)
     return Decided(_numbered(path, chosen), notes)
 
 
@@ -164,7 +165,8 @@ def _not_decoded(look: _Look, input_hw: tuple[int, int]) -> Iterator[str]:
         yield f"its scores reach from {scores.min():.3g} to {scores.max():.3g}, not 0 to 1"
     if not len(boxes):
         return
-    if not look.layout.corners and (boxes[:, 2:] < 0).any(axis=1).mean() > FEW_ROWS:
+    inverted = (boxes[:, 2:] < 0).any(axis=1).mean()
+    if look.layout.tail == "objectness" and inverted > FEW_ROWS:
         yield f"its boxes have sizes below 0 ({boxes[:, 2:].min():.3g})"
     largest = np.abs(boxes).max()
     if not look.layout.shares and MOST_SHARE < largest < min(input_hw) / 16:
@@ -227,6 +229,8 @@ def _label_ids(look: _Look, names: Mapping[int, str]) -> tuple[int, ...] | None:
 
 def _doubts(one: _Candidate, look: _Look, input_hw: tuple[int, int]) -> Iterator[str]:
     confidence = look.confidence(look.all)
+    if not look.layout.corners and len(look.boxes) and (look.boxes[:, 2:] < 0).any(axis=1).mean() > FEW_ROWS:
+        yield "its boxes have sizes below 0"  # as YOLO26 gives them where it was not trained
     if len(look.boxes) and not (confidence > 0).any():
         yield "it gives boxes, and every confidence would be 0"
     if look.layout.shares and len(look.boxes):

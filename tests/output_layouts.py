@@ -24,11 +24,11 @@ SUPPRESSED = ("end_to_end", "rtdetr", "rtdetr_scores")
 def table(layout: str, classes: int, rows: int = 100, hw: tuple[int, int] = INPUT_HW, at: int = 0) -> Table:
     """The output (1, ., .) of that layout. rows: boxes of it, most of them empty; at: the row where the first lies."""
     shown = ONCE if layout in SUPPRESSED else (0, 1, 2)
-    boxes = BOXES[list(shown)] * np.array([hw[1] / 512, hw[0] / 320] * 2, np.float32)
+    boxes: Any = BOXES[list(shown)] * np.array([hw[1] / 512, hw[0] / 320] * 2, np.float32)
     if layout not in ("end_to_end", "deepstream"):
         boxes = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
     if layout.startswith("rtdetr"):
-        boxes = boxes / np.array(hw[::-1] * 2, np.float32)
+        boxes = boxes / np.array([hw[1], hw[0]] * 2, np.float32)
     labelled, extra = layout in ("end_to_end", "deepstream", "rtdetr"), int(layout == "yolov5")
     made = np.zeros((1, rows, 6 if labelled else 4 + extra + classes), np.float32)
     for row, (number, box) in enumerate(zip(shown, boxes), at):

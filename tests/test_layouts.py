@@ -73,7 +73,7 @@ def found_by(wanted: Settings, hw: tuple[int, int]) -> tuple[str, Detections]:
         return service.info.layout, service.detect(Frame(np.zeros((*hw, 3), np.uint8), 0, 0.0, "test")).detections
 
 
-def expected(layout: str, hw: tuple[int, int]) -> npt.NDArray[np.float64]:
+def expected(layout: str, hw: tuple[int, int]) -> Any:
     """The vehicles in a picture of that size, best first: placed by hand, not by the code under test."""
     boxes = BOXES[list(ONCE)]
     if LAYOUTS[layout].preprocessing == "stretch":
@@ -263,7 +263,7 @@ def yolox() -> npt.NDArray[np.float32]:
     ("output", "said"),
     [
         (undecoded(), "is not decoded, as YOLOX"),
-        (yolox(), "is YOLOX by its output"),
+
         (table("raw", 2) * np.array([1, 1, 1, 1, -9, -9]).reshape(1, 6, 1), "is not decoded"),
         (table("raw", 2) / np.array([512, 320, 512, 320, 1, 1]).reshape(1, 6, 1), "no raw: .* no pixels"),
         (np.full((1, 6, 100), np.nan), "NaN"),
@@ -271,10 +271,18 @@ def yolox() -> npt.NDArray[np.float32]:
         (np.zeros((1, 1, 1000)), r"the output has shape \(1, 1, 1000\)"),
         (np.zeros((1, 84, 8400)), r"the output has shape \(1, 84, 8400\); a detector of 2 classes"),
     ],
-    ids=["YOLOX", "YOLOX decoded", "logits", "shares", "NaN", "infinity", "a classifier", "other classes"],
+    ids=["YOLOX", "logits", "shares", "NaN", "infinity", "a classifier", "other classes"],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_by_name(tmp_path: Path, output: npt.NDArray[Any], said: str) -> None:
     assert re.search(said, refusal(write(tmp_path / "m.onnx", output, TWO)))
+
+
+def test_yolox_with_its_boxes_decoded_is_refused_by_name_unless_the_user_knows_better(tmp_path: Path) -> None:
+    """It writes no metadata; what a YOLOv5 gives looks the same, and comes with names."""
+    path = write(tmp_path / "m.onnx", yolox())
+    assert "is YOLOX by its output (1, 3360, 7)" in refusal(path, names=("car", "truck"))
+    assert found_by(settings(path, names=("car", "truck"), layout="yolov5"), (320, 512))[0] == "yolov5"
+    assert found_by(settings(write(tmp_path / "v5.onnx", yolox(), TWO)), (320, 512))[0] == "yolov5"
 
 
 @pytest.mark.parametrize("task", ["segment", "pose", "obb", "classify"])
