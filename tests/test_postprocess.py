@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import perception.nms as suppression
 from perception.frame import Candidates, Detections
 from perception.layouts import LAYOUTS, MAX_DETECTIONS
-from perception.nms import nms
+from perception.nms import MAX_CANDIDATES, nms
 from perception.postprocess import decode
 from tests.fakes import make_candidates
 
@@ -148,6 +149,54 @@ def test_at_most_300_are_kept_the_best_of_them(head: str) -> None:
     assert len(result) == MAX_DETECTIONS == 300
     assert result.confidence[0] == pytest.approx(400 / 500)
     assert result.confidence[-1] == pytest.approx(101 / 500)
+
+
+def test_of_too_many_candidates_the_best_count() -> None:
+    """ultralytics' max_nms: 30,000. The boxes of the other class would stay."""
+    count = MAX_CANDIDATES + 5
+    confidence: npt.NDArray[Any] = np.linspace(1, 0.5, count, dtype=np.float32)
+    box = np.tile(np.array([[0, 0, 10, 10]], np.float32), (count, 1))
+    class_id = np.where(np.arange(count) < MAX_CANDIDATES, 2, 5)
+    assert nms(Candidates(box, confidence, class_id), 0.5, FAR).class_id.tolist() == [2]
+    class_id[MAX_CANDIDATES - 1] = 7
+    shuffled = np.random.default_rng(0).permutation(count)
+    found = nms(Candidates(box[shuffled], confidence[shuffled], class_id[shuffled]), 0.5, FAR)
+    assert found.class_id.tolist() == [2, 7]
+
+
+@pytest.mark.parametrize("spread", [2, 60, 4000])
+@pytest.mark.parametrize("count", [65, 129, 500, 1500])
+def test_a_crowd_of_any_size_is_suppressed_as_by_a_plain_slow_one(count: int, spread: int) -> None:
+    random = np.random.default_rng(count + spread)
+    corner = random.integers(0, spread, (count, 2)) * 4
+    boxes = np.concatenate([corner, corner + random.integers(1, 9, (count, 2)) * 4], axis=1).astype(np.float32)
+    confidence = (random.permutation(count) / count).astype(np.float32)
+    found = Candidates(boxes, confidence, random.choice([2, 5, 7], count))
+    kept = slow_nms(found, 0.4501)
+    np.testing.assert_array_equal(nms(found, 0.4501, (10**6, 10**6)).confidence, confidence[kept])
+
+
+def test_no_candidate_is_compared_with_more_than_those_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What bounds the time between two heartbeats: 30,000 candidates, 300 that stay, and each block with itself."""
+    pairs = []
+    real = suppression._rivals
+
+    def counted(sides: Any, class_id: Any, ones: Any, others: Any, iou: float) -> Any:
+        pairs.append(len(ones) * len(others))
+        return real(sides, class_id, ones, others, iou)
+
+    monkeypatch.setattr(suppression, "_rivals", counted)
+    left = np.minimum(np.arange(100_000), 298) * 20.0  # 299 that stay, and the last of them again and again
+    boxes = np.stack([left, left * 0, left + 10, left * 0 + 10], axis=1).astype(np.float32)
+    found = Candidates(boxes, np.linspace(1, 0.5, len(left), dtype=np.float32), np.full(len(left), 2))
+    assert len(nms(found, 0.7, (10**6, 10**6))) == 299
+    assert sum(pairs) <= MAX_CANDIDATES * (MAX_DETECTIONS + suppression.BLOCK)
+    pairs.clear()
+    apart = np.arange(33_600) * 20.0
+    boxes = np.stack([apart, apart * 0, apart + 10, apart * 0 + 10], axis=1).astype(np.float32)
+    found = Candidates(boxes, np.linspace(1, 0.5, len(apart), dtype=np.float32), np.full(len(apart), 2))
+    assert len(nms(found, 0.7, (10**6, 10**6))) == MAX_DETECTIONS
+    assert sum(pairs) <= 3 * suppression.BLOCK * (MAX_DETECTIONS + suppression.BLOCK), "it ends with the 300th"
 
 
 def test_boxes_are_clipped_to_the_image() -> None:

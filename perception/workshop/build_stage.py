@@ -113,6 +113,12 @@ def read_model(request: BuildRequest) -> Model:
 def _kept(request: BuildRequest, model: Any, is_quantized: bool) -> graph.Protected:
     if request.precision != "int8" or is_quantized or request.protect == "none":
         return graph.Protected()
+    if unnamed := graph.nameless(request.onnx):
+        raise SettingsError(
+            f"{unnamed} nodes of {request.onnx} have no name of their own, by which TensorRT would be told what stays "
+            "in float",
+            "Use --method qdq, or export the model with named nodes.",
+        )
     if request.protected is not None:
         return graph.Protected(dict.fromkeys(request.protected, "named by the request"))
     return graph.keep(model)
