@@ -17,7 +17,9 @@ from perception.layouts import MAX_DETECTIONS
 MAX_CANDIDATES = 30_000
 """ultralytics' max_nms."""
 BLOCK = 128
-"""Candidates that are compared at once: their overlaps with all that stay fit into a processor's cache."""
+"""Candidates that are compared with one another at once."""
+PAIRS = 1 << 15
+"""Candidates times those that stay, compared at once: what is computed of them fits into a processor's cache."""
 
 _ORIGIN = np.zeros((), np.float32)  # numpy takes an array sooner than a number
 _Doubles = npt.NDArray[np.float64]
@@ -42,20 +44,30 @@ def _survivors(xyxy: Boxes, class_id: npt.NDArray[np.int64], iou: float) -> npt.
     """Indices that greedy NMS keeps, for boxes sorted by falling confidence; in double precision, as the kernels."""
     sides = xyxy.astype(np.float64).T
     kept: list[int] = []
-    for start in range(0, len(xyxy), BLOCK):
-        block = np.arange(start, min(start + BLOCK, len(xyxy)))
+    start = 0
+    while start < len(xyxy) and len(kept) < MAX_DETECTIONS:
+        size = max(BLOCK, PAIRS // len(kept)) if kept else BLOCK
+        window = np.arange(start, min(start + size, len(xyxy)))
+        start += size
         if kept:
-            block = block[~_rivals(sides, class_id, block, np.array(kept), iou).any(axis=1)]
-        rivals = _rivals(sides, class_id, block, block, iou)
-        waiting = np.ones(len(block), bool)
-        while len(kept) < MAX_DETECTIONS and waiting.any():
-            best = int(waiting.argmax())
-            kept.append(int(block[best]))
-            waiting &= ~rivals[:, best]
-            waiting[best] = False
-        if len(kept) == MAX_DETECTIONS:
-            break
+            window = window[~_rivals(sides, class_id, window, np.array(kept), iou).any(axis=1)]
+        known = len(kept)
+        for first in range(0, len(window), BLOCK):
+            block = window[first : first + BLOCK]
+            if len(kept) > known:
+                block = block[~_rivals(sides, class_id, block, np.array(kept[known:]), iou).any(axis=1)]
+            _keep_best(kept, block, _rivals(sides, class_id, block, block, iou))
     return np.array(kept, np.int64)
+
+
+def _keep_best(kept: list[int], block: npt.NDArray[np.int64], rivals: npt.NDArray[np.bool_]) -> None:
+    """Adds those of a block, best first, that none of those before them drops, up to MAX_DETECTIONS."""
+    waiting = np.ones(len(block), bool)
+    while len(kept) < MAX_DETECTIONS and waiting.any():
+        best = int(waiting.argmax())
+        kept.append(int(block[best]))
+        waiting &= ~rivals[:, best]
+        waiting[best] = False
 
 
 def _rivals(
