@@ -20,7 +20,7 @@ from perception.backends.tensorrt import Engine
 from perception.backends.tensorrt_session import TensorRtSession
 from perception.choice import Candidate, Wish, choose
 from perception.layouts import Head
-from perception.model_facts import facts_of
+from perception.model_facts import Facts, facts_of
 
 
 def open_engine_backend(
@@ -34,7 +34,7 @@ def open_engine_backend(
     device: which GPU, as CUDA counts. layout: of the output, None where it is to be found. Raises BackendError where it
     cannot serve, GpuError where the GPU fails at it; nothing of the GPU is held then.
     """
-    by_id = class_names(file, names)
+    by_id = Facts(class_names(file, names)).class_names(names, file.path)
     class_ids = pick_classes(by_id)
     with ExitStack() as opened:
         gpu = Gpu(device)

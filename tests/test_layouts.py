@@ -207,11 +207,11 @@ def test_labels_that_could_be_either_are_asked_for(opener: Opener) -> None:
     assert caught.value.exit_code == 4
 
 
-def test_names_of_the_settings_go_before_ids_that_do_not_begin_at_0(tmp_path: Path) -> None:
+def test_names_of_the_settings_go_before_ids_that_do_not_begin_at_0(opener: Opener) -> None:
     made = table("end_to_end", 2)
     made[0, :, 5] = (made[0, :, 4] > 0) * 1
-    path = write(tmp_path / "m.onnx", made, {1: "car", 2: "truck"})
-    _, vehicles = found_by(settings(path, names=("car", "truck")), (320, 512))
+    wanted = opener(made, {1: "car", 2: "truck"}, said={"names": ("car", "truck")})
+    _, vehicles = found_by(wanted, (320, 512))
     assert vehicles.class_id.tolist() == [1, 1]
 
 

@@ -147,6 +147,7 @@ def _written(request: BuildRequest, model: Model, material: Material, built: Bui
         model.metadata, precision=request.precision, batch=largest[0], input_hw=(largest[2], largest[3]),
         dynamic=facts["is_dynamic"],
     )  # fmt: skip
+    header["end2end"] = header["end2end"] is True or request.layout == "end_to_end"
     calibration = _calibration_of(request, material, facts)
     sidecar = engine_writing.write(
         request.engine,
