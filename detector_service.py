@@ -19,12 +19,13 @@ from perception.backends.engine_file import open_engine
 from perception.backends.identity import ForeignEngineError, precision_of
 from perception.backends.session import Session
 from perception.backends.trusted_file import REBUILD
-from perception.classes import vehicle_ids
+from perception.choice import Wish
+from perception.classes import pick, vehicle_ids
 from perception.config import ROOT, Settings
 from perception.errors import BackendError
 from perception.frame import BackendInfo, Candidates, Frame, Image, Result, StageTimes
 from perception.model_files import ModelFiles, find_model
-from perception.postprocess import nms
+from perception.nms import nms
 
 WARM_UP_HW = (720, 1280)
 """Pixels of the frame of the warm-up: what a CSI camera gives unless it is asked for another size."""
@@ -181,18 +182,21 @@ def open_service(settings: Settings, alive: Callable[[str], None] = lambda _: No
         else:
             with ExitStack() as opened:
                 opened.push(backend)  # closed where a stop comes before the service has it
-                _log_choice(backend.info, step, reasons)
+                _log_choice(backend.info, step, reasons, settings)
                 service = DetectorService(backend, settings.model.conf, settings.model.iou, passed_over=reasons)
                 opened.pop_all()
             return service
-    cure = "" if settings.allow_cpu else "Allow the CPU with --allow-cpu, or bring what the steps above lack."
+    cure = "Allow the CPU with --allow-cpu, or bring what the steps above lack."
+    if settings.allow_cpu:
+        cure = faults[-1].cure if faults else ""
     raise BackendError(f"No backend can serve {settings.model.weights} ({'; '.join(reasons)})", cure)
 
 
-def _log_choice(info: BackendInfo, step: str, reasons: Sequence[str]) -> None:
-    size = f"{info.input_hw[1]}x{info.input_hw[0]}"
+def _log_choice(info: BackendInfo, step: str, reasons: Sequence[str], settings: Settings) -> None:
+    if info.class_names:
+        logger.info(pick(info.class_names, settings.classes).words(info.class_names))
     because = "the first choice" if not reasons else f"{len(reasons)} passed over, see above"
-    logger.info(f"Serving with {step}: {info.name} {info.precision}, input {size} ({because})")
+    logger.info(f"Serving with {step}: {info} ({because})")
 
 
 def _steps(
@@ -235,7 +239,9 @@ def _open_engine(settings: Settings, files: ModelFiles) -> Backend:
 
     _log_loading(files.engine)
     picker, model, how = _class_picker(settings), settings.model, settings.engine
-    return open_engine_backend(engine, picker, model.names, model.imgsz, settings.engine_dir, how.device, how.wait)
+    return open_engine_backend(
+        engine, picker, model.names, model.imgsz, settings.engine_dir, how.device, how.wait, model.layout
+    )
 
 
 def _export_engine(settings: Settings, files: ModelFiles, foreign: bool, alive: Callable[[str], None]) -> Backend:
@@ -255,7 +261,9 @@ def _export_engine(settings: Settings, files: ModelFiles, foreign: bool, alive: 
 
     logger.info("Exporting model to TensorRT...")
     place = Place(settings.engine_dir, files.stem)
-    export_at_start(Order(files.weights[0], place, settings.model.imgsz, settings.engine.device), alive)
+    export_at_start(
+        Order(files.weights[0], place, settings.model.imgsz, settings.engine.device, settings.model.layout), alive
+    )
     return _open_engine(settings, find_model(settings.model.weights, ROOT, settings.engine_dir))
 
 
@@ -290,7 +298,8 @@ def _log_loading(path: Path) -> None:
 
 
 def _adapt(settings: Settings, session: Session) -> Backend:
-    return SessionBackend(session, _class_picker(settings), settings.model.names)
+    wish = Wish(settings.model.layout, settings.engine_dir)
+    return SessionBackend(session, _class_picker(settings), settings.model.names, wish)
 
 
 def _class_picker(settings: Settings) -> PickClasses:

@@ -1,4 +1,4 @@
-"""Makes a backend of a session: preprocess on the CPU, the session, decoding of its raw head."""
+"""Makes a backend of a session: preprocess on the CPU, the session, decoding of its output."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from perception.backends.session import Floats, Session
+from perception.backends.trusted_file import sha256_of
+from perception.choice import Candidate, Wish, choose
 from perception.errors import BackendError, GpuError
 from perception.frame import BackendInfo, Candidates, Image, StageTimes
-from perception.heads import is_end_to_end
+from perception.layouts import Head
 from perception.postprocess import decode
 from perception.preprocess import Letterbox, Preprocessor
 
@@ -21,33 +23,41 @@ PickClasses = Callable[[Mapping[int, str]], tuple[int, ...]]
 class SessionBackend:
     """ONNX Runtime, PyTorch or TensorRtSession as a Backend.
 
-    One inference on an empty picture shows at once whether it can serve. names: the model's classes where its file
-    names none. Raises BackendError for a model without names, or one whose output is of no known layout.
+    One inference on a grey picture, or some where the file is new, shows at once whether it can serve. names: the
+    model's classes where its file names none. wish: what the user says of its layout. head: its layout where it was
+    chosen before. Raises BackendError for a model without names, or one whose output is of no known layout.
     """
 
-    def __init__(self, session: Session, pick_classes: PickClasses, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, session: Session, pick_classes: PickClasses, names: Sequence[str] = (), wish: Wish | None = None,
+        head: Head | None = None,
+    ) -> None:  # fmt: skip
         self._session = session
-        self._preprocess = Preprocessor(session.input_hw, session.dtype)
-        class_names = dict(session.class_names) or dict(enumerate(names))
-        if not class_names:
-            raise BackendError(
-                "The model's file does not name its classes", "List them in the settings key model.names."
-            )
-        self._class_ids = pick_classes(class_names)
-        self._class_count = len(class_names)
-        self.info = BackendInfo(session.name, session.precision, session.input_hw, session.batch or 1, class_names)
-        self._check_layout()
+        class_names = session.facts.class_names(names, session.path)
+        class_ids = pick_classes(class_names)
+        self._head = head or self._choose(class_names, wish or Wish())
+        layout = self._head.layout
+        self._preprocess = Preprocessor(session.input_hw, session.dtype, layout.preprocessing)
+        self._ids = np.array(self._head.ids) if self._head.renumbers else None
+        self.look_for(class_ids)
+        self.info = BackendInfo(
+            session.name, session.precision, session.input_hw, session.batch or 1, class_names, layout.name,
+            "preprocess and decode on the CPU" if session.name == "tensorrt" else "",
+        )  # fmt: skip
 
-    def _check_layout(self) -> None:
-        height, width = self._session.input_hw
+    def _choose(self, class_names: Mapping[int, str], wish: Wish) -> Head:
+        session = self._session
+
+        def probe(picture: Floats) -> Floats:
+            return self._run(np.repeat(picture[None], session.batch or 1, 0).astype(session.dtype))[:1]
+
+        path = session.path
         try:
-            output = self._run(np.zeros((self.info.batch, 3, height, width), self._session.dtype))
+            return choose(
+                Candidate(path, session.facts, class_names, session.input_hw, probe, lambda: sha256_of(path)), wish
+            )
         except GpuError as fault:  # at the start there are other backends to try; later the process must end
             raise BackendError(fault.what) from None
-        try:
-            is_end_to_end(output.shape, self._class_count)
-        except ValueError as error:
-            raise BackendError(f"The model cannot be used: {error}", "Give a detection model.") from None
 
     def __enter__(self) -> SessionBackend:
         return self
@@ -57,7 +67,7 @@ class SessionBackend:
 
     def look_for(self, class_ids: tuple[int, ...]) -> None:
         """Other classes are the vehicles from the next `infer` on."""
-        self._class_ids = class_ids
+        self._places = self._head.places(class_ids)
 
     def lend(self, hw: tuple[int, int]) -> Image | None:
         """None: the CPU reads an image wherever it lies."""
@@ -103,5 +113,6 @@ class SessionBackend:
         return self._session.run(tensor)
 
     def _decode(self, raw: Floats, box: Letterbox, conf: float) -> Candidates:
-        found = decode(raw, conf, self._class_ids, self._class_count)
-        return Candidates(box.to_image(found.xyxy), found.confidence, found.class_id, found.final)
+        found = decode(raw, self._head.layout, conf, self._places, self._session.input_hw)
+        class_id = found.class_id if self._ids is None else self._ids[found.class_id]
+        return Candidates(box.to_image(found.xyxy), found.confidence, class_id, found.final)

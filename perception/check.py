@@ -11,6 +11,7 @@ from typing import Protocol
 
 from perception.camera import open_source
 from perception.camera.feed import LOOK_S
+from perception.classes import pick
 from perception.config import ROOT, Settings
 from perception.errors import EndOfStream, PilotError, SettingsError, SourceError
 from perception.frame import BackendInfo
@@ -102,7 +103,7 @@ def _check_backend(settings: Settings, open_service: Callable[[Settings], Servic
         return found if found.startswith("tensorrt") else f"{found}; a run would try an export before"
     with open_service(settings) as service:
         info = service.info
-        return f"{info.name} {info.precision}, input {info.input_hw[1]}x{info.input_hw[0]}"
+        return f"{info}. {pick(info.class_names, settings.classes).words(info.class_names)}"
 
 
 def _check_source(settings: Settings, stop: StopFlag) -> str:

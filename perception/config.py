@@ -33,6 +33,12 @@ def _camera_number(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+LayoutName = Literal[
+    "raw", "raw_transposed", "yolov5", "end_to_end", "deepstream", "rtdetr", "rtdetr_scores"
+]  # those of layouts.py, which a test compares
+"""See perception/layouts.py."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
@@ -51,7 +57,8 @@ class ModelSettings(_Section):
     """Which weights, and what counts as a detection."""
 
     weights: Annotated[str, BeforeValidator(_from_home)] = Field("yolo11n.pt", min_length=1)
-    imgsz: int = Field(640, ge=32, le=4096, multiple_of=32)
+    imgsz: int | None = Field(None, ge=32, le=4096, multiple_of=32)
+    layout: LayoutName | None = None
     conf: float = Field(0.25, ge=0, lt=1)
     iou: float = Field(0.7, ge=0, le=1)
     names: Names = ()

@@ -130,13 +130,23 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
-    """What serves: name ("tensorrt", "onnxruntime", "pytorch"), precision, input size in pixels, batch, class names."""
+    """What serves: name ("tensorrt", "onnxruntime", "pytorch"), precision, input size in pixels, batch, class names.
+
+    layout: of its output, see layouts.py. on_cpu: what of a GPU's work the CPU does; empty where it does none of it.
+    """
 
     name: str
     precision: str
     input_hw: tuple[int, int]
     batch: int
     class_names: Mapping[int, str]
+    layout: str = ""
+    on_cpu: str = ""
+
+    def __str__(self) -> str:
+        layout = f", layout {self.layout}" if self.layout else ""
+        on_cpu = f", {self.on_cpu}" if self.on_cpu else ""
+        return f"{self.name} {self.precision}, input {self.input_hw[1]}x{self.input_hw[0]}{layout}{on_cpu}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

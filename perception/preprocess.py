@@ -1,5 +1,5 @@
-"""A picture becomes a network's input: letterbox, BGR to RGB, 0..255 to 0..1, planar. THE definition, shared with
-calibration.
+"""A picture becomes a network's input: letterbox or stretch, BGR to RGB, 0..255 to 0..1, planar. THE definition, shared
+with calibration.
 
 The geometry is that of ultralytics' LetterBox and scale_boxes (8.4): each side is scaled by the same ratio and then
 rounded, so the true scale differs a little by axis; padding is split in two with ultralytics' rounding; grey is 114.
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.frame import Boxes, Image
+from perception.layouts import Preprocessing
 
 PAD_GREY = 114
 PREPROCESS_VERSION = "1"
@@ -37,13 +38,18 @@ class Letterbox:
     @classmethod
     def fit(cls, image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
         """The placement ultralytics uses. A side never shrinks below one pixel. ValueError for an empty image."""
-        if min(image_hw) < 1:
-            raise ValueError(f"an image must have at least one pixel, got {image_hw}")
+        _check_image(image_hw)
         ratio = min(input_hw[0] / image_hw[0], input_hw[1] / image_hw[1])
         scaled = max(round(image_hw[0] * ratio), 1), max(round(image_hw[1] * ratio), 1)
         top = round((input_hw[0] - scaled[0]) / 2 - 0.1)
         left = round((input_hw[1] - scaled[1]) / 2 - 0.1)
         return cls(image_hw, input_hw, scaled, top, left)
+
+    @classmethod
+    def stretch(cls, image_hw: tuple[int, int], input_hw: tuple[int, int]) -> Letterbox:
+        """The placement that fills the input, each side scaled by itself. ValueError for an empty image."""
+        _check_image(image_hw)
+        return cls(image_hw, input_hw, input_hw, 0, 0)
 
     def to_image(self, xyxy: Boxes) -> Boxes:
         """Boxes (n, 4) in input pixels, in pixels of the image, not clipped."""
@@ -52,14 +58,22 @@ class Letterbox:
         return ((xyxy - offset) / scale).astype(np.float32, copy=False)
 
 
-class Preprocessor:
-    """Letterboxes pictures into one tensor that it owns and uses again at every call.
+def _check_image(image_hw: tuple[int, int]) -> None:
+    if min(image_hw) < 1:
+        raise ValueError(f"an image must have at least one pixel, got {image_hw}")
 
-    input_hw: (height, width) in pixels; dtype: float32 or float16, as the network asks.
+
+class Preprocessor:
+    """Fits pictures into one tensor that it owns and uses again at every call.
+
+    input_hw: (height, width) in pixels; dtype: float32 or float16, as the network asks; way: as its layout asks.
     """
 
-    def __init__(self, input_hw: tuple[int, int], dtype: npt.DTypeLike = np.float32) -> None:
+    def __init__(
+        self, input_hw: tuple[int, int], dtype: npt.DTypeLike = np.float32, way: Preprocessing = "letterbox"
+    ) -> None:
         self._input_hw = input_hw
+        self._fit = Letterbox.fit if way == "letterbox" else Letterbox.stretch
         self._dtype = np.dtype(dtype)
         self._tensor = np.empty((0, 3, *input_hw), np.float32)
         self._placed: list[Letterbox | None] = []
@@ -76,7 +90,7 @@ class Preprocessor:
         return self._tensor.astype(self._dtype, copy=False), boxes
 
     def _place(self, slot: int, image: Image) -> Letterbox:
-        box = Letterbox.fit((image.shape[0], image.shape[1]), self._input_hw)
+        box = self._fit((image.shape[0], image.shape[1]), self._input_hw)
         planes = self._tensor[slot]
         if self._placed[slot] != box:  # the padding stays valid as long as the placement does
             planes.fill(np.float32(PAD_GREY) / np.float32(255))

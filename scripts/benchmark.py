@@ -59,7 +59,7 @@ def frame(
 ) -> None:
     """A frame through ours, the bare session and ultralytics' predict, in turn."""
     images = frame_cost.read_clip(clip, 64)
-    session = OnnxRuntimeSession(onnx, 640, threads)
+    session = OnnxRuntimeSession(onnx, None, threads)
     backend = SessionBackend(session, lambda names: vehicle_ids(names, COCO_VEHICLES, asked_for=False))
     with DetectorService(backend, ModelSettings().conf, ModelSettings().iou) as service:
         times = frame_cost.measure(service, session, weights, threads, images, rounds)

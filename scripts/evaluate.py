@@ -8,6 +8,7 @@ On pictures with labels, or, beside a reference, on pictures without. Models are
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -33,7 +34,8 @@ def main(
     max_drop: Annotated[Optional[float], typer.Option(min=0, help="judge: points that may be lost")] = None,
     count: Annotated[Optional[int], typer.Option(min=1, help="at most so many pictures, spread evenly")] = None,
     vehicle: Annotated[Optional[list[str]], typer.Option(help="a class that counts; may be given again")] = None,
-    imgsz: Annotated[int, typer.Option(min=32, max=4096, help="input side where the model leaves it open, px")] = 640,
+    imgsz: Annotated[Optional[int], typer.Option(min=32, max=4096, help="input side where it is left open, px")] = None,
+    layout: Annotated[Optional[str], typer.Option(help="of the outputs, as model.layout; else found out")] = None,
     device: Annotated[int, typer.Option(min=0, max=255, help="which GPU runs an engine")] = 0,
     threads: Annotated[int, typer.Option(min=0, max=256, help="on the CPU; 0: one a core")] = 0,
     cache: Annotated[
@@ -45,9 +47,9 @@ def main(
         from perception.workshop.accuracy.command import Options, default_cache, run
         from perception.workshop.accuracy.detector import Conditions
 
-    how = Conditions(imgsz=imgsz, device=device, threads=threads)
+    how = Conditions(imgsz=imgsz, device=device, threads=threads, layout=layout)
     if vehicle:
-        how = Conditions(tuple(vehicle), imgsz=imgsz, device=device, threads=threads)
+        how = replace(how, classes=tuple(vehicle))
     kept = cache or default_cache(ROOT / "engines")
     sys.exit(run(Options(tuple(models), reference, data, conf, max_drop, count, how, kept, json)))
 

@@ -26,6 +26,7 @@ with needed():
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _Path = Optional[Path]
 _Level = Optional[int]
+_Word = Optional[str]
 
 
 def _option(*names: str, help: str, **more: Any) -> Any:
@@ -39,7 +40,8 @@ def main(
     workspace_gib: Annotated[float, _option("--workspace", min=0.25, max=1024, help="GiB a layer may use")] = 2.0,
     batch: Annotated[int, _option("--batch", min=1, max=64, help="images of the engine's input, at most")] = 1,
     calibration_batch: Annotated[int, _option("--calibration-batch", min=1, max=64, help="images at once")] = 1,
-    imgsz: Annotated[int, _option("--imgsz", min=32, max=4096, help="side of the input in pixels")] = 640,
+    imgsz: Annotated[_Level, _option("--imgsz", min=32, max=4096, help="input side, px; else as trained")] = None,
+    layout: Annotated[_Word, _option("--layout", help="of the output, as model.layout; else found out")] = None,
     device: Annotated[str, _option("--device", help="the GPU")] = "cuda:0",
     precision: Annotated[str, _option("--precision", help="int8, fp16 or fp32")] = "int8",
     method: Annotated[str, _option("--method", help="of INT8: auto, calibrator or qdq")] = "auto",

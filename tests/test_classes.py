@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perception.classes import vehicle_ids
+from perception.classes import pick, vehicle_ids
 from perception.config import COCO_VEHICLES
 from perception.errors import BackendError, SettingsError
 
@@ -45,6 +45,32 @@ def test_a_model_without_any_vehicle_is_refused() -> None:
     said = str(caught.value)
     assert "none of bicycle, car, motorcycle, bus, truck" in said
     assert "settings key `classes`; it has: cat, dog." in said
+
+
+@pytest.mark.parametrize(
+    ("own", "counts"),
+    [
+        (("motorbike", "lorry"), (0, 1)),
+        (("Motor", "LORRY"), (0, 1)),
+        (("motor-bike", "heavy truck"), (0,)),
+        (("person", "bike", "automobile", "coach"), (1, 2, 3)),
+        (("motorcycle", "motor"), (0,)),
+    ],
+    ids=["words", "capitals", "hyphens", "others", "the word itself first"],
+)
+def test_common_synonyms_count(own: tuple[str, ...], counts: tuple[int, ...]) -> None:
+    assert vehicle_ids(dict(enumerate(own)), COCO_VEHICLES, asked_for=False) == counts
+
+
+def test_a_synonym_that_was_asked_for_is_known_too() -> None:
+    assert vehicle_ids(COCO_START, ("lorry", "motorbike"), asked_for=True) == (3, 7)
+
+
+def test_what_counts_and_what_is_lacking_is_said() -> None:
+    names = {0: "person", 1: "car", 2: "motorbike"}
+    said = pick(names, COCO_VEHICLES).words(names)
+    assert said == "Vehicles are car, motorbike (for motorcycle); the model has no bicycle, bus, truck"
+    assert pick(COCO_START, ("car",)).words(COCO_START) == "Vehicles are car"
 
 
 def test_a_long_list_of_names_is_cut_short() -> None:

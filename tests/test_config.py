@@ -142,7 +142,15 @@ def test_the_default_classes_do_not_count_as_asked_for() -> None:
         ("model: {conf: '0.3'}", "model.conf is '0.3'; allowed is a number from 0 below 1"),
         ("model: {conf: true}", "model.conf is True; allowed is a number from 0 below 1"),
         ("model: {conf: .nan}", "model.conf is nan; allowed is a number from 0 below 1"),
-        ("model: {imgsz: 650}", "model.imgsz is 650; allowed is a whole number from 32 up to 4096, a multiple of 32"),
+        (
+            "model: {imgsz: 650}",
+            "model.imgsz is 650; allowed is a whole number from 32 up to 4096, a multiple of 32 or nothing (null)",
+        ),
+        (
+            "model: {layout: yolo}",
+            "model.layout is 'yolo'; allowed is one of raw, raw_transposed, yolov5, end_to_end, "
+            "deepstream, rtdetr, rtdetr_scores or nothing (null)",
+        ),
         ("cpu: {threads: 1.5}", "cpu.threads is 1.5; allowed is a whole number from 0 up to 256"),
         ("int8: 1", "int8 is 1; allowed is true or false"),
         ("int8:", "int8 is empty; allowed is true or false"),

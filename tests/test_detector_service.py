@@ -46,7 +46,9 @@ def test_the_cpu_serves_where_it_is_allowed_and_each_step_before_it_gives_its_re
         f"INFO TensorRT passed over: {onnx.parent}/engines/tiny.engine does not exist",
         "INFO PyTorch on CUDA passed over: there are no .pt weights",
         "INFO Loading vehicle detection model: tiny.onnx",
-        "INFO Serving with ONNX Runtime on the CPU: onnxruntime fp32, input 64x64 (2 passed over, see above)",
+        "INFO Vehicles are bicycle, car, motorcycle, bus, truck",
+        "INFO Serving with ONNX Runtime on the CPU: onnxruntime fp32, input 64x64, layout raw "
+        "(2 passed over, see above)",
     ]
 
 
@@ -112,8 +114,8 @@ def test_other_vehicle_names_work_through_the_classes_key(tmp_path: Path) -> Non
 
 
 def test_a_class_that_was_asked_for_and_is_not_in_the_model_is_a_fault_of_the_settings(onnx: Path) -> None:
-    with pytest.raises(SettingsError, match="classes: the model has no class 'lorry'"):
-        open_service(settings(onnx, classes=("car", "lorry")))
+    with pytest.raises(SettingsError, match="classes: the model has no class 'tractor'"):
+        open_service(settings(onnx, classes=("car", "tractor")))
 
 
 def test_detect_suppresses_clips_and_times() -> None:

@@ -65,7 +65,8 @@ def test_without_an_engine_one_is_exported_where_that_is_asked_for(
         "INFO Exporting model to TensorRT...",
         "INFO export: Starting the export",
         "INFO Loading vehicle detection model: tiny.engine",
-        "INFO Serving with TensorRT after an export: tensorrt fp32, input 64x64 (1 passed over, see above)",
+        "INFO Vehicles are bicycle, car, motorcycle, bus, truck",
+        "INFO Serving with TensorRT after an export: tensorrt fp32, input 64x64, layout raw (1 passed over, see above)",
     ]
     assert waited[0] == "exporting an engine (0 s)"
     folder = world.engine.parent
@@ -155,11 +156,14 @@ def test_a_stop_during_an_export_ends_the_start(world: World, exporter: Exporter
 
 def test_check_exports_nothing_and_says_that_a_run_would(world: World, exporter: Exporter) -> None:
     assert _check_backend(world.settings(), open_service) == (
-        "onnxruntime fp32, input 64x64; a run would try an export before"
+        "onnxruntime fp32, input 64x64, layout raw. Vehicles are bicycle, car, motorcycle, bus, truck; "
+        "a run would try an export before"
     )
     with pytest.raises(BackendError) as caught:
         _check_backend(world.settings(allow_cpu=False), open_service)
     assert caught.value.cure.endswith("A run would try an export before, which check does not.")
     assert exporter.times == 0
     world.write()
-    assert _check_backend(world.settings(), open_service) == "tensorrt fp32, input 64x64"
+    assert _check_backend(world.settings(), open_service) == (
+        "tensorrt fp32, input 64x64, layout raw. Vehicles are bicycle, car, motorcycle, bus, truck"
+    )

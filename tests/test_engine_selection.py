@@ -88,7 +88,8 @@ def test_an_engine_serves_before_the_weights_it_was_built_from(world: World, log
     info = [line for line in logged if line.startswith("INFO")]
     assert info == [
         "INFO Loading vehicle detection model: tiny.engine",
-        "INFO Serving with TensorRT: tensorrt fp32, input 64x64 (the first choice)",
+        "INFO Vehicles are bicycle, car, motorcycle, bus, truck",
+        "INFO Serving with TensorRT: tensorrt fp32, input 64x64, layout raw (the first choice)",
     ]
 
 
@@ -130,8 +131,8 @@ def test_other_settings_count_from_the_next_frame_on(world: World) -> None:
     with open_service(world.settings()) as service:
         service.apply(world.settings(classes=("person", "bus")))
         assert service.detect(frame).detections.class_id.tolist() == [0, 5]
-        with pytest.raises(SettingsError, match="lorry"):
-            service.apply(world.settings(classes=("lorry",)))
+        with pytest.raises(SettingsError, match="tractor"):
+            service.apply(world.settings(classes=("tractor",)))
         assert service.detect(frame).detections.class_id.tolist() == [0, 5]
 
 
@@ -336,7 +337,7 @@ def test_the_whole_pilot_runs_on_an_engine_and_never_imports_torch(pilot: Pilot,
     assert done.returncode == 0, told
     assert told.count("Vehicle detection: 2 vehicles in ") == 8
     assert "Loading vehicle detection model: tiny.engine\n" in told
-    assert "Serving with TensorRT: tensorrt fp32, input 64x64 (the first choice)" in told
+    assert "Serving with TensorRT: tensorrt fp32, input 64x64, layout raw (the first choice)" in told
     records = pilot.records()
     assert [(record["backend"], len(record["vehicles"])) for record in records] == [("tensorrt", 2)] * 8
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in times}
@@ -358,7 +359,9 @@ def test_a_gpu_that_fails_in_a_run_ends_it_with_exit_5_and_all_that_was_seen_is_
 def test_check_on_an_engine(pilot: Pilot, emulator: ctypes.CDLL) -> None:
     done = pilot.run(EMULATED, emulator_path(emulator), "0", "check", "--require-engine")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^backend +ok +tensorrt fp32, input 64x64$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^backend +ok +tensorrt fp32, input 64x64, layout raw\. Vehicles are bicycle, car, ", done.stdout, re.MULTILINE
+    )
 
 
 def only_here(name: str) -> None:

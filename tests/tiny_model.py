@@ -74,7 +74,8 @@ def build(
     # ReduceMean takes its axes as an attribute up to opset 17; IR version 9 is the newest that old run times read.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     if names is not None:
-        helper.set_model_props(model, {"names": str(dict(names)), "task": "detect"})
+        told = {"names": str(dict(names)), "task": "detect", "end2end": str(head == "end2end")}
+        helper.set_model_props(model, told)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return path

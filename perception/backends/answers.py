@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from perception.backends.cuda import Gpu
 from perception.frame import Candidates
-from perception.heads import MAX_DETECTIONS
+from perception.layouts import MAX_DETECTIONS, Head
 
 SUPPRESSED = 1 << 31
 """Added to the count of an image whose candidates were suppressed, and lie best first: SUPPRESSED of kernels.cu."""
@@ -18,11 +18,13 @@ TIMES = 3
 class Answers:
     """Page-locked memory that the last kernel writes for up to `batch` images: Answer and Candidate of kernels.cu.
 
-    anchors: candidates that one image can have. final: the model suppressed its own overlaps.
+    anchors: candidates that one image can have. head: how the model counts its classes, and whether it suppressed its
+    own overlaps.
     """
 
-    def __init__(self, gpu: Gpu, batch: int, anchors: int, final: bool) -> None:
-        self._final = final
+    def __init__(self, gpu: Gpu, batch: int, anchors: int, head: Head) -> None:
+        self._final = head.layout.final
+        self._ids = np.array(head.ids) if head.renumbers else None
         self._answer = gpu.host_memory(8 * TIMES + 4 * batch)
         self._times_ns = self._answer.bytes[: 8 * TIMES].view(np.uint64)
         self._counts = self._answer.bytes[8 * TIMES :][: 4 * batch].view(np.uint32)
@@ -57,4 +59,7 @@ class Answers:
             rows, anchors = self._lists[slot, :count], self._anchors[slot, :count]  # as the threads came, which varies
             order = np.lexsort((anchors, -rows[:, 4]))[:MAX_DETECTIONS] if self._final else anchors.argsort()
             rows = rows.take(order, 0)
-        return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64), is_suppressed or self._final)
+        class_id = rows[:, 5].astype(np.int64)
+        if self._ids is not None:
+            class_id = self._ids[class_id]
+        return Candidates(rows[:, :4], rows[:, 4], class_id, is_suppressed or self._final)

@@ -14,7 +14,7 @@ static const int AT_ONCE = 16;  // scores of one box that are read together
 
 STEP bool finite(float value) { return fabsf(value) <= 3.402823466e38f; }
 
-// Beyond 1e6 pixels is no box of any picture (FARTHEST_PX of perception/heads.py); a NaN is not below it either.
+// Beyond 1e6 pixels is no box of any picture (FARTHEST_PX of perception/layouts.py); a NaN is not below it either.
 STEP bool is_sound(const Candidate& found) {
     return fabsf(found.left) < 1e6f && fabsf(found.top) < 1e6f && fabsf(found.right) < 1e6f &&
            fabsf(found.bottom) < 1e6f && finite(found.confidence);

@@ -26,7 +26,7 @@ from perception.backends.staging import Staging
 from perception.backends.tensorrt import Engine
 from perception.errors import BackendError
 from perception.frame import BackendInfo, Candidates, Image, StageTimes
-from perception.heads import is_end_to_end
+from perception.layouts import Head
 from perception.preprocess import PAD_GREY, Letterbox
 
 STATE_HEAD_BYTES = 28
@@ -41,15 +41,16 @@ def _filled(box: Letterbox) -> tuple[int, int, tuple[int, int]]:
 class GpuPipeline:
     """An engine as a Backend of the service: all from the picture to its few boxes on the GPU.
 
-    module: the loaded kernels. class_ids: which of class_names are vehicles. with_graph False launches every kernel on
-    its own; pool_frames: how many frames there are to lend. Owns the engine and its Gpu from here on, and closes both.
-    Raises BackendError for an engine whose output is of no known layout.
+    module: the loaded kernels. head: of a layout that they decode. class_ids: which of class_names are vehicles.
+    with_graph False launches every kernel on its own; pool_frames: how many frames there are to lend. Owns the engine
+    and its Gpu from here on, and closes both.
     """
 
     def __init__(
         self,
         engine: Engine,
         module: Any,
+        head: Head,
         class_names: Mapping[int, str],
         class_ids: tuple[int, ...],
         with_graph: bool = True,
@@ -58,15 +59,13 @@ class GpuPipeline:
         self._engine = engine
         self._gpu = gpu = engine.gpu
         self._with_graph = with_graph
-        self.info = BackendInfo("tensorrt", engine.precision, engine.input_hw, engine.batch, class_names)
+        self.info = BackendInfo(
+            "tensorrt", engine.precision, engine.input_hw, engine.batch, class_names, head.layout.name
+        )
         self._frames = FramePool(gpu.host_memory, pool_frames, max(POOL_SIZES, engine.batch))
-        try:
-            final = is_end_to_end(engine.output.shape, len(class_names))
-        except ValueError as error:
-            raise BackendError(f"{engine.path} is of no known layout: {error}", "Export it again.") from None
-        self._classes = len(class_names)
-        self._launches = Launches(module, engine, len(class_names), final)
-        self._prepare_memory(final)
+        self._head = head
+        self._launches = Launches(module, engine, len(head.ids), head.layout.final)
+        self._prepare_memory(head)
         self._placements: dict[tuple[int, int], Placement] = {}
         self._placed: list[Placement | None] = [None] * engine.batch
         self._copier = Copier()
@@ -76,7 +75,7 @@ class GpuPipeline:
         self._graphs = Graphs()
         self._choose(class_ids)
 
-    def _prepare_memory(self, final: bool) -> None:
+    def _prepare_memory(self, head: Head) -> None:
         gpu, batch = self._gpu, self._engine.batch
         state = np.zeros(STATE_HEAD_BYTES + 4 * batch, np.uint8)
         state[:8] = state[16:24] = 0xFF  # earliest times: later than any
@@ -88,7 +87,7 @@ class GpuPipeline:
         self._sources = self._sources_memory.bytes[: 8 * batch].view(np.uint64)
         anchors = self._launches.anchors
         self._found = gpu.device_memory(4 * CANDIDATE_FLOATS * batch * anchors)
-        self._answers = Answers(gpu, batch, anchors, final)
+        self._answers = Answers(gpu, batch, anchors, head)
         tensor = self._engine.input
         self._grey = np.full(tensor.shape[1:], np.float32(PAD_GREY) / np.float32(255), tensor.dtype)
 
@@ -122,11 +121,12 @@ class GpuPipeline:
             raise self._gpu.fault(fault) from fault
 
     def _choose(self, class_ids: tuple[int, ...]) -> None:
-        is_vehicle = np.zeros(self._classes, np.uint8)
-        is_vehicle[list(class_ids)] = 1
-        flags, ids = self._gpu.upload(is_vehicle), self._gpu.upload(np.asarray(class_ids, np.int32))
+        places = self._head.places(class_ids)
+        is_vehicle = np.zeros(len(self._head.ids), np.uint8)
+        is_vehicle[list(places)] = 1
+        flags, ids = self._gpu.upload(is_vehicle), self._gpu.upload(np.asarray(places, np.int32))
         self._forget_launch()
-        self._vehicles = Vehicles(flags, ids, len(class_ids))
+        self._vehicles = Vehicles(flags, ids, len(places))
 
     def lend(self, hw: tuple[int, int]) -> Image | None:
         """A page-locked frame (height, width, 3) to decode into, for any thread; None where none is free."""

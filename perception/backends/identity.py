@@ -18,6 +18,7 @@ Version = tuple[int, int, int]
 # no other pair is supported. TensorRT 11.4.1, support matrix, "Engine Portability"; the flag came with 8.6.
 COMPATIBLE_MAJORS = frozenset({(8, 10), (10, 11)})
 FIRST_COMPATIBLE: Version = (8, 6, 0)
+MOST_NAME_CHARACTERS = 200
 INPUT_DTYPES = ("float32", "float16")
 # What ultralytics writes as `quantize` (ultralytics/cfg/__init__.py, QUANTIZE_ALIASES); None is fp32.
 QUANTIZE = {8: "int8", 16: "fp16", 32: "fp32", None: "fp32"}
@@ -204,7 +205,10 @@ def _header_names(names: object) -> dict[int, str]:
     found = {
         int(key): name
         for key, name in pairs
-        if re.fullmatch(r"[0-9]{1,6}", key) and isinstance(name, str) and name and name.isprintable()
+        if re.fullmatch(r"[0-9]{1,6}", key)
+        and isinstance(name, str)
+        and 0 < len(name) <= MOST_NAME_CHARACTERS
+        and name.isprintable()
     }
     return dict(sorted(found.items())) if len(found) == len(pairs) else {}
 

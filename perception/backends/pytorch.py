@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from loguru import logger
 
+from perception.backends.input_size import input_size
 from perception.backends.session import Floats
 from perception.backends.waiting import spins
 from perception.errors import BackendError, GpuError
+from perception.model_facts import Facts, facts_of
+from perception.reasons import cause_of
 
 
 def why_not_importable() -> str:
@@ -31,8 +35,11 @@ class PyTorchSession:
     batch = None
     dtype = np.float32
 
-    def __init__(self, path: Path, imgsz: int, threads: int, device: str) -> None:
-        """imgsz: side of the square input in pixels. threads: on the CPU; 0 leaves PyTorch's own choice."""
+    def __init__(self, path: Path, imgsz: int | None, threads: int, device: str) -> None:
+        """imgsz: side of the square input in pixels, None for the one that the file was trained at.
+
+        threads: on the CPU; 0 leaves PyTorch's own choice.
+        """
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # nothing is ever installed behind the user's back
         os.environ.setdefault("YOLO_VERBOSE", "false")
         spins()  # before torch, whose OpenMP reads it once
@@ -42,12 +49,14 @@ class PyTorchSession:
             raise BackendError(f"torch {torch.__version__} has no CUDA here", "Install NVIDIA's build of torch last.")
         if threads and device == "cpu":
             torch.set_num_threads(threads)
+        self.path = path
         self._torch: Any = torch
         self._version = torch.__version__
         self._device = device
-        self._model = _load(path, device)
-        self.input_hw = (imgsz, imgsz)
-        self.class_names = {int(number): str(name) for number, name in self._model.names.items()}
+        self._model, self.facts = _load(path, device)
+        self.input_hw, note = input_size(path, (None, None), self.facts, imgsz)
+        if note:
+            logger.warning(note)
 
     def run(self, tensor: Floats) -> Floats:
         """See Session."""
@@ -60,24 +69,48 @@ class PyTorchSession:
                 raw: Floats = output.cpu().numpy()
                 return raw
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
             if self._device == "cpu":
-                raise BackendError(f"torch {self._version} cannot run the model: {reason}") from None
-            raise GpuError(f"torch {self._version} failed on {self._device}: {reason}", "Start again.") from None
+                raise BackendError(f"torch {self._version} cannot run the model: {cause_of(error)}") from None
+            raise GpuError(
+                f"torch {self._version} failed on {self._device}: {cause_of(error)}", "Start again."
+            ) from None
 
     def close(self) -> None:
         """Frees the module."""
         self._model = None
 
 
-def _load(path: Path, device: str) -> Any:
+def _load(path: Path, device: str) -> tuple[Any, Facts]:
     from ultralytics.nn.tasks import load_checkpoint
 
     try:
         model, _ = load_checkpoint(str(path), device=device, fuse=True)
     except Exception as error:  # unpickling runs the file's own code, which can raise anything
-        reason = " ".join(str(error).split())[:300]
-        raise BackendError(f"{path} cannot be loaded by ultralytics: {reason}") from None
-    if getattr(model, "task", "detect") != "detect":
-        raise BackendError(f"{path} is a model for {model.task!r}, not for detection")
-    return model.eval()
+        raise BackendError(
+            f"{path} cannot be loaded by ultralytics: {cause_of(error)}",
+            "Give a checkpoint as ultralytics saves it after training, not a bare module or its weights alone.",
+        ) from None
+    facts = _facts(model)
+    if not hasattr(model, "names") or not hasattr(model, "stride"):
+        raise BackendError(
+            f"{path} holds a bare {type(model).__name__}, and no model of ultralytics",
+            "Give a checkpoint as ultralytics saves it after training.",
+        )
+    if facts.task not in (None, "detect"):
+        raise BackendError(f"{path} is a model for {facts.task!r}, not for detection", "Give a detection model.")
+    return model.eval(), facts
+
+
+def _facts(model: Any) -> Facts:
+    """What the module tells, in the keys of an export's metadata."""
+    layers = getattr(model, "model", None)
+    args = getattr(model, "args", None)
+    return facts_of(
+        {
+            "names": getattr(model, "names", None),
+            "task": getattr(model, "task", None),
+            "head": type(layers[-1]).__name__ if layers is not None and len(layers) else None,
+            "end2end": getattr(model, "end2end", False),
+            "imgsz": args.get("imgsz") if isinstance(args, dict) else None,
+        }
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from perception.model_facts import Facts
 
 Floats = npt.NDArray[np.floating]
 
@@ -14,8 +16,8 @@ Floats = npt.NDArray[np.floating]
 class Session(Protocol):
     """An open network. A context manager, used by the thread that opened it.
 
-    input_hw: (height, width) in pixels. batch: images in one call, None for any number. dtype: of the input tensor.
-    class_names: by id, empty where the file names none.
+    path: of its file. input_hw: (height, width) in pixels. batch: images in one call, None for any number. dtype: of
+    the input tensor. facts: what the file tells of itself.
     """
 
     @property
@@ -34,10 +36,13 @@ class Session(Protocol):
     def dtype(self) -> npt.DTypeLike: ...
 
     @property
-    def class_names(self) -> Mapping[int, str]: ...
+    def facts(self) -> Facts: ...
+
+    @property
+    def path(self) -> Path: ...
 
     def run(self, tensor: Floats) -> Floats:
-        """The first output, (n, ...), for a tensor (n, 3, H, W) of `dtype`, values 0 to 1, RGB."""
+        """The output, (n, ...), for a tensor (n, 3, H, W) of `dtype`, values 0 to 1, RGB."""
         ...
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from perception.backends.trusted_file import REBUILD, open_plain, reason_of, write_whole
 from perception.errors import BackendError
+from perception.layouts import LAYOUTS
 
 SCHEMA = 1
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -43,7 +44,8 @@ class Sidecar:
     created_at: UTC in ISO 8601. input_shape: of the input tensor, (n, 3, H, W), -1 where it is dynamic. class_names:
     by id. tensorrt_version: of the library that built it. builder: the settings of the build; of these
     `version_compatible` (a bool) and `hardware_compatibility` ("ampere_plus", "same_compute_capability") say where
-    else it runs. engine_sha256: of the whole file, header included. None: not known, or not done.
+    else it runs. engine_sha256: of the whole file, header included. layout: of its output, see layouts.py. None:
+    not known, or not done.
     """
 
     created_at: str
@@ -61,6 +63,7 @@ class Sidecar:
     calibration: Calibration | None
     accuracy: Mapping[str, Any] | None
     engine_sha256: str
+    layout: str | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -168,10 +171,10 @@ def from_values(values: dict[str, Any]) -> Sidecar:
 
 
 def _known(values: Mapping[str, Any], noun: type[Sidecar] | type[Calibration], prefix: str) -> dict[str, Any]:
-    names = [field.name for field in fields(noun)]
-    if missing := [name for name in names if name not in values]:
+    known = fields(noun)
+    if missing := [field.name for field in known if field.default is MISSING and field.name not in values]:
         raise ValueError(f"it lacks {prefix}{missing[0]}")
-    return {name: values[name] for name in names}
+    return {field.name: values[field.name] for field in known if field.name in values}
 
 
 def _class_id(key: str) -> int:
@@ -257,6 +260,10 @@ _SIDECAR: _Rules = MappingProxyType(
         "calibration": (lambda value: value is None or isinstance(value, Calibration), "an object or null"),
         "accuracy": (_or_none(_is_mapping), "an object or null"),
         "engine_sha256": (_is_sha256, _SHA256),
+        "layout": (
+            _or_none(lambda value: isinstance(value, str) and value in LAYOUTS),
+            f"one of {', '.join(LAYOUTS)}, or null",
+        ),
     }
 )
 _CALIBRATION: _Rules = MappingProxyType(

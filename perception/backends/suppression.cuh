@@ -1,7 +1,7 @@
-// Suppression: of boxes of one class that overlap the most confident stays. postprocess.nms defines it; each number
+// Suppression: of boxes of one class that overlap the most confident stays. perception/nms.py defines it; each number
 // is computed in double precision and rounded by itself, as there, so that both keep the same boxes.
 
-static const u32 FEW = 64;  // so many candidates of an image, as perception/heads.py has it; of more the host does it
+static const u32 FEW = 64;  // so many candidates of an image, of more the host does it
 
 struct Suppression {
     Candidate found[FEW];

@@ -9,15 +9,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from loguru import logger
 
 from perception.backends.cuda import Gpu
 from perception.backends.engine_file import EngineFile
 from perception.backends.identity import Machine, check_identity, check_input, precision_of, version_of_number
+from perception.backends.input_size import input_size
 from perception.backends.signals import held_back
 from perception.backends.tensorrt_memory import Memory, make_logger
 from perception.backends.trusted_file import REBUILD
 from perception.errors import BackendError, GpuError
+from perception.model_facts import Facts, facts_of
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -113,11 +116,11 @@ class Engine:
 
     It runs `smallest_batch` to `batch` images at once. An engine of open batch has a context for each number of images:
     a graph depends on the context that it was recorded from, which may not be given another shape. file: a checked
-    engine file. imgsz: side of the input in pixels where the engine leaves it open. Raises BackendError, with the cure,
-    for an engine that does not fit this device or this pilot.
+    engine file. imgsz: side of the input in pixels where the engine leaves it open, None for what it was built for.
+    Raises BackendError, with the cure, for an engine that does not fit this device or this pilot.
     """
 
-    def __init__(self, file: EngineFile, gpu: Gpu, imgsz: int) -> None:
+    def __init__(self, file: EngineFile, gpu: Gpu, imgsz: int | None) -> None:
         module = import_tensorrt()
         self.gpu = gpu
         self._module = module
@@ -135,7 +138,7 @@ class Engine:
             self.close()  # while the context is there: this exception may keep the object for longer
             raise
 
-    def _open(self, module: ModuleType, file: EngineFile, imgsz: int) -> None:
+    def _open(self, module: ModuleType, file: EngineFile, imgsz: int | None) -> None:
         self._runtime: trt.Runtime = module.Runtime(self._logger)
         self._engine = self._deserialize(file.plan)
         self._context = self._make_context()
@@ -148,7 +151,7 @@ class Engine:
         declared = _sizes(self._engine.get_tensor_shape(inputs[0]))
         check_input(file, declared, self._dtype(module, inputs[0]).name)
         self.is_dynamic = declared[0] < 0
-        self.input = self._tensor(module, inputs[0], self._largest(inputs[0], declared, imgsz))
+        self.input = self._tensor(module, inputs[0], self._largest(inputs[0], declared, facts_of(file.metadata), imgsz))
         self._set_shape(self._context, self.input.shape)
         self.output = self._tensor(module, outputs[0], _sizes(self._context.get_tensor_shape(outputs[0])))
         self._set_addresses(self._context)
@@ -197,14 +200,18 @@ class Engine:
     def _misfit(self, why: str) -> BackendError:
         return BackendError(f"{self.path} is not a detector that the pilot can run: {why}", "Export it again.")
 
-    def _largest(self, name: str, declared: tuple[int, ...], imgsz: int) -> tuple[int, ...]:
+    def _largest(self, name: str, declared: tuple[int, ...], facts: Facts, imgsz: int | None) -> tuple[int, ...]:
         """The input's shape, an open batch as large as the profile allows, open sides as asked for."""
         self.smallest_batch = declared[0]
+        fixed = tuple(side if side > 0 else None for side in declared[2:])
+        (height, width), note = input_size(self.path, (fixed[0], fixed[1]), facts, imgsz)
+        if note:
+            logger.warning(note)
         if min(declared) > 0:
             return declared
         smallest, _, largest = (_sizes(shape) for shape in self._engine.get_tensor_profile_shape(name, 0))
         self.smallest_batch = smallest[0]
-        sides = [min(max(imgsz, smallest[axis]), largest[axis]) for axis in (2, 3)]
+        sides = [min(max(side, smallest[axis]), largest[axis]) for axis, side in ((2, height), (3, width))]
         return largest[0], 3, sides[0], sides[1]
 
     def _dtype(self, module: ModuleType, name: str) -> np.dtype[Any]:
@@ -257,18 +264,26 @@ class Engine:
         self._set_addresses(context)
         return context
 
-    def try_out(self) -> None:
-        """One inference on grey pictures. BackendError where TensorRT refuses, GpuError where the device fails."""
+    def try_out(self, picture: npt.NDArray[np.floating] | float = 0.5) -> npt.NDArray[np.floating]:
+        """Return the output (1, ...) for one picture (3, H, W) of 0 to 1, or one of a single value.
+
+        BackendError where TensorRT refuses, GpuError where the device fails.
+        """
         self.set_batch(1)
+        pictures = np.empty(self.input.shape, self.input.dtype)
+        pictures[:] = picture
+        answer = np.empty((1, *self.output.shape[1:]), self.output.dtype)
         with self.gpu.starting("the engine its first picture"):
-            self.gpu.cuda.memcpy_htod(self.input.address, np.full(self.input.shape, 0.5, self.input.dtype))
+            self.gpu.cuda.memcpy_htod(self.input.address, pictures)
         runs = self._enqueue()
         try:
+            self.gpu.cuda.memcpy_dtoh_async(answer, self.output.address, self.gpu.stream)
             self.gpu.stream.synchronize()
         except self.gpu.cuda.Error as error:
             raise self.gpu.fault(error) from error
         if not runs:
             raise BackendError(self._refusal(), f"Rebuild it on this device: {REBUILD}")
+        return answer
 
     def enqueue(self) -> None:
         """Puts one inference on the GPU's stream. GpuError where TensorRT refuses."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from perception.backends.session import Floats
 from perception.backends.tensorrt import Engine, Tensor
+from perception.model_facts import Facts
 
 
 class TensorRtSession:
@@ -22,7 +23,8 @@ class TensorRtSession:
         self.input_hw = engine.input_hw
         self.batch = None if engine.is_dynamic else engine.batch
         self.dtype = engine.input.dtype
-        self.class_names = class_names
+        self.path = engine.path
+        self.facts = Facts(class_names)
         self._input = self._host(engine.input)
         self._output = self._host(engine.output)
 

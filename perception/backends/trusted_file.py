@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import grp
+import hashlib
 import os
 import pwd
 import shlex
@@ -148,3 +150,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's bytes. Raises OSError, also for what is no file and may never end."""
+    digest = hashlib.sha256()
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.errors import SettingsError
+from perception.layouts import LAYOUTS
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "precision": ("int8", "fp16", "fp32"),
@@ -27,9 +28,10 @@ class BuildRequest:
 
     onnx: the model. engine: where the engine is written, its sidecar beside it; nothing is installed. batch: images of
     the engine's input, of its largest where the model leaves it open. imgsz: side in pixels where the model leaves it
-    open. workspace_mib: scratch memory that a layer may use while it is tried and run.
-    optimization_level: 0 to 5, None for TensorRT's own. tactic_sources: "none" for a host without cuBLAS and cuDNN.
-    timing_cache: a file, read where it is there and written. layers: a file to write the inspector's answer to.
+    open, None for what it was made for. layout: of its output, None where it is not known. workspace_mib: scratch
+    memory that a layer may use while it is tried and run. optimization_level: 0 to 5, None for TensorRT's own.
+    tactic_sources: "none" for a host without cuBLAS and cuDNN. timing_cache: a file, read where it is there and
+    written. layers: a file to write the inspector's answer to.
 
     protect: "head" keeps what perception/workshop/graph.py names, decoding and depthwise convolutions, out of INT8, at
     `protected_precision`, and lets the head's output convolutions read INT8 and give that precision; "none" does
@@ -48,7 +50,8 @@ class BuildRequest:
     engine: Path
     precision: str = "int8"
     batch: int = 1
-    imgsz: int = 640
+    imgsz: int | None = None
+    layout: str | None = None
     device: int = 0
     workspace_mib: int = 2048
     optimization_level: int | None = None
@@ -78,12 +81,16 @@ class BuildRequest:
             if getattr(self, name) not in allowed:
                 raise _fault(name, getattr(self, name), f"one of {', '.join(allowed)}")
         for name, least, most in (
-            ("batch", 1, 1024), ("imgsz", 32, 8192), ("workspace_mib", 1, 1 << 20), ("calibration_batch", 1, 1024),
+            ("batch", 1, 1024), ("workspace_mib", 1, 1 << 20), ("calibration_batch", 1, 1024),
             ("device", 0, 1024),
         ):  # fmt: skip
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
                 raise _fault(name, value, f"a whole number from {least} to {most}")
+        if self.imgsz is not None and (type(self.imgsz) is not int or not 32 <= self.imgsz <= 8192):
+            raise _fault("imgsz", self.imgsz, "a whole number from 32 to 8192")
+        if self.layout not in (None, *LAYOUTS):
+            raise _fault("layout", self.layout, f"one of {', '.join(LAYOUTS)}")
         level = self.optimization_level
         if level is not None and (type(level) is not int or not 0 <= level <= 5):
             raise _fault("optimization_level", level, "a whole number from 0 to 5")

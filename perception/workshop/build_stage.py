@@ -16,18 +16,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
+from perception.backends.input_size import input_size
 from perception.backends.sidecar import Calibration
 from perception.backends.tensorrt import import_tensorrt
-from perception.backends.trusted_file import write_whole
+from perception.backends.trusted_file import sha256_of, write_whole
 from perception.doctor.machine import this_machine
 from perception.errors import BackendError, BuildError, PilotError, SettingsError
 from perception.home import ROOT, settings_path
+from perception.model_facts import facts_of
 from perception.preprocess import PREPROCESS_VERSION
 from perception.workshop import engine_writing, graph
 from perception.workshop.build_request import BuildRequest, from_json
 from perception.workshop.builder import Built, build
 from perception.workshop.builder_config import Interrupt, Material
-from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibrator import Calibrated, readable
 from perception.workshop.half import write_half
 from perception.workshop.network import has_precision_flags
@@ -61,7 +62,8 @@ def run(values: Mapping[str, Any], tell: Tell, interrupt: Interrupt | None = Non
     request = from_json(values)
     model = read_model(request)
     images, manifest_sha256 = _images_of(request, model, tell)
-    material = Material(model.sha256, model.nodes, model.protected, model.outputs, images, manifest_sha256)
+    usual_hw, _ = input_size(request.onnx, (None, None), facts_of(model.metadata), request.imgsz)
+    material = Material(model.sha256, model.nodes, model.protected, model.outputs, images, manifest_sha256, usual_hw)
     try:
         with _typed(request, model) as typed:
             built = build(typed, material, tell, interrupt)
@@ -111,6 +113,12 @@ def read_model(request: BuildRequest) -> Model:
 def _kept(request: BuildRequest, model: Any, is_quantized: bool) -> graph.Protected:
     if request.precision != "int8" or is_quantized or request.protect == "none":
         return graph.Protected()
+    if unnamed := graph.nameless(request.onnx):
+        raise SettingsError(
+            f"{unnamed} nodes of {request.onnx} have no name of their own, by which TensorRT would be told what stays "
+            "in float",
+            "Use --method qdq, or export the model with named nodes.",
+        )
     if request.protected is not None:
         return graph.Protected(dict.fromkeys(request.protected, "named by the request"))
     return graph.keep(model)
@@ -139,9 +147,16 @@ def _written(request: BuildRequest, model: Model, material: Material, built: Bui
         model.metadata, precision=request.precision, batch=largest[0], input_hw=(largest[2], largest[3]),
         dynamic=facts["is_dynamic"],
     )  # fmt: skip
+    header["end2end"] = header["end2end"] is True or request.layout == "end_to_end"
     calibration = _calibration_of(request, material, facts)
     sidecar = engine_writing.write(
-        request.engine, built.plan, header, facts, request.weights_sha256, calibration, _l4t_release()
+        request.engine,
+        built.plan,
+        header,
+        {**facts, "layout": request.layout},
+        request.weights_sha256,
+        calibration,
+        _l4t_release(),
     )
     if request.layers is not None:
         request.layers.write_text(built.layers)

@@ -98,7 +98,7 @@ class _Build:
         stage(self._tell, "reading the model")
         self._read()
         request = self._request
-        shape = network.input_shape(self._network.shape, request.onnx, request.batch, request.imgsz)
+        shape = network.input_shape(self._network.shape, request.onnx, request.batch, self._material.usual_hw)
         self._settings = Configuration(
             self._module, self._builder, self._gpu, self._network, shape, request, self._material, self._version,
             self._tell, self._interrupt,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from perception.backends.cuda import Gpu
 from perception.errors import BackendError, BuildError, ExportMemoryError, SettingsError
+from perception.layouts import way_of
 from perception.preprocess import PREPROCESS_VERSION
 from perception.workshop import network as networks
 from perception.workshop import timing_cache
@@ -33,6 +34,7 @@ class Material:
 
     nodes: names of all nodes of the model; protected: of those kept out of INT8; outputs: of the convolutions that read
     INT8 and give float. images: those that can be read, of a list that `manifest_sha256` identifies.
+    usual_hw: (height, width) in pixels of what the model leaves open.
     """
 
     onnx_sha256: str
@@ -41,6 +43,7 @@ class Material:
     outputs: frozenset[str] = frozenset()
     images: tuple[Path, ...] = ()
     manifest_sha256: str = ""
+    usual_hw: tuple[int, int] = (640, 640)
 
 
 class Configuration:
@@ -177,7 +180,7 @@ class Configuration:
         key = CacheKey(
             material.onnx_sha256, material.manifest_sha256, PREPROCESS_VERSION, request.calibrator, shape, self._version
         )
-        batches = Batches(material.images, shape)
+        batches = Batches(material.images, shape, way_of(request.layout))
         if batches.filled:
             say(self._tell, f"The last batch of {shape[0]} repeats its last image {batches.filled} times")
         try:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from perception.backends.cuda import Gpu
 from perception.camera.images import read_image
 from perception.errors import SettingsError
+from perception.layouts import Preprocessing
 from perception.preprocess import Preprocessor
 from perception.workshop.calibration_cache import CalibrationCache
 from perception.workshop.progress import Tell, say, step
@@ -68,17 +69,19 @@ def readable(images: Sequence[Path], tell: Tell) -> tuple[Path, ...]:
 class Batches:
     """Pictures in batches of the network's input, in order.
 
-    images: files that can be read; shape: of the input, (n, 3, H, W). The last batch is filled up with its last
-    picture, since a network of fixed batch reads all of it: `filled` tells how many times. Raises SettingsError where
-    there are no images.
+    images: files that can be read; shape: of the input, (n, 3, H, W); way: as the model's layout asks. The last batch
+    is filled up with its last picture, since a network of fixed batch reads all of it: `filled` tells how many times.
+    Raises SettingsError where there are no images.
     """
 
-    def __init__(self, images: Sequence[Path], shape: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, images: Sequence[Path], shape: tuple[int, int, int, int], way: Preprocessing = "letterbox"
+    ) -> None:
         if not images:
             raise SettingsError("There are no images to calibrate on", "Give a set of some hundreds.")
         self.images = tuple(images)
         self.shape = shape
-        self._preprocess = Preprocessor((shape[2], shape[3]))
+        self._preprocess = Preprocessor((shape[2], shape[3]), way=way)
         self._next = 0
 
     @property

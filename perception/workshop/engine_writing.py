@@ -95,6 +95,7 @@ def write(
         calibration=calibration,
         accuracy=None,
         engine_sha256=hashlib.sha256(data).hexdigest(),
+        layout=facts.get("layout"),
     )
     beside = path.with_suffix(".json")
     try:

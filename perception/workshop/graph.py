@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from perception.errors import SettingsError
+from perception.reasons import cause_of, cure_of
 
 OUTPUT = "output convolution of the head"
 DFL = "distribution over distances (DFL)"
@@ -29,7 +30,7 @@ _FIRST_INPUT = frozenset(("Reshape", "Slice", "Split", "Resize", "Squeeze", "Uns
 _MOST_OUTPUTS = 24
 """Output convolutions: 3 levels x 2 branches in YOLOv8 and YOLO11; some have four levels or a second pair of branches.
 """
-RECIPE = "2"
+RECIPE = "3"
 """Changes with what stays in float and where Q/DQ pairs stand: what was made by another recipe is made again."""
 
 
@@ -90,16 +91,63 @@ class Graph:
 
 
 def read(path: Path) -> Any:
-    """The model (onnx.ModelProto) in a file. SettingsError where it is none."""
+    """The model (onnx.ModelProto) in a file, its nodes all named and its constants all initializers.
+
+    SettingsError where it is none.
+    """
     import onnx
 
     try:
-        return onnx.load(str(path))
+        model = onnx.load(str(path))
+        _hold_constants(model.graph)
+        _name_nodes(model.graph)
+        return model
     except FileNotFoundError:
         raise SettingsError(f"{path} does not exist", "Give the path of an ONNX model.") from None
     except Exception as error:  # protobuf's own classes
-        reason = " ".join(str(error).split())[:300]
-        raise SettingsError(f"{path} is no ONNX model: {reason}", "Export it again.") from None
+        raise SettingsError(f"{path} is no ONNX model: {cause_of(error)}", cure_of(error, "Export it again.")) from None
+
+
+def nameless(path: Path) -> int:
+    """How many nodes of a file have no name, or share one. SettingsError where it is no model."""
+    import onnx
+
+    try:
+        names = [node.name for node in onnx.load(str(path), load_external_data=False).graph.node]
+    except Exception as error:  # protobuf's own classes
+        raise SettingsError(f"{path} is no ONNX model: {cause_of(error)}", cure_of(error, "Export it again.")) from None
+    return len(names) - len({name for name in names if name})
+
+
+def _hold_constants(graph: Any) -> None:
+    """Makes an initializer of each Constant node: some exporters write weights so."""
+    kept = []
+    for node in graph.node:
+        value = next((entry.t for entry in node.attribute if entry.name == "value"), None)
+        if node.op_type == "Constant" and value is not None:
+            held = graph.initializer.add()
+            held.CopyFrom(value)
+            held.name = node.output[0]
+        else:
+            kept.append(node)
+    if len(kept) < len(graph.node):
+        copies = [type(node).FromString(node.SerializeToString()) for node in kept]
+        del graph.node[:]
+        graph.node.extend(copies)
+
+
+def _name_nodes(graph: Any) -> None:
+    """Gives a name to nodes without one, and to those that share one: what stays in float is told by names."""
+    taken = {node.name for node in graph.node}
+    seen: set[str] = set()
+    for number, node in enumerate(graph.node):
+        if not node.name or node.name in seen:
+            name = f"{node.op_type}_{number}"
+            while name in taken:
+                name += "_"
+            node.name = name
+            taken.add(name)
+        seen.add(node.name)
 
 
 def protected(model: Any) -> Protected:
@@ -119,9 +167,12 @@ def protected(model: Any) -> Protected:
         if why[node.name] != OUTPUT:
             waiting.extend(graph.data_inputs(node))
     count = list(why.values()).count(OUTPUT)
-    if not 0 < count <= _MOST_OUTPUTS or "" in why:
+    if not 0 < count <= _MOST_OUTPUTS:
+        total, fixed = sum(node.op_type == "Conv" for node in graph.nodes), len(list(graph.convolutions()))
+        computed = f", and {total - fixed} have weights that are computed" if fixed < total else ""
         raise SettingsError(
-            f"The head of this model is unknown: {count} convolutions lie next to its outputs",
+            f"The head of this model is unknown: of its {total} convolutions {count} lie next to its outputs, where a "
+            f"YOLO has 1 to {_MOST_OUTPUTS}{computed}",
             "Export a YOLOv8 or YOLO11 detector by ultralytics, or build it with --precision fp16.",
         )
     found = {node.name: why[node.name] for node in graph.nodes if node.name in why}

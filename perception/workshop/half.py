@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from perception.errors import BuildError
+from perception.reasons import cause_of
 
 
 def write_half(onnx: Path, target: Path) -> Path:
@@ -22,9 +23,8 @@ def write_half(onnx: Path, target: Path) -> Path:
         library.checker.check_model(model)
         library.save(model, str(target))
     except Exception as error:  # of protobuf, of the checker, of the converter
-        reason = " ".join(str(error).split())[:300]
         raise BuildError(
-            f"{onnx} cannot be made float16: {reason}",
+            f"{onnx} cannot be made float16: {cause_of(error)}",
             "Give a model in float16, or build it in float32: --precision fp32.",
         ) from error
     return target

@@ -14,6 +14,7 @@ from perception.backends.signals import held_back
 from perception.backends.tensorrt_memory import Memory
 from perception.backends.trusted_file import open_plain
 from perception.errors import BuildError, SettingsError
+from perception.reasons import cause_of
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -91,7 +92,7 @@ def _parser_fault(error: trt.ParserError) -> str:
     name = error.node_name() if hasattr(error, "node_name") else ""
     operator = error.node_operator() if hasattr(error, "node_operator") else ""
     which = " ".join(part for part in (operator, name) if part) or f"number {error.node()}"
-    return f"node {which}: {' '.join(error.desc().split())[:300]}"
+    return f"node {which}: {cause_of(error.desc())}"
 
 
 def _refuse_nms(module: ModuleType, network: Network, onnx: Path) -> None:
@@ -103,14 +104,17 @@ def _refuse_nms(module: ModuleType, network: Network, onnx: Path) -> None:
             )
 
 
-def input_shape(declared: Shape, onnx: Path, batch: int, imgsz: int) -> Shape:
-    """The largest input of the engine. SettingsError where the model has another fixed batch than the one asked for."""
+def input_shape(declared: Shape, onnx: Path, batch: int, usual_hw: tuple[int, int]) -> Shape:
+    """The largest input of the engine, open sides of `usual_hw` pixels.
+
+    SettingsError where the model has another fixed batch than the one asked for.
+    """
     if declared[0] not in (-1, batch):
         raise SettingsError(
             f"{onnx} has a fixed batch of {declared[0]}, and a batch of {batch} is asked for",
             f"Give --batch {declared[0]}, or export the model with dynamic=True.",
         )
-    height, width = (side if side > 0 else imgsz for side in declared[2:])
+    height, width = (side if side > 0 else usual for side, usual in zip(declared[2:], usual_hw))
     return batch, 3, height, width
 
 

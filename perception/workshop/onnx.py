@@ -9,7 +9,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from perception.backends.input_size import input_size
 from perception.errors import BuildError
+from perception.model_facts import facts_of
+from perception.reasons import cause_of
 from perception.workshop.benchmark.predict import load
 
 OPSET = 17
@@ -29,25 +32,28 @@ def exporter_versions() -> dict[str, str]:
 
 
 def onnx_from_weights(
-    weights: Path, imgsz: int, dynamic_batch: bool = False, *, simplify: bool = False, folder: Path | None = None
+    weights: Path, imgsz: int | None, dynamic_batch: bool = False, *, simplify: bool = False, folder: Path | None = None
 ) -> Any:
     """The model in a .pt file as ONNX, float32, input n x 3 x imgsz x imgsz; NMS stays outside of it.
 
-    dynamic_batch: whether n is left open; else it is 1. simplify: by onnxslim, which must be installed. folder: for
-    what the exporter writes on the way. The class names come along as metadata; what tells of this machine does not.
-    Raises BuildError where ultralytics cannot.
+    imgsz: None for what it was trained at. dynamic_batch: whether n is left open; else it is 1. simplify: by onnxslim,
+    which must be installed. folder: for what the exporter writes on the way. The class names come along as metadata;
+    what tells of this machine does not. Raises BuildError where ultralytics cannot.
     """
     import onnx
 
     with tempfile.TemporaryDirectory(dir=folder) as place:
         # The exporter writes beside the weights, and a name without a path is all that it then knows.
         copy = shutil.copyfile(weights, Path(place) / weights.name)
-        made = _export(copy, imgsz=imgsz, dynamic=dynamic_batch, simplify=simplify)
+        size = {} if imgsz is None else {"imgsz": imgsz}
+        made = _export(copy, dynamic=dynamic_batch, simplify=simplify, **size)
         model = onnx.load(made)
     model.ir_version = min(model.ir_version, IR_VERSION)
     if dynamic_batch:  # ultralytics leaves height and width open with it
-        for axis, size in ((2, imgsz), (3, imgsz)):
-            model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
+        facts = facts_of({entry.key: entry.value for entry in model.metadata_props})
+        sides, _ = input_size(weights, (None, None), facts, imgsz)
+        for axis, side in zip((2, 3), sides):
+            model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = side
     for node in model.graph.node:
         node.ClearField("doc_string")
         del node.metadata_props[:]
@@ -61,7 +67,7 @@ def _export(weights: Path, **more: Any) -> str:
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception as error:  # torch's and pickle's own, whatever lies in the file
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise BuildError(
-            f"{weights.name} cannot be exported: {reason}", "Give the weights of a YOLO detector of ultralytics."
+            f"{weights.name} cannot be exported: {cause_of(error)}",
+            "Give the weights of a YOLO detector of ultralytics.",
         ) from error

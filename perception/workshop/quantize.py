@@ -15,8 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from perception.backends.input_size import input_size
 from perception.backends.trusted_file import write_whole
 from perception.errors import BuildError, SettingsError
+from perception.layouts import Preprocessing
+from perception.model_facts import facts_of
+from perception.reasons import cause_of, cure_of
 from perception.workshop.calibrator import Batches, readable
 from perception.workshop.graph import DEPTHWISE, Protected, keep, read
 from perception.workshop.histogram import METHODS, Histogram, range_of
@@ -55,13 +59,13 @@ class Quantized:
 
 def qdq(
     onnx: Path, images: Sequence[Path], target: Path, method: str = METHOD, progress: Tell = lambda _: None,
-    *, imgsz: int = 640,
+    *, imgsz: int | None = None, way: Preprocessing = "letterbox",
 ) -> Quantized:  # fmt: skip
     """Writes `onnx` with Q/DQ nodes to `target`, whole or not at all.
 
     images: to calibrate on, through the run time's own preprocess. method: of histogram.METHODS. imgsz: the input's
-    side in pixels where the model leaves it open. Raises SettingsError for a model, a method or images that will not
-    do, BuildError where ONNX Runtime fails.
+    side in pixels where the model leaves it open, None for what it was made for. way: as its layout asks. Raises
+    SettingsError for a model, a method or images that will not do, BuildError where ONNX Runtime fails.
     """
     if method not in METHODS:
         raise SettingsError(f"There is no method {method!r}", f"Give one of {', '.join(METHODS)}.")
@@ -76,7 +80,7 @@ def qdq(
         f"the head, give float; in float stay {kept}",
     )
     pictures = readable(images, progress)
-    seen = measure(model, placement.sources(), Batches(pictures, shape), progress)
+    seen = measure(model, placement.sources(), Batches(pictures, shape, way), progress)
     made = insert(model, placement, ranges(placement, seen, method))
     _leave_head(made, model, kept)
     _check(made, shape, onnx)
@@ -84,7 +88,7 @@ def qdq(
     return Quantized(target, method, len(pictures), len(placement.convolutions), total, kept)
 
 
-def _input_shape(model: Any, path: Path, imgsz: int) -> tuple[int, int, int, int]:
+def _input_shape(model: Any, path: Path, imgsz: int | None) -> tuple[int, int, int, int]:
     """The shape of one batch. SettingsError for a model that cannot be quantised, or was."""
     import onnx as library
 
@@ -98,7 +102,9 @@ def _input_shape(model: Any, path: Path, imgsz: int) -> tuple[int, int, int, int
     sides = [side.dim_value for side in inputs[0].shape.dim] if len(inputs) == 1 else []
     if len(sides) != 4 or sides[1] != 3 or inputs[0].elem_type != library.TensorProto.FLOAT:
         raise SettingsError(f"{path} does not take float32 pictures (n, 3, H, W)", "Export a detector in float32.")
-    return sides[0] or 1, 3, sides[2] or imgsz, sides[3] or imgsz
+    facts = facts_of({entry.key: entry.value for entry in model.metadata_props})
+    (height, width), _ = input_size(path, (sides[2] or None, sides[3] or None), facts, imgsz)
+    return sides[0] or 1, 3, height, width
 
 
 def measure(model: Any, tensors: Sequence[str], batches: Batches, progress: Tell) -> dict[str, Histogram]:
@@ -231,5 +237,5 @@ def _run(session: Any, outputs: Sequence[str] | None, feed: Mapping[str, npt.NDA
 
 
 def _failed(error: Exception) -> BuildError:
-    reason = " ".join(str(error).split())[:300]
-    return BuildError(f"ONNX Runtime cannot run the model: {reason}", "Export it again, or use --method calibrator.")
+    cure = cure_of(error, "Export it again, or use --method calibrator.")
+    return BuildError(f"ONNX Runtime cannot run the model: {cause_of(error)}", cure)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from perception.backends import kernels
 
+FEW = 64
+"""So many candidates of an image the kernels suppress: suppression.cuh."""
 GUARD_BYTES = 64
 GUARD = 0xC3
 

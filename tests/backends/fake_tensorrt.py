@@ -42,7 +42,8 @@ def write_engine(
     """
     onnx = tiny_model.build(path.with_suffix(".onnx"), **model)
     half = model.get("dtype") is np.float16
-    metadata = {"names": NAMES, "args": {"half": half, "int8": False}, **(header or {})}
+    told_by_all = {"names": NAMES, "args": {"half": half, "int8": False}, "end2end": model.get("head") == "end2end"}
+    metadata = {**told_by_all, **(header or {})}
     path.write_bytes(with_header(metadata, make_plan(onnx, version=version, profile=profile, **(told or {}))))
     return path
 

@@ -21,7 +21,7 @@ from perception.config import COCO_VEHICLES
 from perception.engine_backend import open_engine_backend
 from perception.errors import BackendError
 from perception.frame import Frame
-from perception.postprocess import nms
+from perception.nms import nms
 from tests import tiny_model
 from tests.backends.emulated_gpu import BINARY
 from tests.backends.fake_tensorrt import write_engine
@@ -256,7 +256,7 @@ def test_names_from_the_settings_serve_a_model_that_has_none(tmp_path: Path) -> 
 
 def test_an_output_of_no_known_layout_is_refused(tmp_path: Path) -> None:
     path = tiny_model.build(tmp_path / "tiny.onnx", names=None)
-    with pytest.raises(BackendError, match=r"gives \(batch, 7, n\) or, end to end, \(batch, k, 6\)"):
+    with pytest.raises(BackendError, match=r"gives \(batch, 7, n\), .* or \(batch, n, 6\)"):
         SessionBackend(OnnxRuntimeSession(path, 64, 1), pick, ["car", "bus", "truck"])
 
 
@@ -284,7 +284,7 @@ def test_a_network_that_fails_when_it_runs_is_refused_in_a_sentence(tmp_path: Pa
     class Failing(OnnxRuntimeSession):
         """Asks for another shape than the network takes, as a fixed reshape inside a dynamic one does."""
 
-        def _read_input(self, path: Path, imgsz: int) -> str:
+        def _read_input(self, path: Path, imgsz: int | None) -> str:
             name = super()._read_input(path, imgsz)
             self.input_hw = (96, 96)
             return name

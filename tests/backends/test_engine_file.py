@@ -290,7 +290,8 @@ def test_an_engine_larger_than_memory_is_refused(engine: Path) -> None:
 def test_it_needs_the_standard_library_alone(engine: Path) -> None:
     install(engine, plan())
     root = Path(__file__).parents[2]
-    for name in ("__init__.py", "errors.py", "plain_file.py", "backends/__init__.py", "backends/trusted_file.py"):
+    names = ("__init__", "errors", "layouts", "plain_file", "redact", "backends/__init__", "backends/trusted_file")
+    for name in (f"{name}.py" for name in names):
         (engine.parent / "perception" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / "perception" / name, engine.parent / "perception" / name)
     for name in ("engine_file.py", "described.py", "sidecar.py", "identity.py"):

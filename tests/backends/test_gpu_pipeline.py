@@ -20,13 +20,14 @@ from perception.backends.graphs import GRAPHS
 from perception.backends.tensorrt import Engine
 from perception.errors import BackendError, GpuError
 from perception.frame import Image
-from perception.heads import FEW, MAX_DETECTIONS
-from perception.postprocess import nms
+from perception.layouts import LAYOUTS, MAX_DETECTIONS, Head
+from perception.nms import nms
 from perception.preprocess import Preprocessor
 from tests import tiny_model
 from tests.backends.emulated_errors import LaunchError, LogicError
 from tests.backends.emulated_errors import MemoryError as OutOfMemory
 from tests.backends.emulated_gpu import BINARY, Device
+from tests.backends.emulation import FEW
 from tests.backends.fake_tensorrt import write_engine
 from tests.fakes import make_image
 
@@ -39,11 +40,12 @@ PER_LAUNCH = ("cuGraphLaunch", "prepared_async_call", "execute_async_v3", "cuStr
 class Opened:
     """A pipeline and its engine."""
 
-    def __init__(self, path: Path, device: Device, with_graph: bool, names: dict[int, str]) -> None:
+    def __init__(self, path: Path, device: Device, with_graph: bool, names: dict[int, str], layout: str) -> None:
         gpu = Gpu()
         self.engine = Engine(open_engine(path), gpu, 64)
         module = gpu.cuda.module_from_buffer(BINARY)
-        self.pipeline = GpuPipeline(self.engine, module, names, VEHICLES, with_graph)
+        head = Head(LAYOUTS[layout], tuple(range(len(names))))
+        self.pipeline = GpuPipeline(self.engine, module, head, names, VEHICLES, with_graph)
         self._device = device
 
     def boxes(self, images: Sequence[Image], conf: float = 0.25) -> list[list[int]]:
@@ -69,7 +71,8 @@ def opened(device: Device, tensorrt: ModuleType, tmp_path: Path) -> Iterator[Ope
 
     def start(*, with_graph: bool = True, names: dict[int, str] | None = None, **engine: Any) -> Opened:
         path = write_engine(tmp_path / "tiny.engine", **engine)
-        all_opened.append(Opened(path, device, with_graph, names or dict(tiny_model.NAMES)))
+        layout = "end_to_end" if engine.get("head") == "end2end" else "raw"
+        all_opened.append(Opened(path, device, with_graph, names or dict(tiny_model.NAMES), layout))
         return all_opened[-1]
 
     yield start
@@ -440,8 +443,9 @@ def test_memory_that_is_not_there_at_the_start_leaves_this_backend_to_others(
     gpu = Gpu()
     engine = Engine(open_engine(write_engine(tmp_path / "tiny.engine")), gpu, 64)
     device.fail[call] = LogicError("out of memory")
+    head = Head(LAYOUTS["raw"], tuple(tiny_model.NAMES))
     with pytest.raises(BackendError, match=r"CUDA could not give .*: out of memory"):
-        GpuPipeline(engine, gpu.cuda.module_from_buffer(BINARY), dict(tiny_model.NAMES), VEHICLES)
+        GpuPipeline(engine, gpu.cuda.module_from_buffer(BINARY), head, dict(tiny_model.NAMES), VEHICLES)
     engine.close()
     gpu.close()
 
@@ -599,7 +603,7 @@ def test_many_frames_do_not_pile_up(opened: Open, device: Device) -> None:
 def test_a_frame_that_somebody_keeps_outlives_the_pipeline(
     device: Device, tensorrt: ModuleType, tmp_path: Path
 ) -> None:
-    one = Opened(write_engine(tmp_path / "tiny.engine"), device, True, dict(tiny_model.NAMES))
+    one = Opened(write_engine(tmp_path / "tiny.engine"), device, True, dict(tiny_model.NAMES), "raw")
     one.pipeline.infer([make_image()], 0.25)
     frame = lent(one, noise(48, 64))
     one.pipeline.close()

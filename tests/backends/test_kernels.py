@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perception.backends import kernels
@@ -19,10 +19,11 @@ from perception.backends.answers import SUPPRESSED
 from perception.backends.kernels import needed_rows, staged_bytes, taps
 from perception.backends.launches import NOTHING_SUPPRESSED
 from perception.frame import Candidates, Image
-from perception.heads import FEW, MAX_DETECTIONS
-from perception.postprocess import _best_of_few, decode
+from perception.layouts import LAYOUTS, MAX_DETECTIONS
+from perception.nms import _survivors
+from perception.postprocess import decode
 from perception.preprocess import PAD_GREY, Letterbox, Preprocessor
-from tests.backends.emulation import Guarded
+from tests.backends.emulation import FEW, Guarded
 
 many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DTYPES: tuple[type[np.floating[Any]], ...] = (np.float32, np.float16)
@@ -298,13 +299,12 @@ def test_the_filter_is_decode(
     backwards: bool,
 ) -> None:
     class_count = max(class_ids) + 1 + more_classes
-    assume(raw or anchors != 4 + class_count)  # such an output is taken for a raw one
     with np.errstate(over="ignore"):
         outputs = random_outputs(seed, images, anchors, class_count, raw).astype(dtype)
     boxes = [LETTERBOXES[image % 2] for image in range(images)]
     filtered = Filtered(emulator, outputs, conf, class_ids, class_count, raw=raw, boxes=boxes, backwards=backwards)
     for output, box, got in zip(outputs, boxes, filtered.images):
-        expected = decode(output, conf, class_ids, class_count)
+        expected = decode(output, LAYOUTS["raw" if raw else "end_to_end"], conf, class_ids)
         assert_same(got, Candidates(box.to_image(expected.xyxy), expected.confidence, expected.class_id, not raw))
 
 
@@ -337,7 +337,8 @@ def assert_suppressed_as_by_nms(whole: Filtered, left: Filtered, iou: float) -> 
             np.testing.assert_array_equal(rest.xyxy, candidates.xyxy)
             np.testing.assert_array_equal(rest.confidence, candidates.confidence)
             continue
-        kept = _best_of_few(candidates, iou)
+        order = np.argsort(-candidates.confidence, kind="stable")
+        kept = order[_survivors(candidates.xyxy[order], candidates.class_id[order], iou)]
         np.testing.assert_array_equal(rows[:, :4], candidates.xyxy[kept])
         np.testing.assert_array_equal(rows[:, 4], candidates.confidence[kept])
         np.testing.assert_array_equal(rows[:, 5], candidates.class_id[kept])
@@ -426,7 +427,9 @@ def test_every_box_of_a_full_output_fits_the_list(emulator: ctypes.CDLL, raw: bo
     outputs = np.ones((2, 7, anchors) if raw else (2, anchors, 6), np.float32)
     for image in Filtered(emulator, outputs, 0.5, [1, 0], 3, raw=raw, boxes=boxes).images:
         assert len(image) == anchors
-    assert len(decode(outputs[0], 0.5, [1, 0], 3)) == (anchors if raw else MAX_DETECTIONS)
+    assert len(decode(outputs[0], LAYOUTS["raw" if raw else "end_to_end"], 0.5, [1, 0])) == (
+        anchors if raw else MAX_DETECTIONS
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -437,7 +440,7 @@ def test_a_box_at_the_threshold_does_not_pass_and_the_next_one_does(
     for score, count in ((dtype(0.3), 0), (np.nextafter(dtype(0.3), dtype(1)), 1), (dtype(0), 0)):
         output = np.array([[[8], [8], [4], [4], [score]]], dtype)
         filtered = Filtered(emulator, output, conf, [0], 1, raw=True, boxes=[LETTERBOXES[0]])
-        assert len(filtered.images[0]) == count == len(decode(output[0], conf, [0], 1))
+        assert len(filtered.images[0]) == count == len(decode(output[0], LAYOUTS["raw"], conf, [0]))
 
 
 @pytest.mark.parametrize("conf", [0.1, 0.25, 0.3, 0.7])
@@ -452,7 +455,8 @@ def test_a_threshold_between_two_numbers_of_half_precision_parts_them(
     (got,) = Filtered(emulator, output[None].copy(), conf, [0], 1, raw=raw, boxes=[LETTERBOXES[0]]).images
     wanted = [float(score) for score in scores if np.float32(score) > np.float32(conf)]
     wanted.sort(reverse=not raw)
-    assert got.confidence.tolist() == decode(output, conf, [0], 1).confidence.tolist() == wanted
+    expected = decode(output, LAYOUTS["raw" if raw else "end_to_end"], conf, [0])
+    assert got.confidence.tolist() == expected.confidence.tolist() == wanted
 
 
 # Building

@@ -68,7 +68,7 @@ def test_the_file_holds_every_key_of_the_schema() -> None:
     assert set(written) == {
         *("schema", "created_at", "weights_sha256", "onnx_sha256", "precision", "input_shape", "class_names"),
         *("tensorrt_version", "cuda_version", "gpu_name", "compute_capability", "l4t_release", "builder"),
-        *("calibration", "accuracy", "engine_sha256"),
+        *("calibration", "accuracy", "engine_sha256", "layout"),
     }
 
 
@@ -156,6 +156,9 @@ def test_a_giant_number_is_refused(path: Path) -> None:
         ("onnx_sha256", None),
         ("onnx_sha256", "a" * 63),
         ("precision", "bf16"),
+        ("layout", "yolo"),
+        ("layout", ["raw"]),
+        ("layout", 1),
         ("precision", ["int8"]),
         ("precision", None),
         ("input_shape", [1, 3, 640]),
@@ -212,11 +215,16 @@ def test_a_wrong_value_of_the_calibration_is_refused_by_its_key(path: Path, key:
     assert refused(path).startswith(f"cannot be used: calibration.{key} must be ")
 
 
-@pytest.mark.parametrize("key", sorted(values()))
+@pytest.mark.parametrize("key", sorted(set(values()) - {"layout"}))
 def test_a_missing_key_is_named(path: Path, key: str) -> None:
     path.write_text(json.dumps({name: value for name, value in values().items() if name != key}))
     assert refused(path).startswith("cannot be used: ")
     assert key in refused(path)
+
+
+def test_one_of_a_time_without_layouts_is_read(path: Path) -> None:
+    path.write_text(json.dumps({name: value for name, value in values().items() if name != "layout"}))
+    assert read_sidecar(path) == sidecar()
 
 
 def test_what_is_no_file_is_refused(path: Path) -> None:

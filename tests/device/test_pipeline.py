@@ -12,11 +12,11 @@ from detector_service import DetectorService, open_service
 from perception.backends.gpu_pipeline import GpuPipeline
 from perception.config import Settings
 from perception.frame import Detections, Frame, Image
-from perception.heads import FEW
-from perception.postprocess import nms
+from perception.nms import nms
 from perception.preprocess import Preprocessor
 from perception.workshop.agreement import agreement
 from perception.workshop.benchmark.frame_cost import read_clip
+from tests.backends.emulation import FEW
 from tests.device.conftest import MakeSettings, copy_of
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(600)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perception.errors import SettingsError
-from perception.workshop.graph import DECODE, DEPTHWISE, DFL, depthwise, keep, protected, read
+from perception.workshop.graph import DECODE, DEPTHWISE, DFL, depthwise, keep, nameless, protected, read
 from tests.tiny_model import build as build_tiny
 from tests.workshop.small_yolo import build, make_depthwise, refine
 
@@ -35,6 +35,39 @@ def test_the_names_of_the_nodes_do_not_matter() -> None:
         node.name = f"node {number}"
     assert list(protected(model).why.values()) == list(known.why.values())
     assert len(protected(model).outputs) == len(OUTPUTS)
+
+
+def test_nodes_without_names_and_weights_in_constants_are_as_good_as_any(tmp_path: Path) -> None:
+    """Exporters of other frameworks, and optimisers, write both."""
+    from onnx import helper
+
+    known = keep(build())
+    model = build()
+    for node in model.graph.node:
+        node.ClearField("name")
+    weights = [(entry.name, entry) for entry in model.graph.initializer]
+    constants = [helper.make_node("Constant", [], [name], value=value) for name, value in weights]
+    nodes = [type(node).FromString(node.SerializeToString()) for node in model.graph.node]
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend([*constants, *nodes])
+    (tmp_path / "bare.onnx").write_bytes(model.SerializeToString())
+    assert nameless(tmp_path / "bare.onnx") == len(constants) + len(nodes)
+    bare = keep(read(tmp_path / "bare.onnx"))
+    assert len(bare.outputs) == len(known.outputs) > 0
+    assert bare.counts() == known.counts()
+
+
+def test_weights_that_are_computed_are_told() -> None:
+    from onnx import helper
+
+    model = build()
+    for node in [node for node in model.graph.node if node.op_type == "Conv"]:
+        model.graph.node.insert(
+            0, helper.make_node("Identity", [node.input[1]], [f"{node.name}.w"], f"{node.name}.copy")
+        )
+        node.input[1] = f"{node.name}.w"
+    with pytest.raises(SettingsError, match=r"convolutions 0 lie next.*and \d+ have weights that are computed"):
+        protected(model)
 
 
 def test_the_dfl_of_an_older_opset_which_turns_its_softmax_about_is_no_output() -> None:
@@ -101,7 +134,7 @@ def test_a_model_with_nms_inside_is_refused() -> None:
 
 
 def test_a_model_without_convolutions_has_an_unknown_head(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"unknown: 0 convolutions.*fp16"):
+    with pytest.raises(SettingsError, match=r"unknown: of its 0 convolutions 0 lie next to its outputs.*fp16"):
         protected(read(build_tiny(tmp_path / "tiny.onnx")))
 
 

@@ -17,7 +17,9 @@ from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.config import COCO_VEHICLES
 from perception.errors import BuildError, SettingsError
 from perception.frame import Detections
-from perception.postprocess import decode, nms
+from perception.layouts import LAYOUTS
+from perception.nms import nms
+from perception.postprocess import decode
 from perception.preprocess import Preprocessor
 from perception.workshop.agreement import agreement
 from perception.workshop.calibrator import Batches
@@ -276,11 +278,11 @@ def _vehicles(onnx: Path, pictures: Sequence[Path]) -> list[Detections]:
     """What a model is sure of in each picture."""
     found = []
     session = OnnxRuntimeSession(onnx, 640, 0)
-    names = session.class_names
+    names = session.facts.names
     ids = [number for number, name in names.items() if name in COCO_VEHICLES]
     preprocess = Preprocessor((640, 640))
     for path in pictures:
         tensor, (place,) = preprocess([np.asarray(cv2.imread(str(path)), np.uint8)])
-        seen = decode(session.run(tensor)[0], 0.4, ids, len(names))
+        seen = decode(session.run(tensor)[0], LAYOUTS["raw"], 0.4, ids)
         found.append(nms(replace(seen, xyxy=place.to_image(seen.xyxy)), 0.7, place.image_hw))
     return found

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from detector_service import DetectorService
-from perception.backends.trusted_file import reason_of
+from perception.backends.trusted_file import reason_of, sha256_of
 from perception.camera.images import read_image
 from perception.errors import SettingsError
 from perception.frame import Detections, Frame, Image
 from perception.preprocess import PREPROCESS_VERSION
 from perception.workshop.accuracy.detector import Conditions, open_detector, places_of
 from perception.workshop.accuracy.look import UNREADABLE, Look, read
-from perception.workshop.calibration.listing import sha256_of
 
 Emit = Callable[[Mapping[str, Any]], None]
 
@@ -84,7 +83,8 @@ def _kept_at(cache: str | None, model: Path, images: Sequence[Path], how: Condit
     except OSError as error:
         raise SettingsError(f"{error.filename} cannot be read: {reason_of(error)}", "Check the path.") from None
     depends_on = [
-        files, how.classes, how.conf, how.iou, how.imgsz, how.names, PREPROCESS_VERSION, onnxruntime.__version__
+        files, how.classes, how.conf, how.iou, how.imgsz, how.names, how.layout, PREPROCESS_VERSION,
+        onnxruntime.__version__,
     ]  # fmt: skip
     return Path(cache) / f"{model.stem}.{hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]}.npz"
 

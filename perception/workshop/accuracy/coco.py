@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from perception.frame import Boxes, Detections
-from perception.heads import MAX_DETECTIONS
+from perception.layouts import MAX_DETECTIONS
 from perception.workshop.training.labels import Labels
 
 

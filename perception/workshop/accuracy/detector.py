@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from detector_service import Backend, DetectorService
 from perception.adapter import PickClasses, SessionBackend
-from perception.classes import vehicle_ids
+from perception.choice import Wish
+from perception.classes import pick, vehicle_ids
 from perception.config import COCO_VEHICLES, ROOT, ModelSettings
 from perception.errors import BackendError, SettingsError
 from perception.model_files import check_kind
@@ -26,16 +27,18 @@ class Conditions:
     """How a model is run.
 
     classes: names of the vehicle classes. conf: confidence from which a detection counts; iou: overlap above which two
-    boxes of a class are one. imgsz: side in pixels of an input that the model leaves open. names: the classes of a
-    model whose file names none. threads: of ONNX Runtime or PyTorch, 0 for one a core. device: number of the GPU.
-    kernel_dir: where built kernels are kept.
+    boxes of a class are one. imgsz: side in pixels of an input that the model leaves open, None for what it was made
+    for. names: the classes of a model whose file names none. layout: of the output, None where it is to be found.
+    threads: of ONNX Runtime or PyTorch, 0 for one a core. device: number of the GPU. kernel_dir: where built kernels
+    are kept.
     """
 
     classes: tuple[str, ...] = COCO_VEHICLES
     conf: float = LEAST_CONF
     iou: float = ModelSettings().iou
-    imgsz: int = 640
+    imgsz: int | None = None
     names: tuple[str, ...] = ()
+    layout: str | None = None
     threads: int = 0
     device: int = 0
     kernel_dir: Path = ROOT / "engines"
@@ -54,22 +57,14 @@ def open_detector(model: Path, how: Conditions) -> tuple[DetectorService, str]:
         raise SettingsError(f"{model} does not exist", "Give the path of a model.")
     check_kind(model)
     backend = _open_onnx(model, how) if model.suffix == ".onnx" else _open_pytorch(model, how)
-    precision = "int8" if is_quantized(model) else backend.info.precision
-    return DetectorService(backend, how.conf, how.iou), precision
-
-
-def is_quantized(model: Path) -> bool:
-    """Whether an ONNX model holds Q/DQ nodes: its operators are written out in the file by name."""
-    return model.suffix == ".onnx" and b"QuantizeLinear" in model.read_bytes()
+    return DetectorService(backend, how.conf, how.iou), backend.info.precision
 
 
 def places_of(classes: Sequence[str], class_names: Mapping[int, str]) -> npt.NDArray[np.int64]:
-    """For each id of a model the place of its class in `classes`, or -1; case does not count."""
-    folded = [name.casefold() for name in classes]
+    """For each id of a model the place of its class in `classes`, or -1; see classes.pick."""
     places = np.full(max(class_names) + 1, -1, np.int64)
-    for number, name in class_names.items():
-        if name.casefold() in folded:
-            places[number] = folded.index(name.casefold())
+    for place in reversed(range(len(classes))):
+        places[list(pick(class_names, classes[place : place + 1]).ids)] = place
     return places
 
 
@@ -79,14 +74,15 @@ def _open_engine(model: Path, how: Conditions) -> tuple[DetectorService, str]:
     from perception.engine_backend import open_engine_backend
 
     file = open_engine(model)
-    backend = open_engine_backend(file, _picker(how), how.names, how.imgsz, how.kernel_dir, how.device)
+    picker, device, layout = _picker(how), how.device, how.layout
+    backend = open_engine_backend(file, picker, how.names, how.imgsz, how.kernel_dir, device, layout=layout)
     return DetectorService(backend, how.conf, how.iou), precision_of(file)
 
 
 def _open_onnx(model: Path, how: Conditions) -> Backend:
     from perception.backends.onnxruntime import OnnxRuntimeSession
 
-    return SessionBackend(OnnxRuntimeSession(model, how.imgsz, how.threads), _picker(how), how.names)
+    return SessionBackend(OnnxRuntimeSession(model, how.imgsz, how.threads), _picker(how), how.names, Wish(how.layout))
 
 
 def _open_pytorch(model: Path, how: Conditions) -> Backend:
@@ -94,7 +90,9 @@ def _open_pytorch(model: Path, how: Conditions) -> Backend:
 
     if reason := why_not_importable():
         raise BackendError(f"{model} cannot be run: {reason}", "Install it, or give the model as ONNX.")
-    return SessionBackend(PyTorchSession(model, how.imgsz, how.threads, "cpu"), _picker(how), how.names)
+    return SessionBackend(
+        PyTorchSession(model, how.imgsz, how.threads, "cpu"), _picker(how), how.names, Wish(how.layout)
+    )
 
 
 def _picker(how: Conditions) -> PickClasses:

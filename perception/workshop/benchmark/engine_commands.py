@@ -265,7 +265,7 @@ def model_names(onnx: Path) -> list[str]:
     """The class names that an ONNX model of ultralytics carries."""
     session = OnnxRuntimeSession(onnx, ModelSettings().imgsz, 1)
     try:
-        return list(session.class_names.values())
+        return list(session.facts.names.values())
     finally:
         session.close()
 

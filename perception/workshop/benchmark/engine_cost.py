@@ -19,10 +19,12 @@ from perception.backends.engine_file import open_engine
 from perception.backends.gpu_pipeline import GpuPipeline
 from perception.backends.tensorrt import Engine
 from perception.backends.tensorrt_session import TensorRtSession
+from perception.choice import Candidate, Wish, choose
 from perception.classes import vehicle_ids
 from perception.config import COCO_VEHICLES, ModelSettings
 from perception.errors import BackendError
 from perception.frame import Frame, Image
+from perception.model_facts import Facts
 from perception.workshop.benchmark.engine_floor import WARMUP, floor
 
 BLOCK = 1000
@@ -62,7 +64,8 @@ def open_ways(path: Path, names: Sequence[str], kernel_dir: Path, pictures: int,
 
     def pipeline(with_graph: bool) -> GpuPipeline:
         own = engine()
-        return GpuPipeline(own, _kernels(own.gpu, kernel_dir), by_id, vehicles, with_graph, pictures)
+        head = choose(Candidate(file.path, Facts(by_id), by_id, own.input_hw, own.try_out, str), Wish())
+        return GpuPipeline(own, _kernels(own.gpu, kernel_dir), head, by_id, vehicles, with_graph, pictures)
 
     graph = pipeline(with_graph=True)
     ours = _service(stack, graph)

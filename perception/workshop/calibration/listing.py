@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -85,14 +81,3 @@ def _entry(values: Mapping[str, Any]) -> Entry:
     if not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
         raise ValueError(f"{entry.sha256!r} is no sha256")
     return entry
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes. Raises OSError, also for what is no file and may never end."""
-    digest = hashlib.sha256()
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

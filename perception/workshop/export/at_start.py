@@ -35,19 +35,26 @@ Alive = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to export, and to where. imgsz: side of the input in pixels; device: which GPU, as CUDA counts."""
+    """What to export, and to where. imgsz: side of the input in pixels, None for what the model was made for.
+
+    layout: of its output, None where it is to be found. device: which GPU, as CUDA counts.
+    """
 
     model: Path
     place: Place
-    imgsz: int
+    imgsz: int | None
     device: int
+    layout: str | None = None
 
     @property
     def command(self) -> list[str]:
         """The command line, which a person may type as well."""
         return [
             *(sys.executable, str(SCRIPT), "--model", str(self.model), "--precision", "fp16"),
-            *("--output", str(self.place.folder), "--imgsz", str(self.imgsz), "--device", f"cuda:{self.device}"),
+            *("--output", str(self.place.folder)),
+            *(("--imgsz", str(self.imgsz)) if self.imgsz else ()),
+            *(("--layout", self.layout) if self.layout else ()),
+            *("--device", f"cuda:{self.device}"),
         ]
 
 

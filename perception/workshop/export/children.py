@@ -60,7 +60,9 @@ class Children:
         if self._images.pictures is None:
             return None
         options, folder = self._options, engine.parent
-        how = Conditions(imgsz=options.imgsz, device=options.gpu, kernel_dir=self._place.folder.absolute())
+        how = Conditions(
+            imgsz=options.imgsz, device=options.gpu, kernel_dir=self._place.folder.absolute(), layout=options.layout
+        )
         self._screen.event({"event": "stage", "name": f"comparing on {self._images.words}"})
         comparison = Comparison(self._images.pictures, self._look, folder, folder.parent / "looks", how)
         return judge(comparison, options.reference or onnx, engine, options.max_drop, self._screen.show)

@@ -23,7 +23,7 @@ from perception.workshop.export.failures import Memory
 from perception.workshop.export.install import check_previous, finish, roll_back
 from perception.workshop.export.look_stage import Builder
 from perception.workshop.export.options import Options
-from perception.workshop.export.pipeline import VERIFY, Task, float_onnx, quantized_onnx, run
+from perception.workshop.export.pipeline import VERIFY, Task, examined, float_onnx, quantized_onnx, run
 from perception.workshop.export.place import Place, check_replaceable, work_folder
 from perception.workshop.export.screen import Screen
 from perception.workshop.export.sources import (
@@ -191,6 +191,7 @@ def _alone(place: Place) -> ExitStack:
 def _only_onnx(task: Task, children: Children, screen: Screen) -> int:
     """Ends with the ONNX model in the output folder, and the float one that was made on the way to a quantised one."""
     plain = float_onnx(task, children)
+    task = examined(task, plain, children)
     made = quantized_onnx(task, plain, children)
     place, is_quantized = task.place, made != plain
     target = _put(made, place.folder / f"{place.stem}{'_qdq' if is_quantized else ''}.onnx")

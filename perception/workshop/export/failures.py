@@ -12,10 +12,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from perception.backends.trusted_file import reason_of, write_whole
+from perception.backends.trusted_file import reason_of, sha256_of, write_whole
 from perception.errors import BackendError, ExportMemoryError, SettingsError
 from perception.own_files import NotMine, read_mine
-from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.export.place import Place
 
 SCHEMA = 1
@@ -27,7 +26,7 @@ MOST_BEGUN = 3
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def inputs_of(model: Path, imgsz: int) -> dict[str, Any]:
+def inputs_of(model: Path, imgsz: int | None) -> dict[str, Any]:
     """What an export at start-up is made from: where these are the same, so will be its end. Raises OSError."""
     sha256 = sha256_of(model)
     return {"model_sha256": sha256, "imgsz": imgsz, "precision": "fp16", "tensorrt": _tensorrt_version()}

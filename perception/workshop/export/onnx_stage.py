@@ -17,15 +17,15 @@ Emit = Callable[[Mapping[str, Any]], None]
 def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Writes the ONNX file `target` of the weights, whole or not at all.
 
-    request: weights, target (paths), imgsz (pixels), dynamic_batch. Raises BuildError, and
-    SettingsError where the disk refuses.
+    request: weights, target (paths), imgsz (pixels; absent for what it was trained at), dynamic_batch. Raises
+    BuildError, and SettingsError where the disk refuses.
     """
     weights, target = Path(request["weights"]), Path(request["target"])
     emit({"event": "stage", "name": f"weights to ONNX: {weights.name}"})
     # ultralytics would install onnxslim where it is missing.
     simplify = importlib.util.find_spec("onnxslim") is not None
     model = onnx_from_weights(
-        weights, request["imgsz"], request["dynamic_batch"], simplify=simplify, folder=target.parent
+        weights, request.get("imgsz"), request["dynamic_batch"], simplify=simplify, folder=target.parent
     )
     # The same weights give the same file, by which calibrations are kept.
     kept = [entry for entry in model.metadata_props if entry.key != "date"]

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from perception.config import ROOT
 from perception.errors import SettingsError
+from perception.layouts import LAYOUTS
 from perception.workshop.export.place import Place
 
 PRECISIONS = ("int8", "fp16", "fp32")
@@ -25,9 +26,10 @@ DATA = ROOT / "config" / "calibration.yaml"
 class Options:
     """The flags of scripts/export_int8_engine.py. Raises SettingsError for a word that cannot be.
 
-    data: the calibration set, None for the one of config/. batch: the engine's. output: a folder, or the engine's own
-    path. workspace_gib: scratch memory of a layer. max_drop: points of accuracy that may be lost. labels: images with
-    labels to judge on. reference: the float model that a quantised ONNX was made from.
+    data: the calibration set, None for the one of config/. batch: the engine's. imgsz: side of the input in pixels,
+    None for what the model was made for. layout: of its output, None where it is to be found. output: a folder, or the
+    engine's own path. workspace_gib: scratch memory of a layer. max_drop: points of accuracy that may be lost. labels:
+    images with labels to judge on. reference: the float model that a quantised ONNX was made from.
     """
 
     model: str = "yolo11n.pt"
@@ -35,7 +37,8 @@ class Options:
     workspace_gib: float = 2.0
     batch: int = 1
     calibration_batch: int = 1
-    imgsz: int = 640
+    imgsz: int | None = None
+    layout: str | None = None
     device: str = "cuda:0"
     precision: str = "int8"
     method: str = "auto"
@@ -62,7 +65,9 @@ class Options:
         ):
             if value not in allowed:
                 raise SettingsError(f"{flag} is {value!r}", f"It is one of {', '.join(allowed)}.")
-        if self.imgsz % 32:
+        if self.layout is not None and self.layout not in LAYOUTS:
+            raise SettingsError(f"--layout is {self.layout!r}", f"It is one of {', '.join(LAYOUTS)}.")
+        if self.imgsz is not None and self.imgsz % 32:
             raise SettingsError(f"--imgsz is {self.imgsz}", "It is a multiple of 32, as the network halves it 5 times.")
         if self.method in CALIBRATORS:
             self.ranges_by(self.method)

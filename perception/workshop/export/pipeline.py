@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perception.backends.engine_file import open_engine
+from perception.backends.trusted_file import sha256_of
 from perception.errors import AccuracyError, BackendError, BuildError, GpuError
 from perception.preprocess import PREPROCESS_VERSION
-from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibration.manifest import CalibrationSet
 from perception.workshop.export.install import Replaced, install
 from perception.workshop.export.options import Options
@@ -21,6 +21,7 @@ from perception.workshop.export.work import Work, key_of
 from perception.workshop.graph import RECIPE
 from perception.workshop.onnx import OPSET, exporter_versions
 
+EXAMINE = "perception.workshop.export.examine_stage"
 ONNX = "perception.workshop.export.onnx_stage"
 QDQ = "perception.workshop.export.qdq_stage"
 BUILD = "perception.workshop.build_stage"
@@ -63,7 +64,7 @@ class Hands(Protocol):
 class Task:
     """An export whose inputs were found. method: "calibrator", "qdq", or "" where nothing is calibrated.
 
-    builder: the library and the GPU that build, in words.
+    builder: the library and the GPU that build, in words. layout: of the output, None before it was looked at.
     """
 
     options: Options
@@ -73,6 +74,7 @@ class Task:
     builder: str
     place: Place
     work: Work
+    layout: str | None = None
 
     @property
     def ranges_by(self) -> str:
@@ -99,6 +101,7 @@ class Done:
 def run(task: Task, hands: Hands) -> Done:
     """Exports, verifies, judges, installs. Raises PilotError; then what was in service still is."""
     plain = float_onnx(task, hands)
+    task = examined(task, plain, hands)
     onnx = quantized_onnx(task, plain, hands)
     engine, facts = _built(task, onnx, hands)
     trial = _tried(task, engine, hands)
@@ -133,6 +136,19 @@ def float_onnx(task: Task, hands: Hands) -> Path:
     return target
 
 
+def examined(task: Task, onnx: Path, hands: Hands) -> Task:
+    """The task with the layout of the model. Raises SettingsError for what is no detector, or cannot become one."""
+    options = task.options
+    request = {
+        "onnx": onnx,
+        "folder": task.work.folder,
+        "imgsz": options.imgsz,
+        "layout": options.layout,
+        "precision": "" if task.model.is_quantized else options.precision,
+    }
+    return replace(task, layout=hands.stage(EXAMINE, _as_json(request)).get("layout"))
+
+
 def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
     """The model with Q/DQ nodes where that is the method, made once for the same model and images; else `onnx`."""
     if task.method != "qdq" or task.calibration is None:
@@ -142,6 +158,7 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
         "manifest": task.calibration.manifest_sha256,
         "calibrator": task.ranges_by,
         "imgsz": task.options.imgsz,
+        "layout": task.layout,
         "preprocess": PREPROCESS_VERSION,
         "recipe": RECIPE,
     }
@@ -154,6 +171,7 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
         "images": list(task.calibration.images),
         "target": target,
         "imgsz": task.options.imgsz,
+        "layout": task.layout,
         "calibrator": task.ranges_by,
     }
     hands.stage(QDQ, _as_json(request))
@@ -191,6 +209,7 @@ def build_request(task: Task, onnx: Path) -> dict[str, Any]:
         "precision": options.precision,
         "batch": options.batch,
         "imgsz": options.imgsz,
+        "layout": task.layout,
         "device": options.gpu,
         "workspace_mib": options.workspace_mib,
         "optimization_level": options.optimization_level,
@@ -231,7 +250,10 @@ def _tried(task: Task, engine: Path, hands: Hands) -> Mapping[str, Any]:
         "device": task.options.gpu,
     }
     with _runs():
-        return hands.stage(VERIFY, _as_json(request))
+        trial = hands.stage(VERIFY, _as_json(request))
+    if task.layout is None and trial.get("layout"):
+        _note(engine, layout=trial["layout"])
+    return trial
 
 
 @contextmanager
@@ -249,7 +271,7 @@ def _judged(task: Task, onnx: Path, engine: Path, hands: Hands) -> Verdict | Non
         verdict = hands.judge(onnx, engine)
     if verdict is None:
         return None
-    _note(engine, verdict.report)
+    _note(engine, accuracy=dict(verdict.report))
     for line in verdict.lines:
         hands.say(line)
     if not verdict.passed:
@@ -260,11 +282,12 @@ def _judged(task: Task, onnx: Path, engine: Path, hands: Hands) -> Verdict | Non
     return verdict
 
 
-def _note(engine: Path, report: Mapping[str, Any]) -> None:
+def _note(engine: Path, **found: Any) -> None:
+    """Writes what was found of an engine into its sidecar."""
     sidecar = open_engine(engine).sidecar
     if sidecar is None:
         raise BuildError(f"{engine} has no sidecar any more", "Leave the folder alone during an export.")
-    replace(sidecar, accuracy=dict(report)).write(engine.with_suffix(".json"))
+    replace(sidecar, **found).write(engine.with_suffix(".json"))
 
 
 def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:

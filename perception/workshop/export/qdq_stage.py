@@ -8,13 +8,15 @@ from typing import Any
 
 from perception.backends.trusted_file import reason_of
 from perception.errors import SettingsError
+from perception.layouts import way_of
 from perception.workshop.quantize import qdq
 
 Emit = Callable[[Mapping[str, Any]], None]
 
 
 def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Writes the ONNX file `target`. request: onnx, images, target (paths), imgsz (pixels), calibrator (a method).
+    """Writes the ONNX file `target`. request: onnx, images, target (paths), imgsz (pixels), layout (a name), calibrator
+    (a method).
 
     The result tells what became INT8, see quantize.Quantized. Raises SettingsError or BuildError.
     """
@@ -22,7 +24,16 @@ def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     images, target = [Path(path) for path in request["images"]], Path(request["target"])
     method = request["calibrator"]
     try:
-        return qdq(Path(request["onnx"]), images, target, method, emit, imgsz=request["imgsz"]).facts()
+        done = qdq(
+            Path(request["onnx"]),
+            images,
+            target,
+            method,
+            emit,
+            imgsz=request.get("imgsz"),
+            way=way_of(request.get("layout")),
+        )
+        return done.facts()
     except OSError as error:
         raise SettingsError(f"{target} cannot be written: {reason_of(error)}", "Make room on the disk.") from None
 

@@ -42,7 +42,8 @@ def plan(task: Task, builder: Builder, judges: Judges) -> list[str]:
     options, place = task.options, task.place
     steps = []
     if not task.model.is_onnx:
-        steps.append(f"weights to ONNX, {options.imgsz}x{options.imgsz}, in a process of its own")
+        size = f"{options.imgsz}x{options.imgsz}" if options.imgsz else "at the size that they were trained at"
+        steps.append(f"weights to ONNX, {size}, in a process of its own")
     if task.method == "qdq":
         seen = f"Q/DQ nodes from what ONNX Runtime sees in the images ({task.ranges_by})"
         steps.append(f"{seen}, the decoding kept in float")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from perception.backends.onnx_file import is_quantized
 from perception.backends.pytorch import why_not_importable
 from perception.config import ROOT
 from perception.errors import BackendError, SettingsError
 from perception.model_files import ModelFiles, find_model
 from perception.workshop.accuracy.check import Pictures
-from perception.workshop.accuracy.detector import is_quantized
 from perception.workshop.accuracy.labelled import read_labelled
 from perception.workshop.calibration.manifest import CalibrationSet, minimum, read_set
 from perception.workshop.data_set import read_data_set

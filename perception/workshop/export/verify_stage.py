@@ -24,17 +24,18 @@ FRAMES = 40
 def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     """Opens the engine as the pilot would, and detects in some frames after the warm-up one.
 
-    request: engine, described_by (path of its sidecar, None for beside it), kernel_dir, imgsz, device. The result has
-    the precision, the input (height, width), and the median in ms of a frame that lies where a camera's reader would
-    have left it. Raises BackendError or GpuError.
+    request: engine, described_by (path of its sidecar, None for beside it), kernel_dir, imgsz, layout, device. The
+    result has the precision, the input (height, width), the layout, and the median in ms of a frame that lies where a
+    camera's reader would have left it. Raises BackendError or GpuError.
     """
     emit({"event": "stage", "name": "trying the engine"})
     described_by = request.get("described_by")
     file = open_engine(Path(request["engine"]), Path(described_by) if described_by else None)
     conf, iou = ModelSettings().conf, ModelSettings().iou
     backend = open_engine_backend(
-        file, lambda names: tuple(sorted(names)), (), request["imgsz"], Path(request["kernel_dir"]), request["device"]
-    )
+        file, lambda names: tuple(sorted(names)), (), request.get("imgsz"), Path(request["kernel_dir"]),
+        request["device"], layout=request.get("layout"),
+    )  # fmt: skip
     times = []
     with DetectorService(backend, conf, iou) as service:
         info = service.info
@@ -47,6 +48,7 @@ def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     return {
         "precision": precision_of(file),
         "input_hw": list(info.input_hw),
+        "layout": info.layout,
         "median_ms": round(float(np.median(times[WARM_UP_FRAMES:])), 3),
         "warnings": list(file.warnings),
     }

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from perception.backends.trusted_file import sha256_of
 from perception.config import ModelSettings
-from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.onnx import onnx_from_weights
 from perception.workshop.training.train import ARCHITECTURE
 

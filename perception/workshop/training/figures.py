@@ -18,7 +18,7 @@ from perception.camera.images import read_image
 from perception.config import COCO_VEHICLES
 from perception.errors import SourceError
 from perception.frame import Boxes, Candidates, Detections, Frame, Image, Truth
-from perception.postprocess import nms
+from perception.nms import nms
 from perception.reporting.truth import Score
 from perception.workshop.training.dataset import list_images
 from perception.workshop.training.labels import Labels, read_labels

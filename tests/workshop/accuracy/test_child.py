@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from perception.backends.onnx_file import is_quantized
 from perception.config import COCO_VEHICLES
 from perception.errors import BackendError, SettingsError
 from perception.workshop.accuracy import child
-from perception.workshop.accuracy.detector import Conditions, is_quantized, places_of
+from perception.workshop.accuracy.detector import Conditions, places_of
 from perception.workshop.accuracy.look import UNREADABLE, Look, read
 from perception.workshop.stage import run_stage
 from tests import tiny_model
 from tests.workshop.accuracy.folders import write_set
 from tests.workshop.accuracy.scenes import labels_of, seen
+from tests.workshop.build import small_network
 
 CAR, BUS, TRUCK = (COCO_VEHICLES.index(name) for name in ("car", "bus", "truck"))
 HOW = Conditions(threads=1)
@@ -165,8 +167,10 @@ def test_what_is_no_model_is_said(tmp_path: Path, images: list[Path], name: str,
 def test_a_quantised_model_is_told_from_a_float_one(tmp_path: Path) -> None:
     model = tiny_model.build(tmp_path / "m.onnx")
     assert not is_quantized(model)
-    model.write_bytes(model.read_bytes() + b"QuantizeLinear")
-    assert is_quantized(model)
+    assert is_quantized(small_network.build(tmp_path / "q.onnx", quantized=True))
+    assert not is_quantized(small_network.build(tmp_path / "f.onnx"))
+    (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:-9])
+    assert not is_quantized(tmp_path / "cut.onnx")
 
 
 def test_class_names_are_compared_whatever_their_case() -> None:

@@ -67,7 +67,10 @@ def _constants(cells: int, quantized: bool, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: generator.normal(0, 0.1, shape).astype(np.float32) for name, shape in weights.items()
     }
-    found |= {"large": np.array(32, np.float32), "shape": np.array([0, 6, cells], np.int64)}
+    found |= {
+        "large": np.array([32, 32, 32, 32, 1, 1], np.float32).reshape(1, 6, 1, 1),
+        "shape": np.array([0, 6, cells], np.int64),
+    }
     if quantized:
         found |= {"scale": np.array(1 / 127, np.float32), "zero": np.array(0, np.int8)}
     return found

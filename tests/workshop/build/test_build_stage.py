@@ -18,10 +18,10 @@ from perception.backends.cuda import Gpu
 from perception.backends.engine_file import open_engine
 from perception.backends.identity import class_names, precision_of
 from perception.backends.tensorrt import Engine
+from perception.backends.trusted_file import sha256_of
 from perception.errors import SettingsError
 from perception.workshop import build_stage, engine_writing
 from perception.workshop.build_request import from_json
-from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.half import write_half
 from perception.workshop.stage import run_stage
 from tests.backends.fake_tensorrt import DataType
@@ -58,7 +58,7 @@ def test_an_int8_engine_is_loaded_by_the_run_time(
     assert (file.sidecar.builder["protected"], file.sidecar.builder["float_outputs"]) == (3, 1)
     assert file.sidecar.input_shape == (1, 3, 64, 64)
     with Gpu() as gpu:
-        engine = Engine(file, gpu, 640)
+        engine = Engine(file, gpu, None)
         engine.try_out()
         assert engine.input_hw == (64, 64)
         engine.close()
@@ -101,7 +101,7 @@ def test_an_open_engine_says_so_and_has_a_context_for_each_batch(
     assert file.sidecar.calibration is None
     assert file.metadata["args"] | {"half": True, "int8": False, "dynamic": True, "batch": 4} == file.metadata["args"]
     with Gpu() as gpu:
-        engine = Engine(file, gpu, 640)
+        engine = Engine(file, gpu, None)
         assert engine.batch == 4
         for images in (1, 4, 3):
             engine.set_batch(images)
@@ -174,7 +174,7 @@ def test_tensorrt_11_gets_a_model_in_float16(
     assert (precision_of(file), file.sidecar.builder["method"]) == ("fp16", "typed")
     assert file.sidecar.onnx_sha256 == sha256_of(onnx), "the model that was given"
     with Gpu() as gpu:
-        engine = Engine(file, gpu, 640)
+        engine = Engine(file, gpu, None)
         assert engine.input.dtype == np.float32
         engine.try_out()
         engine.close()

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from perception.backends.trusted_file import sha256_of
 from perception.errors import BuildError, ExportMemoryError, SettingsError
 from perception.workshop.build_request import BuildRequest
 from perception.workshop.builder import Built, build
 from perception.workshop.builder_config import Material
-from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibrator import Calibrated
 from tests.backends.emulated_errors import MemoryError
 from tests.backends.emulated_gpu import Device

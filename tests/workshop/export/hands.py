@@ -9,7 +9,7 @@ from typing import Any
 
 from perception.workshop.calibration.manifest import CalibrationSet
 from perception.workshop.export.options import Options
-from perception.workshop.export.pipeline import BUILD, ONNX, QDQ, VERIFY, Task
+from perception.workshop.export.pipeline import BUILD, EXAMINE, ONNX, QDQ, VERIFY, Task
 from perception.workshop.export.place import work_folder
 from perception.workshop.export.sources import Model
 from perception.workshop.export.work import Work
@@ -42,7 +42,8 @@ class FakeHands:
         self._begin(module, request)
         if module in (ONNX, QDQ):
             Path(request["target"]).write_bytes(f"{module} of {request}".encode())
-        return {"median_ms": 0.6} if module == VERIFY else {}
+        answers: dict[str, dict[str, Any]] = {VERIFY: {"median_ms": 0.6}, EXAMINE: {"layout": "raw"}}
+        return answers.get(module, {})
 
     def build(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """See Hands."""

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from perception.backends.engine_file import open_engine
+from perception.backends.onnx_file import is_quantized
 from perception.config import ROOT
 from perception.errors import BuildError, ExportMemoryError, SettingsError
 from perception.lock import Lock
 from perception.workshop import preflight
-from perception.workshop.accuracy.detector import is_quantized
 from perception.workshop.export import command, sources
 from perception.workshop.export.failures import Memory
 from perception.workshop.export.options import Options

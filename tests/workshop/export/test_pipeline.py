@@ -12,7 +12,7 @@ from perception.backends.engine_file import open_engine
 from perception.errors import AccuracyError, BackendError, BuildError, ExportMemoryError, GpuError, PilotError
 from perception.workshop.build_request import from_json
 from perception.workshop.export import pipeline
-from perception.workshop.export.pipeline import BUILD, ONNX, QDQ, VERIFY, Task, build_request, run
+from perception.workshop.export.pipeline import BUILD, EXAMINE, ONNX, QDQ, VERIFY, Task, build_request, run
 from tests.workshop.export.hands import FakeHands, FakeVerdict, make_task
 
 
@@ -31,7 +31,7 @@ def accuracy(task: Task) -> object:
 def test_the_stages_in_order_and_the_report_of_the_gate_in_the_sidecar(folder: Path) -> None:
     task, hands = make_task(folder), FakeHands(FakeVerdict())
     done = run(task, hands)
-    assert hands.did == [ONNX, BUILD, VERIFY, "judge"]
+    assert hands.did == [ONNX, EXAMINE, BUILD, VERIFY, "judge"]
     assert done.engine == folder / "engines" / "yolo11n.engine"
     assert accuracy(task) == {"map50_95": 0.32}
     assert "mAP50-95 0.324 -> 0.320" in hands.said
@@ -78,7 +78,7 @@ def test_a_second_export_reads_the_onnx_again_and_builds_anew(folder: Path) -> N
     run(make_task(folder), FakeHands())
     hands = FakeHands()
     run(make_task(folder), hands)
-    assert hands.did == [BUILD, VERIFY, "judge"]
+    assert hands.did == [EXAMINE, BUILD, VERIFY, "judge"]
     assert any("made before" in line for line in hands.said)
 
 
@@ -114,7 +114,7 @@ def test_a_model_quantized_by_another_recipe_is_made_again(folder: Path, monkeyp
 def test_an_onnx_that_was_made_elsewhere_is_taken_as_it_is(folder: Path) -> None:
     hands = FakeHands()
     run(make_task(folder, weights="yolo11n.onnx"), hands)
-    assert hands.did == [BUILD, VERIFY, "judge"]
+    assert hands.did == [EXAMINE, BUILD, VERIFY, "judge"]
     assert hands.requests[BUILD]["onnx"] == str(folder / "yolo11n.onnx")
     assert "weights_sha256" not in hands.requests[BUILD]
 
@@ -122,17 +122,17 @@ def test_an_onnx_that_was_made_elsewhere_is_taken_as_it_is(folder: Path) -> None
 def test_a_quantised_model_is_built_and_the_float_one_is_what_it_is_judged_by(folder: Path) -> None:
     hands = FakeHands(FakeVerdict())
     run(make_task(folder, method="qdq"), hands)
-    assert hands.did == [ONNX, QDQ, BUILD, VERIFY, "judge"]
+    assert hands.did == [ONNX, EXAMINE, QDQ, BUILD, VERIFY, "judge"]
     assert hands.requests[BUILD]["onnx"].endswith(".qdq.onnx")
     assert not str(hands.requests["judge"]["onnx"]).endswith(".qdq.onnx")
     assert hands.requests[BUILD]["calibrated"]["images"] == 2
     assert "images" not in hands.requests[BUILD]
     again = FakeHands()
     run(make_task(folder, method="qdq"), again)
-    assert again.did == [BUILD, VERIFY, "judge"]
+    assert again.did == [EXAMINE, BUILD, VERIFY, "judge"]
     anew = FakeHands()
     run(make_task(folder, method="qdq", recalibrate=True), anew)
-    assert anew.did == [QDQ, BUILD, VERIFY, "judge"]
+    assert anew.did == [EXAMINE, QDQ, BUILD, VERIFY, "judge"]
 
 
 # What fails
@@ -174,7 +174,7 @@ def test_an_engine_that_the_gate_refuses_stays_out_and_is_not_built_again_to_be_
     assert task.place.engine.read_bytes() == before
     again = FakeHands(FakeVerdict())
     run(make_task(folder, max_drop=50.0), again)
-    assert again.did == [VERIFY, "judge"]
+    assert again.did == [EXAMINE, VERIFY, "judge"]
     assert any("built before, and is not in service yet" in line for line in again.said)
     assert task.place.engine.read_bytes() != before
     assert task.place.previous_engine.read_bytes() == before
@@ -185,10 +185,10 @@ def test_a_stop_in_the_build_leaves_nothing_that_a_later_export_would_take_for_w
     hands.faults[BUILD] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         run(make_task(folder), hands)
-    assert hands.did == [ONNX, BUILD]
+    assert hands.did == [ONNX, EXAMINE, BUILD]
     again = FakeHands()
     run(make_task(folder), again)
-    assert again.did == [BUILD, VERIFY, "judge"]
+    assert again.did == [EXAMINE, BUILD, VERIFY, "judge"]
 
 
 def test_an_unfinished_engine_that_was_changed_is_built_again(folder: Path) -> None:
@@ -199,7 +199,7 @@ def test_an_unfinished_engine_that_was_changed_is_built_again(folder: Path) -> N
     left.write_bytes(left.read_bytes()[:-1] + b"!")
     again = FakeHands()
     run(task, again)
-    assert again.did == [BUILD, VERIFY, "judge"]
+    assert again.did == [EXAMINE, BUILD, VERIFY, "judge"]
 
 
 def test_an_unfinished_engine_of_another_gpu_is_built_again(folder: Path) -> None:
@@ -207,7 +207,7 @@ def test_an_unfinished_engine_of_another_gpu_is_built_again(folder: Path) -> Non
     with pytest.raises(AccuracyError):
         run(refused, FakeHands(FakeVerdict(passed=False)))
     run(replace(refused, builder="TensorRT 10.3.0, another GPU"), hands)
-    assert hands.did == [BUILD, VERIFY, "judge"]
+    assert hands.did == [EXAMINE, BUILD, VERIFY, "judge"]
 
 
 def test_an_unfinished_engine_of_other_settings_goes(folder: Path) -> None:

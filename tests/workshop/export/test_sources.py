@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from perception.backends import pytorch
+from perception.backends.trusted_file import sha256_of
 from perception.errors import SettingsError
 from perception.workshop.accuracy.check import Pictures
 from perception.workshop.accuracy.labelled import LabelledSet
-from perception.workshop.calibration.listing import sha256_of
 from perception.workshop.calibration.manifest import CalibrationSet
 from perception.workshop.export import sources
 from perception.workshop.export.options import Options
@@ -32,6 +32,7 @@ from perception.workshop.export.sources import (
     judges,
 )
 from tests import tiny_model
+from tests.workshop.build import small_network
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_what_is_no_model_is_refused(folder: Path) -> None:
 def test_an_onnx_is_told_from_a_quantised_one(folder: Path) -> None:
     tiny_model.build(folder / "tiny.onnx")
     assert find_source(options(folder, "tiny.onnx")) == Model(Path("tiny.onnx"), False)
-    (folder / "tiny.onnx").write_bytes((folder / "tiny.onnx").read_bytes() + b"\x0aQuantizeLinear")
+    small_network.build(folder / "tiny.onnx", quantized=True)
     assert find_source(options(folder, "tiny.onnx")).is_quantized
 
 
@@ -256,7 +257,7 @@ def test_a_data_set_with_two_splits_calibrates_on_the_one_and_judges_on_the_othe
 def test_a_quantised_model_is_not_judged_by_itself(folder: Path) -> None:
     images = Judges(Pictures((folder / "0.png",), None))
     tiny_model.build(folder / "float.onnx")
-    (folder / "qdq.onnx").write_bytes((folder / "float.onnx").read_bytes() + b"\x0aQuantizeLinear")
+    small_network.build(folder / "qdq.onnx", quantized=True)
     quantized = Model(folder / "qdq.onnx", True)
     with pytest.raises(SettingsError, match=r"qdq.onnx is quantised, and an .* --reference FLOAT.onnx; --force"):
         beside_float(options(folder), quantized, images)

@@ -19,4 +19,4 @@ class YOLO:
         """Writes beside the weights, as the real one does."""
         time.sleep(0.3)
         batch = None if flags["dynamic"] else 1
-        return str(small_network.build(self._weights.with_suffix(".onnx"), batch=batch, side=flags["imgsz"]))
+        return str(small_network.build(self._weights.with_suffix(".onnx"), batch=batch, side=flags.get("imgsz", 64)))

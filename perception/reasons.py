@@ -1,0 +1,42 @@
+"""What other libraries say went wrong, short enough for a sentence, with the cures of the usual faults."""
+
+from __future__ import annotations
+
+import re
+
+MOST_CHARACTERS = 320
+_BEGINNING = 90
+_CURES = (
+    (r"(?i)unsupported model IR version|IR version: ?\d+", "Export it with an older onnx, or update onnxruntime."),
+    (
+        r"(?i)opset \d+ is under development|only \*?guarantees\*? support for models stamped|opset version",
+        "Export it with opset 17: yolo export format=onnx opset=17; or update onnxruntime.",
+    ),
+    (
+        r"(?i)external.?(data|initializer)",
+        "Its weights lie in a second file: copy that (*.data) beside it, under its own name.",
+    ),
+    (
+        r"_TRT\b|domain '?TRT|trt\.plugins|EfficientNMS|BatchedNMS",
+        "It holds plugins of TensorRT: export it without NMS inside (nms=False).",
+    ),
+    (
+        r"(?i)is not a registered function/op|No Op registered|Fatal error: [\w.:]+",
+        "It holds an operator that ONNX does not have: export it without plugins.",
+    ),
+)
+
+
+def cause_of(error: BaseException | str) -> str:
+    """Return an error's words on one line; of long ones the beginning and the end, where the cause stands."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = "".join(character for character in text if character.isprintable())
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return f"{text[:_BEGINNING].rstrip()} ... {text[_BEGINNING - MOST_CHARACTERS :].lstrip()}"
+
+
+def cure_of(error: BaseException, otherwise: str = "") -> str:
+    """Return what helps against a fault that is a usual one, else `otherwise`."""
+    text = str(error)
+    return next((cure for pattern, cure in _CURES if re.search(pattern, text)), otherwise)
