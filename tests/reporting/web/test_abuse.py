@@ -125,25 +125,27 @@ def test_a_storm_of_connections_that_come_again_at_once_keeps_no_health_check_ou
     def come_again_and_again() -> None:
         while not over.is_set():
             with ExitStack() as stack:
-                for _ in range(100):
+                for _ in range(60):
+                    if over.is_set():
+                        return
                     with suppress(OSError):
-                        connection = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), 5))
+                        connection = stack.enter_context(socket.create_connection(("127.0.0.1", page.port), 2))
                         connection.sendall(b"GET /api/state HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
                 over.wait(0.05)
 
-    storm = [threading.Thread(target=come_again_and_again) for _ in range(4)]
+    storm = [threading.Thread(target=come_again_and_again) for _ in range(3)]
     for thread in storm:
         thread.start()
     try:
         answers = 0
-        for _ in range(100):
+        for _ in range(50):
             with suppress(OSError):
                 answers += ask(page.port, "/healthz").status in (200, 503)
     finally:
         over.set()
         for thread in storm:
             thread.join()
-    assert answers >= 99
+    assert answers >= 49
 
 
 def test_a_viewer_keeps_its_place_while_slow_connections_come_and_go(pilot: WebPilot) -> None:
