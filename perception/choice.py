@@ -17,8 +17,8 @@ import numpy.typing as npt
 from loguru import logger
 
 from perception.backends.trusted_file import check_trusted, open_plain, reason_of, write_whole
+from perception.decision import Decided, check_detector, decide
 from perception.errors import BackendError
-from perception.evidence import Decided, check_detector, decide
 from perception.layouts import LAYOUTS, Head
 from perception.model_facts import Facts
 from perception.preprocess import PAD_GREY
@@ -26,7 +26,7 @@ from perception.preprocess import PAD_GREY
 Floats = npt.NDArray[np.floating]
 
 VERSION = 1
-"""Changes with perception/evidence.py: what was decided by another version is decided again."""
+"""Changes with perception/evidence.py and decision.py: what was decided by another version is decided again."""
 MOST_BYTES = 1 << 20
 _BLOCKS_PX = (8, 48)
 

@@ -1,7 +1,6 @@
-"""Which layout an output has, decided from evidence: its shape, what the file tells, and the values of some probes.
+"""What speaks for and against each layout that an output could have: its shape, its metadata, the values of probes.
 
-A layout that the values contradict is out (an objection). What only speaks against it (a doubt) decides between those
-that are left. Where it does not, nothing is guessed: the error says what speaks against which, and who can decide.
+A layout that the values contradict is out (an objection). What only speaks against it is a doubt.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.boxes import overlaps
-from perception.errors import BackendError
-from perception.layouts import LAYOUTS, Head, Layout
+from perception.layouts import LAYOUTS, Layout
 from perception.model_facts import Facts
 
 Floats = npt.NDArray[np.floating]
@@ -30,19 +28,10 @@ ROUNDING = 1e-6
 MOST_SHARE = 1.5
 """No coordinate in shares of the input is larger, and no set of them in pixels is all smaller."""
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
-CURE = "Set the settings key model.layout (--layout in scripts/) to the one it is."
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """A head, and what a user should be told of how it was decided, a sentence each."""
-
-    head: Head
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
     """A layout that fits the shape. ids: see Head; None where labels could be counted in two ways."""
 
     layout: Layout
@@ -52,64 +41,20 @@ class _Candidate:
     undecoded: bool = False
 
 
-def decide(
-    path: object, outputs: Sequence[Floats], names: Mapping[int, str], facts: Facts, input_hw: tuple[int, int],
-    wanted: str | None = None,
-) -> Decided:  # fmt: skip
-    """Return the head of a model whose `outputs` for some probes, each (1, ., .), are these.
-
-    names: its classes by id. wanted: the layout that the user or the sidecar names; None decides. Raises BackendError
-    for what is no detector, for values that are no numbers, and where the evidence does not decide.
-    """
-    check_detector(path, outputs, facts)
-    shape = outputs[0].shape
-    found = [_judged(one, outputs, names, facts, input_hw) for one in _fitting(shape, names)]
-    if wanted is not None:
-        return _asked_for(path, wanted, found, shape, len(names))
-    if not found:
-        raise BackendError(f"{path} is of no known layout: {_expected(shape, len(names))}", "Give a detection model.")
-    left = [one for one in found if not one.objections]
-    if not left:
-        raise _unknown(path, shape, found)
-    told = _as_told(left, facts)
-    notes = () if told else (f"{path} says that {_claim(facts)}, and its values do not",) if _claim(facts) else ()
-    left = told or left
-    chosen = _only(left) or _only([one for one in left if not one.doubts])
-    if chosen is None:
-        raise _undecided(path, shape, found)
-    if not facts.names:  # YOLOX writes no metadata
-        _refuse_yolox(path, chosen, outputs, input_hw)
-    return Decided(_numbered(path, chosen), notes)
-
-
-def check_detector(path: object, outputs: Sequence[Floats], facts: Facts) -> None:
-    """Raises BackendError for a model of another task, an output of no boxes, and values that are no numbers."""
-    if facts.task not in (None, "detect"):
-        raise BackendError(f"{path} is a model for {facts.task!r}, not for detection", "Give a detection model.")
-    shape = outputs[0].shape
-    if len(shape) != 3:
-        raise BackendError(
-            f"The model cannot be used: its output has shape {shape}, not (batch, boxes, numbers) in any order",
-            "Give a detection model, exported with its head decoded.",
-        )
-    if not all(np.isfinite(output).all() for output in outputs):
-        raise BackendError(f"{path} gives what is no number (NaN or infinity)", "Its weights are broken: export again.")
-
-
-def _fitting(shape: tuple[int, ...], names: Mapping[int, str]) -> list[_Candidate]:
+def fitting(shape: tuple[int, ...], names: Mapping[int, str]) -> list[Candidate]:
     """The layouts of that shape: with a score for each name or, else, for each id up to the largest."""
     in_order = tuple(sorted(names))
     by_id = tuple(number if number in names else -1 for number in range(max(names) + 1))
-    found: dict[str, _Candidate] = {}
+    found: dict[str, Candidate] = {}
     for ids in (in_order, by_id):
         for layout in LAYOUTS.values():
             if layout.fits(shape, len(ids)):
-                found.setdefault(layout.name, _Candidate(layout, ids))
+                found.setdefault(layout.name, Candidate(layout, ids))
     return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class Look:
     """What the values mean if the layout is this. rows: by picture, (n, width); all: of all pictures together."""
 
     layout: Layout
@@ -140,15 +85,15 @@ class _Look:
         return np.asarray(rows[:, 4:].max(axis=1, initial=0))
 
 
-def _look(layout: Layout, outputs: Sequence[Floats]) -> _Look:
+def look_at(layout: Layout, outputs: Sequence[Floats]) -> Look:
     rows = [image.astype(np.float32) if layout.by_row else image.T.astype(np.float32) for (image,) in outputs]
-    return _Look(layout, rows, np.concatenate(rows))
+    return Look(layout, rows, np.concatenate(rows))
 
 
-def _judged(
-    one: _Candidate, outputs: Sequence[Floats], names: Mapping[int, str], facts: Facts, input_hw: tuple[int, int]
-) -> _Candidate:
-    look = _look(one.layout, outputs)
+def judged(
+    one: Candidate, outputs: Sequence[Floats], names: Mapping[int, str], facts: Facts, input_hw: tuple[int, int]
+) -> Candidate:
+    look = look_at(one.layout, outputs)
     undecoded = tuple(_not_decoded(look, input_hw))
     objections = (*undecoded, *_objections(look, names, input_hw, facts))
     ids = one.ids
@@ -158,7 +103,7 @@ def _judged(
     return replace(one, ids=ids, objections=objections, doubts=doubts, undecoded=bool(undecoded))
 
 
-def _not_decoded(look: _Look, input_hw: tuple[int, int]) -> Iterator[str]:
+def _not_decoded(look: Look, input_hw: tuple[int, int]) -> Iterator[str]:
     """What a head gives that leaves its last step to the reader: offsets in cells, logarithms, logits."""
     boxes, scores = look.boxes, look.scores
     if scores.size and scores.min() < -0.01:
@@ -173,7 +118,7 @@ def _not_decoded(look: _Look, input_hw: tuple[int, int]) -> Iterator[str]:
         yield f"no coordinate is larger than {largest:.3g}, at an input of {input_hw[1]}x{input_hw[0]}: no pixels"
 
 
-def _objections(look: _Look, names: Mapping[int, str], input_hw: tuple[int, int], facts: Facts) -> Iterator[str]:
+def _objections(look: Look, names: Mapping[int, str], input_hw: tuple[int, int], facts: Facts) -> Iterator[str]:
     layout, boxes, scores = look.layout, look.boxes, look.scores
     if scores.size and scores.max() > 1.01:
         yield f"its scores reach {scores.max():.3g}, not 1"
@@ -198,7 +143,7 @@ def _whole(values: Floats) -> npt.NDArray[np.bool_]:
     return whole
 
 
-def _no_labels(look: _Look, names: Mapping[int, str]) -> Iterator[str]:
+def _no_labels(look: Look, names: Mapping[int, str]) -> Iterator[str]:
     labels, most = look.labels, max(len(names) - 1, *names)
     broken = look.all[~_whole(look.all[:, 5]), 5]
     if len(broken):
@@ -210,11 +155,11 @@ def _no_labels(look: _Look, names: Mapping[int, str]) -> Iterator[str]:
         yield f"its labels are {sorted(_seen(look))[:20]}, and its classes {list(names)[:20]}"
 
 
-def _seen(look: _Look) -> set[int]:
+def _seen(look: Look) -> set[int]:
     return set(np.rint(look.labels).astype(int).tolist())
 
 
-def _label_ids(look: _Look, names: Mapping[int, str]) -> tuple[int, ...] | None:
+def _label_ids(look: Look, names: Mapping[int, str]) -> tuple[int, ...] | None:
     """The ids by label: as labels count the names or as they are ids; None where both could be, () where neither."""
     in_order = tuple(sorted(names))
     if in_order == tuple(range(len(names))):
@@ -227,7 +172,7 @@ def _label_ids(look: _Look, names: Mapping[int, str]) -> tuple[int, ...] | None:
     return in_order if counted else by_id if given else ()
 
 
-def _doubts(one: _Candidate, look: _Look, input_hw: tuple[int, int]) -> Iterator[str]:
+def _doubts(one: Candidate, look: Look, input_hw: tuple[int, int]) -> Iterator[str]:
     confidence = look.confidence(look.all)
     if not look.layout.corners and len(look.boxes) and (look.boxes[:, 2:] < 0).any(axis=1).mean() > FEW_ROWS:
         yield "its boxes have sizes below 0"  # as YOLO26 gives them where it was not trained
@@ -250,7 +195,7 @@ def _doubts(one: _Candidate, look: _Look, input_hw: tuple[int, int]) -> Iterator
             yield suppressed or "whether overlaps are suppressed does not show"
 
 
-def _rather_labelled(look: _Look) -> Iterator[str]:
+def _rather_labelled(look: Look) -> Iterator[str]:
     """What speaks for corners, a confidence and a label where two numbers could be scores as well."""
     certain = look.all[look.all[:, 4] > 0]
     if len(certain) and (certain[:, 5] <= ROUNDING).all():
@@ -260,7 +205,7 @@ def _rather_labelled(look: _Look) -> Iterator[str]:
         yield "all of its boxes make sense as corners"
 
 
-def _nameless(look: _Look, ids: tuple[int, ...]) -> Iterator[str]:
+def _nameless(look: Look, ids: tuple[int, ...]) -> Iterator[str]:
     """What speaks against a score for each id up to the largest, where some have no name."""
     scores = look.all[look.confidence(look.all) > 0, -len(ids) :]
     nameless = scores[:, np.array(ids) < 0].max(axis=1, initial=0)
@@ -269,7 +214,7 @@ def _nameless(look: _Look, ids: tuple[int, ...]) -> Iterator[str]:
         yield f"{share:.0%} of its boxes would as well be of classes without a name"
 
 
-def _suppression(look: _Look, input_hw: tuple[int, int]) -> tuple[str, str]:
+def _suppression(look: Look, input_hw: tuple[int, int]) -> tuple[str, str]:
     """Why overlaps are not suppressed yet, and why they are; one of the two at most is a sentence."""
     count = len(look.rows[0])
     if count in _cells(input_hw):
@@ -293,92 +238,3 @@ def _cells(input_hw: tuple[int, int]) -> set[int]:
     height, width = input_hw
     cells = [sum(-(-height // stride) * -(-width // stride) for stride in strides) for strides in STRIDES]
     return {boxes * count for count in cells for boxes in (1, 3)}
-
-
-def _as_told(left: Sequence[_Candidate], facts: Facts) -> list[_Candidate]:
-    """Those that the file itself names; none where it names none of them."""
-    if facts.head is not None and facts.head.startswith("RTDETR"):
-        return [one for one in left if one.layout.shares]
-    if facts.suppressed:
-        return [one for one in left if one.layout.final and not one.layout.shares]
-    return []
-
-
-def _claim(facts: Facts) -> str:
-    """What `_as_told` goes by, in words."""
-    if facts.head is not None and facts.head.startswith("RTDETR"):
-        return f"its head is {facts.head}"
-    return "it suppresses overlaps itself" if facts.suppressed else ""
-
-
-def _only(found: Sequence[_Candidate]) -> _Candidate | None:
-    return found[0] if len(found) == 1 else None
-
-
-def _asked_for(
-    path: object, wanted: str, found: Sequence[_Candidate], shape: tuple[int, ...], class_count: int
-) -> Decided:
-    fitting = [one for one in found if one.layout.name == wanted]
-    if not fitting:
-        raise BackendError(
-            f"The layout {wanted} (model.layout) of {class_count} classes has shape "
-            f"{LAYOUTS[wanted].shape(class_count)}, and the output of {path} has {shape}",
-            f"Set model.layout to one that fits ({_names(found)}), or to null." if found else "Give a detection model.",
-        )
-    (one,) = fitting
-    notes = tuple(f"{path}: {why} ({wanted}, as model.layout says, has no such)" for why in one.objections)
-    return Decided(_numbered(path, one), notes)
-
-
-def _numbered(path: object, one: _Candidate) -> Head:
-    if not one.ids:
-        raise BackendError(
-            f"{path} numbers its classes not from 0 on without gaps, and whether its labels are these numbers or count "
-            "the names does not show",
-            "List the names by label, from label 0 on, in the settings key model.names.",
-        )
-    return Head(one.layout, one.ids)
-
-
-def _refuse_yolox(path: object, one: _Candidate, outputs: Sequence[Floats], input_hw: tuple[int, int]) -> None:
-    if one.layout.tail != "objectness":
-        return
-    look = _look(one.layout, outputs)
-    height, width = input_hw
-    cells = sum((height // stride) * (width // stride) for stride in STRIDES[0])
-    if len(look.rows[0]) == cells and (look.all[:, 4] != 1).any():
-        raise BackendError(
-            f"{path} is YOLOX by its output {outputs[0].shape}, one box and one objectness for each cell: it takes "
-            "pictures of 0 to 255 in BGR, which the pilot does not give",
-            "Give a YOLO by ultralytics or an RT-DETR. Where it takes 0 to 1 in RGB: model.layout yolov5.",
-        )
-
-
-def _expected(shape: tuple[int, ...], class_count: int) -> str:
-    *first, last = dict.fromkeys(layout.shape(class_count) for layout in LAYOUTS.values())
-    known = f"{', '.join(first)} or {last}"
-    return f"the output has shape {shape}; a detector of {class_count} classes gives {known}"
-
-
-def _names(found: Sequence[_Candidate]) -> str:
-    return ", ".join(one.layout.name for one in found)
-
-
-def _unknown(path: object, shape: tuple[int, ...], found: Sequence[_Candidate]) -> BackendError:
-    against = "; ".join(f"no {one.layout.name}: {one.objections[0]}" for one in found)
-    if any(one.undecoded for one in found):
-        return BackendError(
-            f"The head of {path} is not decoded, as YOLOX is exported and others without their last step: its output "
-            f"{shape} is {against}",
-            "Export it with its boxes in pixels and its scores from 0 to 1: yolo export format=onnx.",
-        )
-    return BackendError(f"The output {shape} of {path} is of no known layout: {against}", f"{CURE} Or export it again.")
-
-
-def _undecided(path: object, shape: tuple[int, ...], found: Sequence[_Candidate]) -> BackendError:
-    said = "; ".join(
-        f"{one.layout.name}: {'not so, ' if one.objections else ''}"
-        f"{(one.objections + one.doubts + ('nothing speaks against it',))[0]}"
-        for one in found
-    )
-    return BackendError(f"The layout of the output {shape} of {path} does not show (model.layout): {said}", CURE)

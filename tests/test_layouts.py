@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from detector_service import open_service
-from perception import choice, evidence
+from perception import choice, decision
 from perception.backends import kernels
 from perception.config import EngineSettings, LayoutName, ModelSettings, Settings
 from perception.errors import BackendError
@@ -331,9 +331,9 @@ def test_batches_that_no_detector_has_are_refused(tmp_path: Path, batch: int) ->
 def test_probes_run_once_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]) -> None:
     decided: list[object] = []
 
-    def counted(*args: Any) -> evidence.Decided:
+    def counted(*args: Any) -> decision.Decided:
         decided.append(args)
-        return evidence.decide(*args)
+        return decision.decide(*args)
 
     monkeypatch.setattr(choice, "decide", counted)
     tmp_path.chmod(0o755)

@@ -57,9 +57,8 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] not in sys.s
         [sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
 
-    allowed = {"perception"} | {
-        f"perception.{name}" for name in ("errors", "heat", "home", "plain_file", "backends", "board", "board.sysfs")
-    }
+    rooms = ("errors", "heat", "home", "layouts", "plain_file", "backends", "board", "board.sysfs")
+    allowed = {"perception"} | {f"perception.{name}" for name in rooms}
     files = ("engine_file", "described", "sidecar", "identity", "trusted_file")
     allowed |= {f"perception.backends.{name}" for name in files}
     loaded = {name for name in ast.literal_eval(done.stdout) if not name.startswith("perception.doctor")}
