@@ -132,6 +132,7 @@ TOOLS: Mapping[str, Tool] = MappingProxyType(
         "tensorrt-11": Tool(_bindings(".venv-trt11"), make=".venv-trt11/.ready"),
         "torch": Tool(_module("ultralytics"), otherwise="the packages of requirements-torch.txt"),
         "data": Tool(lambda: os.environ.get("PILOT_DATA"), otherwise="PILOT_DATA=FOLDER, of clips and weights"),
+        "python3": Tool(lambda: SYSTEM_PYTHON if Path(SYSTEM_PYTHON).exists() else None, ("python3",)),
         "python3.8": Tool(_python38, otherwise="a Python 3.8"),
     }
 )

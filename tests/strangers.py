@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import path_of
+
 UID = 1234
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="no permission to act as another user")
@@ -25,7 +27,7 @@ def shared_folder(path: Path) -> Path:
 
 def as_stranger(code: str, *arguments: str | Path) -> None:
     """Runs Python code as the other user; it sees the arguments in sys.argv[1:]."""
-    command = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "/usr/bin/env", "python3", "-c"]
+    command = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", path_of("python3"), "-c"]
     subprocess.run([*command, f"import os, sys\n{code}", *map(str, arguments)], check=True, cwd="/", timeout=60)
 
 

@@ -26,7 +26,7 @@ from perception.workshop.export.failures import Memory
 from perception.workshop.export.place import Place, work_folder
 from tests import strangers
 
-pytestmark = strangers.needs_root
+pytestmark = [strangers.needs_root, pytest.mark.needs("python3")]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,7 @@ from perception.errors import BackendError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # torch's own
-    pytest.mark.skipif(
-        importlib.util.find_spec("ultralytics") is None,
-        reason="ultralytics is not installed: pip install -r requirements-torch.txt",
-    ),
+    pytest.mark.needs("torch"),
 ]
 
 

@@ -5,7 +5,6 @@ An untrained head gives hardly a score; here its last layer is drawn at random s
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore"),  # torch has much to say of its own exporter
-    pytest.mark.skipif(
-        importlib.util.find_spec("ultralytics") is None,
-        reason="ultralytics is not installed: pip install -r requirements-torch.txt",
-    ),
+    pytest.mark.needs("torch"),
 ]
 SIDE = 320
 CONF, IOU = 0.25, 0.7

@@ -11,11 +11,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from perception.camera.uri import FORMS, parse
 from perception.config import load
 from perception.errors import SourceError
 from tests import strangers
+from tests.needs import path_of
 from tests.service.checkout import INSTALLER, make_checkout
 
 UNIT = "etc/systemd/system/vehicle-pilot.service"
@@ -311,6 +313,7 @@ def test_help_names_every_option() -> None:
     assert all(f"--{name}" in done.stdout for name in ("user", "dir", "source", "dry-run", "uninstall", "help"))
 
 
+@pytest.mark.needs("python3")
 @pytest.mark.skipif(os.geteuid() != 0, reason="no permission to give a checkout to another user")
 @pytest.mark.parametrize("whose", ["the checkout", "a package", "a folder above", "for all to write"])
 def test_nothing_of_a_checkout_that_is_not_roots_runs_as_root(installer: Installer, tmp_path: Path, whose: str) -> None:
@@ -320,15 +323,14 @@ def test_nothing_of_a_checkout_that_is_not_roots_runs_as_root(installer: Install
         path.chmod(0o755)
     ran_as = strangers.shared_folder(tmp_path / "ran") / "as"
     python = installer.folder / ".venv" / "bin" / "python"
-    real = python.resolve()
-    python.unlink()
-    python.write_text(f'#!/bin/sh\nid -u >>{ran_as}\nexec {real} "$@"\n')
-    python.chmod(0o755)
+    packages = installer.folder / ".venv" / "lib"
+    shutil.copytree(Path(yaml.__file__).parent, packages / "yaml")
+    # Not this interpreter, which may lie where nobody else may look.
+    real = f"PYTHONPATH={packages} exec {path_of('python3')}"
+    python.write_text(f'#!/bin/sh\nid -u >>{ran_as}\n{real} "$@"\n')
     template = installer.folder / "config" / "vehicle-pilot.service"
     template.write_text(template.read_text().replace("[Service]\n", "[Service]\nExecStartPre=+/bin/sh -c id\n"))
-    package = installer.folder / ".venv" / "lib" / "yaml.py"
-    package.parent.mkdir()
-    package.write_text("")
+    package = packages / "yaml" / "__init__.py"
     if whose == "for all to write":
         package.chmod(0o666)
     else:

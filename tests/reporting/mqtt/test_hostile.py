@@ -152,6 +152,7 @@ def test_a_broker_that_answers_no_message_lets_none_pile_up() -> None:
     assert kept <= link.MAX_UNANSWERED + 2
 
 
+@pytest.mark.needs("mosquitto")
 def test_paho_reads_through_the_screen_alone(tmp_path: Path) -> None:
     """The way into paho-mqtt, in the version that is installed: CI has the oldest that is allowed, and the newest."""
     with broker(tmp_path) as real, listener(real.port) as heard:
@@ -187,6 +188,7 @@ def test_the_screen_lets_through_what_is_asked_for_in_any_pieces() -> None:
         screen.see(b"\xd0")
 
 
+@pytest.mark.needs("mosquitto")
 def test_two_devices_of_one_name_are_told_the_cause_and_leave_the_log_readable(
     tmp_path: Path, logged: list[str]
 ) -> None:
@@ -204,6 +206,7 @@ def test_two_devices_of_one_name_are_told_the_cause_and_leave_the_log_readable(
     assert len([line for line in logged if "is reached" in line or "is not reached" in line]) <= 8
 
 
+@pytest.mark.needs("mosquitto")
 def test_when_the_rival_is_gone_the_broker_is_reached_again(
     tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,9 +191,11 @@ LABEL_FILES = {
 }
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", LABEL_FILES)
 def test_a_file_is_taken_or_left_out_as_by_ultralytics(tmp_path: Path, name: str) -> None:
-    verify = pytest.importorskip("ultralytics.data.utils").verify_image_label
+    from ultralytics.data.utils import verify_image_label as verify
+
     write_set(tmp_path, {"a": LABEL_FILES[name]})
     image, file = tmp_path / "images" / "val" / "a.png", label_of_a(tmp_path)
     theirs = verify((str(image), str(file), "", False, 5, 0, 0, False))[1]

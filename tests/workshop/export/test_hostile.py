@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests import strangers
 from tests.workshop.export.conftest import Workshop
 
-pytestmark = strangers.needs_root
+pytestmark = [strangers.needs_root, pytest.mark.needs("python3")]
 
 
 def test_root_exports_into_nothing_of_the_services_user(workshop: Workshop) -> None:
