@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests import strangers
 from tests.workshop.export.conftest import Workshop
 
