@@ -34,9 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A run in the background hands ignored signals down to every process that a test starts and then signals.
+    """Restores what every process that a test starts inherits.
 
-    `nohup` ignores SIGHUP, a shell that starts a job with `&` SIGINT: no pilot would reload, no Ctrl-C end anything.
+    A run in the background ignores signals: `nohup` ignores SIGHUP, a shell that starts a job with `&` SIGINT: no pilot
+    would reload, no Ctrl-C end anything.
     """
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -45,7 +45,7 @@ def settings(path: Path, **model: Any) -> Settings:
     )
 
 
-@pytest.fixture(params=[".onnx", ".engine"])
+@pytest.fixture(params=[".onnx", pytest.param(".engine", marks=pytest.mark.needs("g++"))])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Writes a model of a constant output and gives the settings that open it, as the file or as an engine of it."""
     kind = request.param
