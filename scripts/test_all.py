@@ -2,7 +2,8 @@
 """Runs the suite, without torch, on every Python from 3.10 to 3.13 that this machine has, in the locked versions.
 
 PYTHONS="3.10 3.12" names some of them (one that is missing is then an error); FAST=1 leaves slow tests out; LOWEST=1
-takes the lowest versions that requirements.txt allows instead of the locked ones.
+takes the lowest versions that requirements.txt allows instead of the locked ones; TESTS="tests/backends ..." names what
+runs.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def run(version: str, python: str, fast: bool, lowest: bool) -> bool:
     # Data-bound tests and those of torch ran on the main Python; here it is the language and the libraries that count.
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PILOT_DATA")}
     chosen = ["-m", "not slow and not long"] if fast else []
+    chosen += os.environ.get("TESTS", "").split()
     pytest = [str(inside), "-m", "pytest", "-q", "--numprocesses", "auto", "--dist", "loadfile"]
     return subprocess.run([*pytest, *chosen], cwd=ROOT, env=environment).returncode == 0
 

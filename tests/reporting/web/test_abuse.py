@@ -169,7 +169,7 @@ def test_head_of_a_picture_holds_no_place_of_a_viewer(pilot: WebPilot, path: str
             viewer = stack.enter_context(connect(pilot))
             viewer.sendall(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert viewer.recv(12) == b"HTTP/1.1 200"
-        assert pilot.ask("/picture.jpg").status == 200
+        until(lambda: pilot.ask("/picture.jpg").status == 200, "a picture")
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
