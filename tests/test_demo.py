@@ -88,11 +88,11 @@ def test_the_pilot_finds_what_is_there_on_drives_it_has_never_seen(tmp_path: Pat
     wanted, found, right = 0, 0.0, 0.0
     for seed in (900_001, 900_002, 900_003):
         uri = f"demo://drive?seed={seed}&vehicles=8&duration=20&fps=1&{options}"
-        done = pilot(tmp_path, "--source", uri, "--truth", tmp_path / "truth.jsonl", "--no-show")
+        done = pilot(tmp_path, "--source", uri, "--truth", tmp_path / f"{seed}.jsonl", "--no-show")
         assert done.returncode == 0, done.stderr[-2000:]
         said = GROUND_TRUTH.fullmatch(done.stdout.splitlines()[-1])
         assert said, done.stdout
-        truth = [json.loads(line) for line in (tmp_path / "truth.jsonl").read_text().splitlines()]
+        truth = [json.loads(line) for line in (tmp_path / f"{seed}.jsonl").read_text().splitlines()]
         assert [line["frame_id"] for line in truth] == list(range(20))
         asked = [
             vehicle

@@ -37,6 +37,7 @@ USED = (
     "ICudaEngine.get_tensor_shape",
     "ICudaEngine.get_tensor_dtype",
     "ICudaEngine.get_tensor_format",
+    "ICudaEngine.get_tensor_format_desc",
     "ICudaEngine.get_tensor_profile_shape",
     "ICudaEngine.create_execution_context",
     "IExecutionContext.set_input_shape",
@@ -47,7 +48,6 @@ USED = (
     "IExecutionContext.active_optimization_profile",
     "IExecutionContext.set_optimization_profile_async",
     "ProfilingVerbosity.NONE",
-    "TensorFormat.LINEAR",
     "TensorIOMode.INPUT",
     "DataType.FLOAT",
     "DataType.HALF",
@@ -224,11 +224,20 @@ class Engine:
     def _tensor(self, module: ModuleType, name: str, shape: tuple[int, ...]) -> Tensor:
         if len(shape) < 2 or min(shape) < 1:
             raise self._misfit(f"its tensor {name} has shape {shape}")
-        layout = self._engine.get_tensor_format(name)
-        if layout != module.TensorFormat.LINEAR:
+        if layout := self._odd_format(module, name):
             raise self._misfit(f"its tensor {name} is laid out as {layout}, not row by row")
         dtype = self._dtype(module, name)
         return Tensor(name, shape, dtype, self.gpu.device_memory(int(np.prod(shape)) * dtype.itemsize))
+
+    def _odd_format(self, module: ModuleType, name: str) -> str:
+        """Return how a tensor lies in memory where that is not row by row, else ""."""
+        formats = getattr(module, "TensorFormat", None)
+        if formats is not None:
+            found = self._engine.get_tensor_format(name)
+            return "" if found == formats.LINEAR else str(found)
+        # The lean run time has no such enumeration, and words alone.
+        words = str(self._engine.get_tensor_format_desc(name) or "")
+        return words if words and "linear" not in words.lower() else ""
 
     def set_batch(self, images: int) -> bool:
         """How many images the next launches have; an engine of fixed batch always runs all of its batch.

@@ -236,6 +236,10 @@ class ICudaEngine:
     def get_tensor_format(self, name: str) -> TensorFormat:
         return TensorFormat[self._formats.get(name, "LINEAR")]
 
+    def get_tensor_format_desc(self, name: str) -> str:
+        kind = self.get_tensor_format(name)
+        return "Row major linear FP32 format (kLINEAR)" if kind is TensorFormat.LINEAR else f"Format (k{kind.name})"
+
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Dims]:
         assert (name, profile_index) == (self.input, 0), "only inputs have profiles"
         shapes = self.profile or [list(self.get_tensor_shape(name))] * 3

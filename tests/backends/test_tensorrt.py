@@ -113,6 +113,15 @@ def test_what_is_laid_out_row_by_row_is_taken_whatever_words_tensorrt_has_for_it
     Engine(open_engine(write_engine(path, told={"formats": {"images": "LINEAR"}})), gpu, 64).close()
 
 
+def test_the_lean_run_time_has_words_for_formats_alone(
+    gpu: Gpu, path: Path, tensorrt: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(tensorrt, "TensorFormat")
+    Engine(open_engine(write_engine(path)), gpu, 64).close()
+    told = refusal(write_engine(path, told={"formats": {"images": "CHW2"}}), gpu)
+    assert "its tensor images is laid out as Format (kCHW2), not row by row" in told
+
+
 def test_a_shape_that_tensorrt_refuses_is_a_misfit(gpu: Gpu, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(IExecutionContext, "set_input_shape", lambda *_: False)
     said = refusal(write_engine(path, batch=None, profile=PROFILE), gpu)
