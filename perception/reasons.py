@@ -13,7 +13,7 @@ _CURES = (
         "Export it with opset 17: yolo export format=onnx opset=17; or update onnxruntime.",
     ),
     (
-        r"(?i)external.?(data|initializer)",
+        r"(?i)external.?(data|initializer)|cannot get file size: No such file",  # the latter: ONNX Runtime up to 1.23
         "Its weights lie in a second file: copy that (*.data) beside it, under its own name.",
     ),
     (

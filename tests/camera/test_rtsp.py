@@ -45,7 +45,9 @@ def test_frames_of_a_stream_arrive(rtsp: StartRtsp, logged: list[str], codec: st
         frames = drain(reader, limit=5)
     assert [frame.image.shape for frame in frames] == [(240, 320, 3)] * 5
     assert len({frame.image.tobytes() for frame in frames}) == 5, "the ball moves"
-    assert f"INFO Source live: {url} (320x240 at 25 fps)" in logged
+    told = f"INFO Source live: {url} (320x240"
+    # RTP of JPEG tells no rate, and OpenCV 4.8 makes none up.
+    assert {f"{told} at 25 fps)", f"{told})"} & set(logged)
 
 
 def test_a_still_scene_is_a_live_stream(rtsp: StartRtsp, logged: list[str]) -> None:
