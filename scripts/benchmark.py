@@ -30,6 +30,8 @@ from perception.config import (
 )
 from perception.reporting.logs import start_logging
 from perception.workshop.benchmark import (
+    beside,
+    broker_cost,
     drive_cost,
     engine_commands,
     frame_cost,
@@ -50,6 +52,9 @@ Clip = Annotated[Path, typer.Option(help="video of the road")]
 Onnx = Annotated[Path, typer.Option(help="detector in ONNX")]
 Weights = Annotated[Optional[Path], typer.Option(help="the same detector as .pt, for ultralytics' predict")]
 Rounds = Annotated[int, typer.Option(min=1, help="how often each is measured")]
+Detector = Annotated[str, typer.Option(help="detector in ONNX")]
+Spans = Annotated[int, typer.Option(min=1, help="spans alone and beside it, in turn")]
+Seconds = Annotated[float, typer.Option(min=2, help="length of a span")]
 Json = Annotated[Optional[Path], typer.Option("--json", callback=check_json, help="write the figures here, too")]
 
 
@@ -198,24 +203,49 @@ def wait(
 
 @app.command()
 def web(
-    weights: Annotated[str, typer.Option(help="detector in ONNX")] = "vehicle-n.onnx",
-    rounds: Annotated[int, typer.Option(min=1, help="spans alone and watched, in turn")] = 10,
-    seconds: Annotated[float, typer.Option(min=2, help="length of a span")] = 20.0,
+    weights: Detector = "vehicle-n.onnx",
+    rounds: Spans = 10,
+    seconds: Seconds = 20.0,
     cores: Annotated[tuple[int, int], typer.Option(help="of the pilot, and of the viewers")] = (0, 1),
     json: Json = None,
 ) -> None:
     """What three viewers of the picture and a scrape of /metrics each second cost detection, on the demo."""
+    got = {"bytes": 0, "scrapes": 0}
     with tempfile.TemporaryDirectory() as folder:
-        costs = web_cost.measure(ROOT, Path(folder), weights, rounds, seconds, cores)
-    rows = {"alone": percentiles(costs.alone_ms), "watched": percentiles(costs.watched_ms)}
-    growth = {name: rows["watched"][name] / rows["alone"][name] - 1 for name in ("p50", "p99")}
+        place = beside.Place(ROOT, Path(folder), weights, cores[0])
+        costs = beside.measure(place, lambda url: web_cost.viewers(url, cores[1], got), rounds, seconds)
+    told = f"the viewers got {got['bytes'] / 2**20:.1f} MiB and {got['scrapes']} scrapes"
+    save(json, {"web": _beside(costs, "watched", weights, rounds, seconds, told)})
+
+
+@app.command()
+def broker(
+    weights: Detector = "vehicle-n.onnx",
+    rounds: Spans = 10,
+    seconds: Seconds = 20.0,
+    cores: Annotated[tuple[int, int], typer.Option(help="of the pilot, and of the broker")] = (0, 1),
+    json: Json = None,
+) -> None:
+    """What an MQTT broker costs detection that floods the pilot, on the demo."""
+    with tempfile.TemporaryDirectory() as folder, broker_cost.HostileBroker(cores[1]) as hostile:
+        settings = f"mqtt: {{host: 127.0.0.1, port: {hostile.port}}}\n"
+        place = beside.Place(ROOT, Path(folder), weights, cores[0], settings)
+        costs = beside.measure(place, hostile.attacks, rounds, seconds)
+    told = f"{hostile.attacked} connections were attacked with {hostile.sent / 2**20:.1f} MiB"
+    save(json, {"broker": _beside(costs, "attacked", weights, rounds, seconds, told)})
+
+
+def _beside(costs: beside.Costs, name: str, weights: str, rounds: int, seconds: float, told: str) -> dict[str, object]:
+    """Show what a neighbour costs, and return it."""
+    rows = {"alone": percentiles(costs.alone_ms), name: percentiles(costs.beside_ms)}
+    growth = {part: rows[name][part] / rows["alone"][part] - 1 for part in ("p50", "p99")}
+    rate = len(costs.beside_ms) / len(costs.alone_ms) - 1
     verdicts = [
-        f"growth by viewers: p50 {growth['p50']:+.1%}, p99 {growth['p99']:+.1%}",
-        f"{len(costs.alone_ms)} frames alone, {len(costs.watched_ms)} watched; "
-        f"the viewers got {costs.mebibytes:.1f} MiB and {costs.scrapes} scrapes",
+        f"growth: p50 {growth['p50']:+.1%}, p99 {growth['p99']:+.1%}; frame rate {rate:+.1%}",
+        f"{len(costs.alone_ms)} frames alone, {len(costs.beside_ms)} {name}; {told}",
     ]
     show(f"total_ms on {weights}, one thread, {rounds} rounds of {seconds:g} s, milliseconds", rows, verdicts)
-    save(json, {"web": rows, "growth": growth})
+    return {name: rows, "growth": growth, "frame_rate": rate}
 
 
 if __name__ == "__main__":

@@ -1,117 +1,21 @@
-"""What viewers of the page cost detection: a pilot alone and watched in turn, in one run.
-
-The pilot has one core and one thread of ONNX Runtime, the viewers, niced, another core.
-"""
+"""Three viewers of the page and a scraper of /metrics, as a neighbour of the pilot."""
 
 from __future__ import annotations
 
 import json
-import re
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
 
-from perception.errors import BackendError
 from perception.workshop.benchmark import web_viewers
-
-SETTLING_S = 1.5
-"""After viewers come or go, before frames count."""
-START_S = 60.0
-PAGE_LINE = re.compile(r"The live page: (http://\S+/)")
-Span = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """total_ms of the frames of both kinds of spans; what the viewers got."""
-
-    alone_ms: list[float] = field(default_factory=list)
-    watched_ms: list[float] = field(default_factory=list)
-    mebibytes: float = 0.0
-    scrapes: int = 0
-
-
-def measure(root: Path, folder: Path, weights: str, rounds: int, seconds: float, cores: tuple[int, int]) -> Costs:
-    """Each round is a span alone and a span watched, of `seconds` each. cores: of the pilot, of the viewers.
-
-    BackendError where the pilot does not start or ends early.
-    """
-    alone: list[Span] = []
-    watched: list[Span] = []
-    got = {"bytes": 0, "scrapes": 0}
-    with _pilot(root, folder, weights, cores[0]) as url:
-        time.sleep(2 * SETTLING_S)
-        for _ in range(rounds):
-            alone.append(_span(seconds))
-            with _viewers(url, cores[1], got):
-                watched.append(_span(seconds))
-    frames = list(_frames(folder / "frames.jsonl"))
-    return Costs(_within(frames, alone), _within(frames, watched), got["bytes"] / 2**20, got["scrapes"])
-
-
-def _span(seconds: float) -> Span:
-    time.sleep(SETTLING_S)
-    began = time.time()
-    time.sleep(seconds)
-    return began, time.time()
-
-
-def _within(frames: list[tuple[float, float]], spans: list[Span]) -> list[float]:
-    """The times of the frames that lie in one of the spans as a whole."""
-    return [ms for at, ms in frames if any(began + ms / 1000 <= at <= ended for began, ended in spans)]
-
-
-def _frames(path: Path) -> Iterator[tuple[float, float]]:
-    """Unix seconds and total_ms of each record."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        yield datetime.fromisoformat(record["ts"]).timestamp(), record["total_ms"]
+from perception.workshop.benchmark.beside import niced
 
 
 @contextmanager
-def _pilot(root: Path, folder: Path, weights: str, core: int) -> Iterator[str]:
-    (folder / "x.yaml").write_text(
-        "source: {uri: 'demo://drive?seed=14&vehicles=8&duration=20&loop=1'}\n"
-        f"model: {{weights: '{weights}'}}\nallow_cpu: true\ncpu: {{threads: 1}}\n"
-        f"log: {{dir: '{folder}', max_mib: 1024}}\nweb: {{bind: '127.0.0.1:0'}}\n"
-    )
-    command = ["taskset", "-c", str(core), sys.executable, str(root / "pilot.py"), "--config", str(folder / "x.yaml")]
-    with open(folder / "stderr", "wb") as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)  # noqa: S603 - the command above
-    try:
-        yield _url(process, folder / "stderr")
-        if process.poll() is not None:
-            raise BackendError(f"The pilot ended early: {_last_line(folder / 'stderr')}")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-
-
-def _url(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where the page is, once the first frame was processed."""
-    ends_at = time.monotonic() + START_S
-    while time.monotonic() < ends_at and process.poll() is None:
-        text = log.read_text(encoding="utf-8", errors="replace")
-        if (said := PAGE_LINE.search(text)) and "Vehicle detection:" in text:
-            return said[1]
-        time.sleep(0.2)
-    raise BackendError(f"The pilot did not start: {_last_line(log)}")
-
-
-def _last_line(log: Path) -> str:
-    return (log.read_text(encoding="utf-8", errors="replace").splitlines() or ["it said nothing"])[-1]
-
-
-@contextmanager
-def _viewers(url: str, core: int, got: dict[str, int]) -> Iterator[None]:
-    command = ["nice", "-n", "19", "taskset", "-c", str(core), sys.executable, web_viewers.__file__, url]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - the command above
+def viewers(url: str, core: int, got: dict[str, int]) -> Iterator[None]:
+    """They look until the end of the block; `got` gains the `bytes` and `scrapes` that they got."""
+    command = niced(core, web_viewers.__file__, url)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own script
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import children
 from tests.reporting.recording.videos import pictures, records, segments
 from tests.service.conftest import Folder
 from tests.service.manager import PILOT, Running, running, wait_until
@@ -78,9 +79,8 @@ def test_a_kill_of_the_whole_service_leaves_videos_that_play(folder: Folder) -> 
     with running(folder.path) as pilot:
         wait_until(lambda: any(path.stat().st_size > 8000 for path in folder.path.glob("videos/*.mp4")), pilot.text)
         pilot.process.send_signal(signal.SIGSTOP)
-        for task in Path(f"/proc/{pilot.process.pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                os.kill(int(child), signal.SIGKILL)
+        for child in children(pilot.process.pid):
+            os.kill(child, signal.SIGKILL)
         pilot.process.kill()
         pilot.process.wait()
     (video,) = finished(folder)

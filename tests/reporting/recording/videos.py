@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from perception.frame import Frame, Image, Report
 from perception.reporting.recording.recorder import Recorder
 from tests.fakes import make_image, make_report
 from tests.needs import path_of
+from tests.processes import children, command_name
 
 
 def report(
@@ -71,9 +73,4 @@ def recorder(path: Path, clean: bool = False, overwrite: bool = False) -> Record
 
 def encoders() -> list[int]:
     """The encoders among the children of this process."""
-    found = []
-    for task in Path("/proc/self/task").iterdir():
-        for child in (task / "children").read_text().split():
-            if Path(f"/proc/{child}/comm").read_text().startswith(("ffmpeg", "gst-launch")):
-                found.append(int(child))
-    return found
+    return [child for child in children(os.getpid()) if command_name(child).startswith(("ffmpeg", "gst-launch"))]

@@ -21,6 +21,7 @@ import pytest
 
 from perception.frame import BoardSnapshot
 from perception.workshop.latency.report import SCHEMA
+from tests.processes import open_files
 from tests.workshop.latency.runs import FP16, HOT, INT8, Step, figures_of, steady, write
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -158,17 +159,13 @@ def test_ctrl_c_ends_it_in_silence(tmp_path: Path) -> None:
         for _ in range(60):
             file.write(lines)
     process = subprocess.Popen([sys.executable, SCRIPT, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while process.poll() is None and not _has_open(path, process.pid):
+    while process.poll() is None and path not in open_files(process.pid):
         time.sleep(0.01)
     time.sleep(0.3)  # the file is open before the first of it is read
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in errors
-
-
-def _has_open(path: Path, pid: int) -> bool:
-    return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink())
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])
