@@ -48,6 +48,10 @@ class StopFlag:
             if self.requested:
                 raise Stopped
             return start(argument)
+        except Exception as fault:
+            if self.requested:  # the import of a native library makes an ImportError of what interrupts it
+                raise Stopped from fault
+            raise
         finally:
             self._at_once = False
 

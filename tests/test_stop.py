@@ -45,6 +45,22 @@ def test_a_stop_interrupts_a_start_up_and_lets_the_loop_finish() -> None:
         flag.at_once(lambda _: None, None)
 
 
+def test_a_stop_that_an_import_swallows_is_still_a_stop_and_a_fault_without_one_stays_a_fault() -> None:
+    def native(number: int) -> None:
+        try:
+            signal.raise_signal(number)
+        except BaseException as fault:
+            raise ImportError("initialization failed") from fault  # as pybind11's modules end
+        raise ImportError("no such file")
+
+    flag = StopFlag()
+    flag.listen()
+    with pytest.raises(ImportError, match="no such file"):
+        flag.at_once(native, signal.SIGHUP)
+    with pytest.raises(Stopped):
+        flag.at_once(native, signal.SIGTERM)
+
+
 def test_a_hang_up_asks_for_a_reload_once_and_for_no_stop() -> None:
     flag = StopFlag()
     flag.listen()

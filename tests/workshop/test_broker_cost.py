@@ -28,4 +28,4 @@ def test_it_attacks_a_connection_only_while_it_is_told_to() -> None:
     assert welcomed == WELCOME
     assert silent
     assert harm[0] == 0x34  # PUBLISH of QoS 2
-    assert (broker.attacked, broker.sent > 0) == (1, True)
+    assert broker.attacked == 1
