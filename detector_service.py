@@ -13,19 +13,19 @@ from typing import Protocol
 import numpy as np
 from loguru import logger
 
-from perception.adapter import PickClasses, SessionBackend
-from perception.backends.cuda import has_cuda_driver
-from perception.backends.engine_file import open_engine
-from perception.backends.identity import ForeignEngineError, precision_of
+from perception.backends.gpu.cuda import has_cuda_driver
+from perception.backends.models.choice import Wish
+from perception.backends.models.model_files import ModelFiles, find_model
 from perception.backends.session import Session
-from perception.backends.trusted_file import REBUILD
-from perception.choice import Wish
-from perception.classes import pick, vehicle_ids
-from perception.config import ROOT, Settings
-from perception.errors import BackendError
-from perception.frame import BackendInfo, Candidates, Frame, Image, Result, StageTimes
-from perception.model_files import ModelFiles, find_model
-from perception.nms import nms
+from perception.backends.session_backend import PickClasses, SessionBackend
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.identity import ForeignEngineError, precision_of
+from perception.core.classes import pick, vehicle_ids
+from perception.core.errors import BackendError
+from perception.core.frame import BackendInfo, Candidates, Frame, Image, Result, StageTimes
+from perception.core.nms import nms
+from perception.settings.model import ROOT, Settings
+from perception.system.trusted_file import REBUILD
 
 WARM_UP_HW = (720, 1280)
 """Pixels of the frame of the warm-up: what a CSI camera gives unless it is asked for another size."""
@@ -235,7 +235,7 @@ def _open_engine(settings: Settings, files: ModelFiles) -> Backend:
         logger.warning(f"{files.engine} does not say its precision: int8 and fp16 of the settings cannot be checked")
     if importlib.util.find_spec("tensorrt") is None:
         raise PassedOver(f"{files.engine} cannot run: tensorrt is not installed")
-    from perception.engine_backend import open_engine_backend
+    from perception.backends.tensorrt.backend import open_engine_backend
 
     _log_loading(files.engine)
     picker, model, how = _class_picker(settings), settings.model, settings.engine
@@ -257,7 +257,7 @@ def _export_engine(settings: Settings, files: ModelFiles, foreign: bool, alive: 
     if not has_cuda_driver():
         raise PassedOver("this machine has no CUDA driver")
     from perception.workshop.export.at_start import Order, export_at_start
-    from perception.workshop.export.place import Place
+    from perception.workshop.place import Place
 
     logger.info("Exporting model to TensorRT...")
     place = Place(settings.engine_dir, files.stem)

@@ -12,7 +12,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - JetPack 5 has Python 3.8, where 
     sys.stderr.write("pilot.py needs Python 3.10 or newer (JetPack 6 or 7); this is {}.{}\n".format(*sys.version_info))
     sys.exit(2)
 
-from perception.stop import StopFlag
+from perception.system.stop import StopFlag
 
 if __name__ == "__main__":
     stop_flag = StopFlag()
@@ -20,18 +20,18 @@ if __name__ == "__main__":
 
 try:
     from detector_service import open_service
-    from perception import cli
+    from perception.app import cli
+    from perception.app.check import verdicts
+    from perception.app.meter import Meter
+    from perception.app.sinks import Sinks
+    from perception.app.stream import frames
+    from perception.app.upkeep import Upkeep
     from perception.board.poller import Board
     from perception.camera import open_source
     from perception.camera.feed import Feed
-    from perception.camera.stream import frames
-    from perception.check import verdicts
-    from perception.live import LiveSettings
-    from perception.meter import Meter
-    from perception.reporting.heartbeat import Heartbeat
     from perception.reporting.logs import TextLog
-    from perception.reporting.sinks import Sinks
-    from perception.upkeep import Upkeep
+    from perception.settings.live import LiveSettings
+    from perception.system.notify import Heartbeat
 except ModuleNotFoundError as missing:
     sys.stderr.write(f"{sys.executable} lacks the package {missing.name!r}: see README.md, or run `make demo`.\n")
     sys.exit(2)

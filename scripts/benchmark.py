@@ -16,10 +16,14 @@ import typer
 from loguru import logger
 
 from detector_service import DetectorService, open_service
-from perception.adapter import SessionBackend
 from perception.backends.onnxruntime import OnnxRuntimeSession
-from perception.classes import vehicle_ids
-from perception.config import (
+from perception.backends.session_backend import SessionBackend
+from perception.core.classes import vehicle_ids
+from perception.lab.benchmark import drive_cost, frame_cost, loop_cost, report_cost, start_cost, steady, wait_cost
+from perception.lab.benchmark.engine import commands as engine_commands
+from perception.lab.benchmark.neighbours import beside, broker_cost, web_cost
+from perception.reporting.logs import start_logging
+from perception.settings.model import (
     COCO_VEHICLES,
     LogSettings,
     ModelSettings,
@@ -28,22 +32,8 @@ from perception.config import (
     Settings,
     SourceSettings,
 )
-from perception.reporting.logs import start_logging
-from perception.workshop.benchmark import (
-    beside,
-    broker_cost,
-    drive_cost,
-    engine_commands,
-    frame_cost,
-    loop_cost,
-    report_cost,
-    start_cost,
-    steady,
-    wait_cost,
-    web_cost,
-)
-from perception.workshop.benchmark.figures import percentiles, save, show
 from perception.workshop.door import enter
+from perception.workshop.figures import percentiles, save, show
 from perception.workshop.own_file import check_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)

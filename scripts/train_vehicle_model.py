@@ -17,15 +17,15 @@ sys.path.insert(0, str(ROOT))
 import typer
 
 from detector_service import open_service
-from perception.config import ModelSettings, Settings
-from perception.workshop.benchmark.figures import save
+from perception.lab.training.dataset import digests, prepare
+from perception.lab.training.export import export
+from perception.lab.training.figures import CONFIDENCES, Detect, Service
+from perception.lab.training.report import by_threshold, on_drives, on_footage, on_pictures
+from perception.lab.training.train import Recipe, train
+from perception.settings.model import ModelSettings, Settings
 from perception.workshop.door import enter
+from perception.workshop.figures import save
 from perception.workshop.own_file import check_json
-from perception.workshop.training.dataset import digests, prepare
-from perception.workshop.training.export import export
-from perception.workshop.training.figures import CONFIDENCES, Detect, Service
-from perception.workshop.training.report import by_threshold, on_drives, on_footage, on_pictures
-from perception.workshop.training.train import Recipe, train
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 Data = Annotated[Path, typer.Option(help="folder with labelled/vehicles and weights, as PILOT_DATA", exists=True)]

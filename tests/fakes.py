@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from perception.camera.capture import Picture
-from perception.errors import EndOfStream
-from perception.frame import BackendInfo, Candidates, Detections, Frame, Image, Report, Result, StageTimes
+from perception.core.errors import EndOfStream
+from perception.core.frame import BackendInfo, Candidates, Detections, Frame, Image, Report, Result, StageTimes
 
 INFO = BackendInfo("fake", "fp32", (640, 640), 1, {0: "person", 1: "bicycle", 2: "car"})
 

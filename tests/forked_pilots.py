@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import pilot
-from perception import cli
-from perception.stop import StopFlag
+from perception.app import cli
+from perception.system.stop import StopFlag
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from types import MappingProxyType
 
 import pytest
 
-from perception.config import ROOT
+from perception.settings.model import ROOT
 
 Find = Callable[[], str | None]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from perception.classes import pick, vehicle_ids
-from perception.config import COCO_VEHICLES
-from perception.errors import BackendError, SettingsError
+from perception.core.classes import pick, vehicle_ids
+from perception.core.errors import BackendError, SettingsError
+from perception.settings.model import COCO_VEHICLES
 
 COCO_START = {0: "person", 1: "bicycle", 2: "car", 3: "motorcycle", 4: "airplane", 5: "bus", 6: "train", 7: "truck"}
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from perception.config import COCO_VEHICLES, ROOT, Settings, load
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
+from perception.settings.model import COCO_VEHICLES, ROOT, Settings, load
 
 PILOT_YAML = ROOT / "config" / "pilot.yaml"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from perception.camera.drive import Drive, DriveSettings, read_stamp
-from perception.config import ROOT
+from perception.drive import Drive, DriveSettings, read_stamp
+from perception.settings.model import ROOT
 from tests.camera.clips import drain, opened
 from tests.camera.servers import StartRtsp, rtsp
 

@@ -14,9 +14,9 @@ import pytest
 
 import detector_service
 from detector_service import DetectorService, open_service
-from perception.config import ROOT, EngineSettings, ModelSettings, Settings
-from perception.errors import BackendError, SettingsError
-from perception.frame import Candidates, Frame, Image, StageTimes
+from perception.core.errors import BackendError, SettingsError
+from perception.core.frame import Candidates, Frame, Image, StageTimes
+from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
 from tests import tiny_model
 from tests.fakes import FakeBackend, FakeClock, make_candidates, make_image
 

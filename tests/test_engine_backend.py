@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.adapter import SessionBackend
-from perception.backends import kernels
-from perception.backends.engine_file import open_engine
-from perception.backends.gpu_pipeline import GpuPipeline
-from perception.engine_backend import open_engine_backend
-from perception.errors import BackendError, GpuError, SettingsError
+from perception.backends.gpu import kernels
+from perception.backends.gpu.pipeline import GpuPipeline
+from perception.backends.session_backend import SessionBackend
+from perception.backends.tensorrt.backend import open_engine_backend
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.errors import BackendError, GpuError, SettingsError
 from tests.backends.emulated_errors import LaunchError, LogicError
 from tests.backends.emulated_gpu import BINARY, Device
 from tests.backends.fake_tensorrt import make_plan, write_engine

@@ -9,9 +9,9 @@ import pytest
 
 import detector_service
 from detector_service import open_service
-from perception.check import _check_backend
-from perception.errors import BackendError
-from perception.stop import Stopped
+from perception.app.check import _check_backend
+from perception.core.errors import BackendError
+from perception.system.stop import Stopped
 from perception.workshop.export import at_start
 from tests.backends.fake_tensorrt import write_engine
 from tests.test_engine_selection import Prepare, World, not_installed, serves, world

@@ -19,11 +19,11 @@ import pytest
 
 import detector_service
 from detector_service import open_service
-from perception.backends import kernels
-from perception.backends.trusted_file import REBUILD
-from perception.config import ROOT, EngineSettings, ModelSettings, Settings
-from perception.errors import BackendError, SettingsError
-from perception.frame import Frame
+from perception.backends.gpu import kernels
+from perception.core.errors import BackendError, SettingsError
+from perception.core.frame import Frame
+from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
+from perception.system.trusted_file import REBUILD
 from tests.backends.emulated_errors import LogicError
 from tests.backends.emulated_gpu import BINARY, Device
 from tests.backends.engine_files import sidecar
@@ -396,7 +396,7 @@ def test_check_says_what_is_wrong_with_a_file_on_any_machine(pilot: Pilot, world
 def test_the_modules_of_the_backends_import_nothing_heavy() -> None:
     names = [path.stem for path in (ROOT / "perception" / "backends").glob("*.py")]
     code = "".join(f"import perception.backends.{name}\n" for name in names)
-    code += "import perception.engine_backend, sys\nprint(*{name.partition('.')[0] for name in sys.modules})"
+    code += "import perception.backends.tensorrt.backend, sys\nprint(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     heavy = {"torch", "torchvision", "ultralytics", "onnxruntime", "tensorrt", "pycuda", "onnx"}

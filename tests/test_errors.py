@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from perception.errors import BackendError, BusyError, EndOfStream, GpuError, PilotError, SettingsError, SourceError
+from perception.core.errors import (
+    BackendError,
+    BusyError,
+    EndOfStream,
+    GpuError,
+    PilotError,
+    SettingsError,
+    SourceError,
+)
 
 
 @pytest.mark.parametrize(

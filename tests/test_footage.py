@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from perception.config import Settings, load
-from perception.errors import SettingsError
-from perception.footage import protect
+from perception.app.footage import protect
+from perception.core.errors import SettingsError
 from perception.reporting.keep import free_name, reserve
+from perception.settings.model import Settings, load
 
 NAMES = {"record.path": "--record", "record.truth": "--truth", "record.overwrite": "--overwrite"}
 

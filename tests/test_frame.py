@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.frame import BackendInfo, Candidates, Detections, Frame, StageTimes, Summary
+from perception.core.frame import BackendInfo, Candidates, Detections, Frame, StageTimes, Summary
 from tests.fakes import make_image, make_report
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.home import LOCAL, ROOT, SHIPPED, settings_path
+from perception.system.home import LOCAL, ROOT, SHIPPED, settings_path
 
 COMMANDS = {
     "run": ("pilot.py",),

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from perception.config import ROOT
+from perception.settings.model import ROOT
 from tests import tiny_model
 from tests.fakes import make_image
 

@@ -9,8 +9,8 @@ import pytest
 
 from detector_service import open_service
 from perception.backends.input_size import input_size
-from perception.config import EngineSettings, ModelSettings, Settings
-from perception.model_facts import Facts, size_of
+from perception.backends.models.model_facts import Facts, size_of
+from perception.settings.model import EngineSettings, ModelSettings, Settings
 from tests.output_layouts import table, write
 
 

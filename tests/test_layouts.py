@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pytest
 
 from detector_service import open_service
-from perception import choice, decision
-from perception.backends import kernels
-from perception.config import EngineSettings, LayoutName, ModelSettings, Settings
-from perception.errors import BackendError
-from perception.frame import Detections, Frame
-from perception.layouts import LAYOUTS
+from perception.backends.gpu import kernels
+from perception.backends.models import choice, decision
+from perception.core.errors import BackendError
+from perception.core.frame import Detections, Frame
+from perception.core.layouts import LAYOUTS
+from perception.settings.model import EngineSettings, LayoutName, ModelSettings, Settings
 from tests.backends.emulated_gpu import BINARY, Device
 from tests.backends.engine_files import sidecar, with_header
 from tests.backends.fake_tensorrt import make_plan

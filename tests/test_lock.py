@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from perception import lock
-from perception.config import ROOT
-from perception.lock import Held, Lock
+from perception.settings.model import ROOT
+from perception.system import lock
+from perception.system.lock import Held, Lock
 
 HOLD = (
-    "import sys; from pathlib import Path; from perception.lock import Lock\n"
+    "import sys; from pathlib import Path; from perception.system.lock import Lock\n"
     "lock = Lock(); lock.take(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
 )
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.frame import Detections, Frame, Report, Result, StageTimes, Summary
-from perception.meter import BATCH, Histogram, Meter
+from perception.app.meter import BATCH, Histogram, Meter
+from perception.core.frame import Detections, Frame, Report, Result, StageTimes, Summary
 from tests.fakes import INFO, FakeClock, make_image
 
 MS = st.floats(0.002, 900_000, allow_nan=False)

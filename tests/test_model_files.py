@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from perception.errors import BackendError
-from perception.model_files import OFFICIAL_SHA256, ModelFiles, check_kind, find_model
+from perception.backends.models.model_files import OFFICIAL_SHA256, ModelFiles, check_kind, find_model
+from perception.core.errors import BackendError
 from tests import tiny_model
 
 PT = b"PK\x03\x04 and so on"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.home import ROOT
+from perception.system.home import ROOT
 from tests import needs
 
 TEST = f"{Path('tests', 'reporting', 'test_lines.py')}"

@@ -14,16 +14,16 @@ import pytest
 from perception.camera import exclusive
 from perception.camera.exclusive import lock_camera
 from perception.camera.uri import parse
-from perception.config import ROOT
-from perception.errors import BackendError, SettingsError
-from perception.own_files import NotMine, private_folder, read_mine
-from perception.reporting.bounded_file import BoundedFile
+from perception.core.errors import BackendError, SettingsError
+from perception.settings.model import ROOT
+from perception.system.bounded_file import BoundedFile
+from perception.system.own_files import NotMine, private_folder, read_mine
 from perception.workshop.accuracy.command import default_cache
 from perception.workshop.accuracy.look import read
+from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
 from perception.workshop.calibration import place as calibration_place
-from perception.workshop.calibration_cache import CacheKey, CalibrationCache
 from perception.workshop.export.failures import Memory
-from perception.workshop.export.place import Place, work_folder
+from perception.workshop.place import Place, work_folder
 from tests import strangers
 
 pytestmark = [strangers.needs_root, pytest.mark.needs("python3")]

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import perception.nms as suppression
-from perception.frame import Candidates, Detections
-from perception.layouts import LAYOUTS, MAX_DETECTIONS
-from perception.nms import MAX_CANDIDATES, nms
-from perception.postprocess import decode
+import perception.core.nms as suppression
+from perception.core.decode import decode
+from perception.core.frame import Candidates, Detections
+from perception.core.layouts import LAYOUTS, MAX_DETECTIONS
+from perception.core.nms import MAX_CANDIDATES, nms
 from tests.fakes import make_candidates
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from perception.frame import Image
-from perception.preprocess import Letterbox, Preprocessor
+from perception.backends.preprocess import Letterbox, Preprocessor
+from perception.core.frame import Image
 
 Size = tuple[int, int]
 SIDES = st.one_of(st.integers(1, 9), st.integers(1, 400), st.sampled_from([31, 32, 33, 63, 64, 65, 480, 539, 720]))

@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import pytest
 
-from perception import quiet
-from perception.quiet import silence_opencv
+from perception.system import quiet
+from perception.system.quiet import silence_opencv
 
 
 class Levels:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.redact import clean, elements, printable, redact, redact_address, redact_value
+from perception.core.redact import clean, elements, printable, redact, redact_address, redact_value
 
 HIDDEN = (
     "rtsp://admin:S3cret@cam/1", "rtsp://admin:S3 cret@cam/1", "rtsp:/admin:S3cret@cam", "rtsp:admin:S3cret@cam",

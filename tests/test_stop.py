@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perception.stop import StopFlag, Stopped
+from perception.system.stop import StopFlag, Stopped
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perception.model_facts import Facts
+from perception.backends.models.model_facts import Facts
 
 USUAL_PX = 640
 """What ultralytics trains at unless it is told otherwise."""

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from loguru import logger
 
 from perception.backends.input_size import input_size
-from perception.backends.onnx_file import read_facts
+from perception.backends.models.model_facts import check_size, facts_of
+from perception.backends.models.onnx_file import read_facts
 from perception.backends.session import Floats
 from perception.backends.waiting import spins
-from perception.errors import BackendError
-from perception.model_facts import check_size, facts_of
-from perception.reasons import cause_of, cure_of
+from perception.core.errors import BackendError
+from perception.system.reasons import cause_of, cure_of
 
 _DTYPES: Mapping[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _EXPORT = "Export a detector with: yolo export model=... format=onnx"

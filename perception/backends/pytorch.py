@@ -11,11 +11,11 @@ import numpy as np
 from loguru import logger
 
 from perception.backends.input_size import input_size
+from perception.backends.models.model_facts import Facts, facts_of
 from perception.backends.session import Floats
 from perception.backends.waiting import spins
-from perception.errors import BackendError, GpuError
-from perception.model_facts import Facts, facts_of
-from perception.reasons import cause_of
+from perception.core.errors import BackendError, GpuError
+from perception.system.reasons import cause_of
 
 
 def why_not_importable() -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from perception.model_facts import Facts
+from perception.backends.models.model_facts import Facts
 
 Floats = npt.NDArray[np.floating]
 

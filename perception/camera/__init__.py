@@ -10,7 +10,7 @@ from perception.camera.images import ImageFolder
 from perception.camera.latest import Reader
 from perception.camera.uri import SourceUri, parse
 from perception.camera.video_file import VideoFile
-from perception.config import SourceSettings
+from perception.settings.model import SourceSettings
 
 _OPENERS: Mapping[str, Callable[[SourceUri, SourceSettings], Capture]] = {
     "csi": opencv.open_csi,
@@ -24,7 +24,7 @@ _OPENERS: Mapping[str, Callable[[SourceUri, SourceSettings], Capture]] = {
 
 
 def _open_demo(uri: SourceUri) -> Capture:
-    from perception.camera.demo import DemoDrive  # two dozen modules that only a demo needs
+    from perception.app.demo import DemoDrive  # two dozen modules that only a demo needs
 
     return DemoDrive(uri)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from perception.errors import SourceError
-from perception.frame import Image, Truth
+from perception.core.errors import SourceError
+from perception.core.frame import Image, Truth
 
 Lend = Callable[[tuple[int, int]], Image | None]
 """Gives a frame (height, width, 3) uint8 to decode into, the borrower's until nobody holds it; None where none is."""

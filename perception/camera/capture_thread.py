@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from perception.camera.capture import Capture, Picture
-from perception.errors import SourceError
+from perception.core.errors import SourceError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

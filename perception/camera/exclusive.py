@@ -10,8 +10,8 @@ from loguru import logger
 
 from perception.camera.capture import UnusableSource
 from perception.camera.uri import SourceUri
-from perception.errors import SourceError
-from perception.lock import Held, Lock
+from perception.core.errors import SourceError
+from perception.system.lock import Held, Lock
 
 FOLDER = Path("/run/lock")
 """Where locks of what is no file lie; every user may write there (Filesystem Hierarchy Standard 3.0, 3.15 and 5.9)."""

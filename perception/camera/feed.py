@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from perception.camera.latest import Reader
 from perception.camera.uri import SourceUri, parse
-from perception.config import Settings, SourceSettings
-from perception.errors import EndOfStream, SourceError
-from perception.frame import Frame
-from perception.source_state import SourceState
+from perception.core.errors import EndOfStream, SourceError
+from perception.core.frame import Frame
+from perception.core.source_state import SourceState
+from perception.settings.model import Settings, SourceSettings
 
 LOOK_S = 0.2
 """How often a wait looks whether it goes on; a frame ends the wait at once."""

@@ -15,10 +15,10 @@ from perception.camera import picture_file
 from perception.camera.capture import Picture
 from perception.camera.picture_file import MAX_BYTES, PictureFault
 from perception.camera.uri import IMAGE_SUFFIXES, SourceUri
-from perception.errors import EndOfStream, SourceError
-from perception.frame import Image
-from perception.memory import lack_of_memory
-from perception.plain_file import read_plain
+from perception.core.errors import EndOfStream, SourceError
+from perception.core.frame import Image
+from perception.system.memory import lack_of_memory
+from perception.system.plain_file import read_plain
 
 NAMED = 3
 """How many files a message names."""

@@ -13,10 +13,10 @@ from perception.camera.mailbox import Mailbox
 from perception.camera.outage import Outage
 from perception.camera.uri import SourceUri
 from perception.camera.watches import RepeatWatch, SilenceWatch
-from perception.config import SourceSettings
-from perception.errors import SourceError
-from perception.frame import Frame
-from perception.source_state import SourceState
+from perception.core.errors import SourceError
+from perception.core.frame import Frame
+from perception.core.source_state import SourceState
+from perception.settings.model import SourceSettings
 
 # Drivers with a time limit of their own have kept it by then, and have a better reason to give.
 OPEN_GRACE_S = 2.0

@@ -19,12 +19,12 @@ from perception.camera.capture import Borrower, Picture, UnusableSource
 from perception.camera.exclusive import lock_camera
 from perception.camera.picture_file import MAX_PIXELS
 from perception.camera.uri import SourceUri
-from perception.config import SourceSettings
-from perception.errors import SourceError
-from perception.lock import Lock
-from perception.memory import lack_of_memory
-from perception.quiet import silence_opencv
-from perception.redact import redact_value
+from perception.core.errors import SourceError
+from perception.core.redact import redact_value
+from perception.settings.model import SourceSettings
+from perception.system.lock import Lock
+from perception.system.memory import lack_of_memory
+from perception.system.quiet import silence_opencv
 
 BACKLOG_S = 5.0
 """FFmpeg examines a stream for so long at most (analyzeduration)."""

@@ -9,8 +9,8 @@ from loguru import logger
 
 from perception.camera.capture import UnusableSource
 from perception.camera.uri import SourceUri
-from perception.errors import SourceError
-from perception.source_state import SourceState, State
+from perception.core.errors import SourceError
+from perception.core.source_state import SourceState, State
 
 BACKOFF_S = (1.0, 30.0)
 JITTER = 1.2

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from perception.errors import SourceError
-from perception.plain_file import from_home
-from perception.redact import BARE_CREDENTIALS, LOCAL, elements, printable, redact_value
-from perception.redact import redact as redact_any
+from perception.core.errors import SourceError
+from perception.core.redact import BARE_CREDENTIALS, LOCAL, elements, printable, redact_value
+from perception.core.redact import redact as redact_any
+from perception.system.plain_file import from_home
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 

@@ -13,7 +13,7 @@ from perception.camera.capture import Borrower, Picture
 from perception.camera.opencv import known, open_capture, rate_of, summary_of
 from perception.camera.pace import Pace
 from perception.camera.uri import SourceUri
-from perception.errors import EndOfStream, SourceError
+from perception.core.errors import EndOfStream, SourceError
 
 # A sound file may promise a few frames more than it holds (edit lists, variable rate); a cut one misses many.
 TRUNCATED_FRAMES = 5

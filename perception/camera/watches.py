@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from perception.camera.capture import Picture
-from perception.errors import SourceError
-from perception.frame import Image
+from perception.core.errors import SourceError
+from perception.core.frame import Image
 
 LONGEST_LOOK_S = 1.0
 

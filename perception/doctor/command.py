@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from perception.doctor.child import Children
+from perception.doctor.checks.machine import SERVICE_CONFIG, same_interpreter, this_machine
 from perception.doctor.examine import examine, exit_code
-from perception.doctor.machine import SERVICE_CONFIG, same_interpreter, this_machine
 from perception.doctor.report import json_text, text_lines
 from perception.doctor.table import CHECKS
-from perception.home import ROOT, settings_path
-from perception.plain_file import from_home
+from perception.system.child import Children
+from perception.system.home import ROOT, settings_path
+from perception.system.plain_file import from_home
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+from perception.doctor.checks.machine import Machine
 from perception.doctor.finding import Check, Finding, Result, Verdict, unknown
-from perception.doctor.machine import Machine
 
 DEADLINE_S = 13.0
 """More than a probe and a command take together, less than the 15 s that a person is asked to wait."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from perception.doctor.child import NO_ANSWER
+from perception.system.child import NO_ANSWER
 
 if TYPE_CHECKING:
-    from perception.doctor.machine import Machine
+    from perception.doctor.checks.machine import Machine
 
 
 class Verdict(str, Enum):

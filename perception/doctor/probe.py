@@ -126,8 +126,8 @@ def look_at_cuda(number: int = 0) -> Facts:
 
 def look_at_settings() -> Facts:
     """The settings file through the pilot's own loader. Of the source no more than its kind and device is told."""
-    config = importlib.import_module("perception.config")
-    errors = importlib.import_module("perception.errors")
+    config = importlib.import_module("perception.settings.model")
+    errors = importlib.import_module("perception.core.errors")
     try:
         settings = config.load(Path(sys.argv[2]))
     except errors.PilotError as fault:

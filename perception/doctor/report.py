@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from perception.doctor.checks.machine import Machine
 from perception.doctor.examine import exit_code
 from perception.doctor.finding import Result, Verdict
-from perception.doctor.machine import Machine
 
 SCHEMA = 1
 COLORS: Mapping[Verdict, str] = MappingProxyType(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perception.doctor import builds, cameras, engines, host, jetpack, memory, power, python, runtime, systemd
+from perception.doctor.checks import builds, cameras, engines, host, jetpack, memory, power, python, runtime, systemd
 from perception.doctor.finding import Check
 
 JETSON = "jetson"

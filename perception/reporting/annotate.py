@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 
-from perception.frame import Image, Report
+from perception.core.frame import Image, Report
 
 # Colour-blind safe (Okabe and Ito), BGR, by class id: seven, so that the vehicle ids of COCO all differ.
 COLOURS = ((0, 159, 230), (233, 180, 86), (167, 121, 204), (0, 94, 213), (115, 158, 0), (178, 114, 0), (66, 228, 240))

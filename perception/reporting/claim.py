@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from perception.errors import BusyError
-from perception.lock import Held, Lock
+from perception.core.errors import BusyError
+from perception.system.lock import Held, Lock
 
 
 def claim(lock: Lock, path: Path, cure: str) -> None:

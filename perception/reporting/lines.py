@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perception.frame import BoardSnapshot, Report, Summary
-from perception.heat import shown_zone
+from perception.core.frame import BoardSnapshot, Report, Summary
+from perception.core.heat import shown_zone
 
 
 def frame_line(report: Report) -> str:

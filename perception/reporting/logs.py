@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from loguru import logger
 
-from perception.config import Settings
-from perception.lock import Lock
-from perception.redact import clean, printable
-from perception.reporting.bounded_file import BoundedFile
+from perception.core.redact import clean, printable
 from perception.reporting.claim import claim
+from perception.settings.model import Settings
+from perception.system.bounded_file import BoundedFile
+from perception.system.lock import Lock
 
 if TYPE_CHECKING:
     from loguru import Record

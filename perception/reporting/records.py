@@ -12,9 +12,9 @@ from pathlib import Path
 
 from loguru import logger
 
-from perception.frame import BoardSnapshot, Detections, Report
-from perception.reporting.bounded_file import BoundedFile
+from perception.core.frame import BoardSnapshot, Detections, Report
 from perception.reporting.figures import rounded
+from perception.system.bounded_file import BoundedFile
 
 SCHEMA = 1
 

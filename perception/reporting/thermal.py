@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from loguru import logger
 
-from perception.frame import BoardSnapshot
-from perception.heat import HOT_MARGIN_C
+from perception.core.frame import BoardSnapshot
+from perception.core.heat import HOT_MARGIN_C
 
 
 class Band(NamedTuple):

@@ -12,11 +12,11 @@ from typing import TextIO
 import numpy as np
 from loguru import logger
 
-from perception.boxes import overlaps, shares_inside
-from perception.config import COCO_VEHICLES
-from perception.frame import Boxes, Report, Truth
+from perception.core.boxes import overlaps, shares_inside
+from perception.core.frame import Boxes, Report, Truth
 from perception.reporting.keep import free_name, reserve
-from perception.reporting.writable import check_writable
+from perception.settings.model import COCO_VEHICLES
+from perception.system.writable import check_writable
 
 MATCH_IOU = 0.5
 COUNTED_PX = 24.0

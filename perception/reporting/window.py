@@ -7,8 +7,8 @@ import sys
 
 import cv2
 
-from perception.errors import SettingsError
-from perception.frame import Report
+from perception.core.errors import SettingsError
+from perception.core.frame import Report
 from perception.reporting.annotate import annotate
 
 

@@ -15,9 +15,9 @@ from loguru import logger
 
 from perception.camera.images import some
 from perception.camera.uri import IMAGE_SUFFIXES
-from perception.errors import SettingsError
-from perception.plain_file import from_home, read_plain
-from perception.yaml_file import DATA_SET, read_mapping
+from perception.core.errors import SettingsError
+from perception.settings.yaml_file import DATA_SET, read_mapping
+from perception.system.plain_file import from_home, read_plain
 
 MOST_LIST_BYTES = 1 << 26
 SHORT = 80

@@ -11,10 +11,10 @@ import sys
 import typer
 from loguru import logger
 
-from perception.errors import PilotError, SettingsError
-from perception.own_files import keep_world_from_writing
-from perception.plain_file import from_home
+from perception.core.errors import PilotError, SettingsError
 from perception.reporting.logs import clean_record
+from perception.system.own_files import keep_world_from_writing
+from perception.system.plain_file import from_home
 
 LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 """What a standard output says that takes nothing more, a reader that went away excepted."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
-from perception.doctor.child import signal_name
-from perception.errors import ExportMemoryError
+from perception.core.errors import ExportMemoryError
+from perception.system.child import signal_name
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Ended:
 
     @property
     def name(self) -> str:
-        """In one word: `build` for perception.workshop.build_stage."""
+        """In one word: `build` for perception.workshop.build.build_stage."""
         return self.stage.rpartition(".")[2].removesuffix("_stage")
 
     @property

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from perception.errors import SettingsError
-from perception.plain_file import open_plain
-from perception.reporting.writable import check_writable
+from perception.core.errors import SettingsError
+from perception.system.plain_file import open_plain
+from perception.system.writable import check_writable
 
 HEAD_BYTES = 4096
 """The mark stands so near to the beginning."""

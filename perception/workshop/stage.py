@@ -4,7 +4,7 @@ Parent and child talk JSON: the request and the result are files, and what happe
 {"event": "progress", "what": "calibration", "done": 12, "of": 355}, {"event": "say", "text": "..."},
 {"event": "stage", "name": "..."}. The parent adds, of each stage that was through,
 {"event": "usage", "stage": "build", "seconds": 161.2, "peak_mib": 1830.5}.
-By hand: `python -m perception.workshop.build_stage REQUEST.json RESULT.json`.
+By hand: `python -m perception.workshop.build.build_stage REQUEST.json RESULT.json`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from perception import errors
-from perception.backends.trusted_file import reason_of, write_whole
-from perception.errors import BuildError, ExportMemoryError, PilotError, SettingsError
-from perception.memory import lack_of_memory
+from perception.core import errors
+from perception.core.errors import BuildError, ExportMemoryError, PilotError, SettingsError
+from perception.system.memory import lack_of_memory
+from perception.system.trusted_file import reason_of, write_whole
 from perception.workshop.ladder import Ended, diagnose
 from perception.workshop.stage_child import follow, put_off
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from perception.home import ROOT
+from perception.system.home import ROOT
 from perception.workshop.ladder import Ended
 
 KEPT_LINES = 200

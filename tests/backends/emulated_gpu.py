@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perception.backends import kernels
+from perception.backends.gpu import kernels
 from tests.backends.emulated_errors import Error, LaunchError, LogicError, MemoryError
 from tests.backends.emulated_stream import Event, Stream
 from tests.backends.emulation import SIGNATURES, Guarded

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from perception.backends import cuda
+from perception.backends.gpu import cuda
 from tests.backends.emulated_gpu import Device, pycuda_modules
 
 NO_ERROR = 0

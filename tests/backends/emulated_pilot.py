@@ -14,9 +14,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pilot
-from perception import cli
-from perception.backends import kernels
-from perception.stop import StopFlag
+from perception.app import cli
+from perception.backends.gpu import kernels
+from perception.system.stop import StopFlag
 from tests.backends.emulated_gpu import BINARY, Device
 from tests.backends.emulated_libcuda import plug_in
 from tests.backends.emulation import load_emulator

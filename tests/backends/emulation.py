@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perception.backends import kernels
+from perception.backends.gpu import kernels
 
 FEW = 64
 """So many candidates of an image the kernels suppress: suppression.cuh."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from perception.backends.sidecar import Calibration, Sidecar
-from perception.errors import BackendError
+from perception.backends.tensorrt.sidecar import Calibration, Sidecar
+from perception.core.errors import BackendError
 
 T = TypeVar("T")
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from detector_service import Backend, DetectorService
-from perception.adapter import SessionBackend
-from perception.backends import kernels
-from perception.backends.engine_file import open_engine
+from perception.backends.gpu import kernels
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.pytorch import PyTorchSession
-from perception.classes import vehicle_ids
-from perception.config import COCO_VEHICLES
-from perception.engine_backend import open_engine_backend
-from perception.errors import BackendError
-from perception.frame import Frame
-from perception.nms import nms
+from perception.backends.session_backend import SessionBackend
+from perception.backends.tensorrt.backend import open_engine_backend
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.classes import vehicle_ids
+from perception.core.errors import BackendError
+from perception.core.frame import Frame
+from perception.core.nms import nms
+from perception.settings.model import COCO_VEHICLES
 from tests import tiny_model
 from tests.backends.emulated_gpu import BINARY
 from tests.backends.fake_tensorrt import write_engine

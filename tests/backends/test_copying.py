@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from perception.backends.copying import LARGE_BYTES, Copier
-from perception.frame import Image
+from perception.backends.gpu.copying import LARGE_BYTES, Copier
+from perception.core.frame import Image
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from perception.backends.cuda import READ_AHEAD, CaptureRefused, Gpu, Graph
-from perception.errors import BackendError, GpuError
+from perception.backends.gpu.cuda import READ_AHEAD, CaptureRefused, Gpu, Graph
+from perception.core.errors import BackendError, GpuError
 from tests.backends.emulated_errors import LaunchError, LogicError
 from tests.backends.emulated_gpu import Device
 from tests.backends.emulated_stream import Stream

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from perception.backends.described import Described, read_described, text_of
-from perception.backends.engine_file import open_engine
-from perception.backends.sidecar import read_sidecar
-from perception.errors import BackendError
+from perception.backends.tensorrt.described import Described, read_described, text_of
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.sidecar import read_sidecar
+from perception.core.errors import BackendError
 from tests.backends.engine_files import plan, sidecar
 
 OLD, NEW = plan(200), plan(300)

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perception.backends import trusted_file
-from perception.backends.described import read_described
-from perception.backends.engine_file import MAX_HEADER_BYTES, open_engine
-from perception.errors import BackendError
+from perception.backends.tensorrt.described import read_described
+from perception.backends.tensorrt.engine_file import MAX_HEADER_BYTES, open_engine
+from perception.core.errors import BackendError
+from perception.system import trusted_file
 from tests.backends.engine_files import ULTRALYTICS, install, plan, sidecar, taken_or_refused, with_header
 
 REBUILD = trusted_file.REBUILD
@@ -278,8 +278,8 @@ def test_an_engine_larger_than_memory_is_refused(engine: Path) -> None:
     script = (
         "import resource, sys, pathlib\n"
         "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
-        "from perception.backends.engine_file import open_engine\n"
-        "from perception.errors import BackendError\n"
+        "from perception.backends.tensorrt.engine_file import open_engine\n"
+        "from perception.core.errors import BackendError\n"
         "try: open_engine(pathlib.Path(sys.argv[1]))\n"
         "except BackendError as fault: print(fault)\n"
     )
@@ -299,7 +299,7 @@ def test_it_needs_the_standard_library_alone(engine: Path) -> None:
     script = (
         "import sys, pathlib\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "import perception.backends.identity as i, perception.backends.engine_file as e\n"
+        "import perception.backends.tensorrt.identity as i, perception.backends.tensorrt.engine_file as e\n"
         "print(i.precision_of(e.open_engine(pathlib.Path(sys.argv[2]))))\n"
     )
     command = [sys.executable, "-I", "-S", "-c", script, str(engine.parent), str(engine)]
@@ -379,7 +379,7 @@ def test_an_engine_that_is_replaced_while_it_is_read_is_read_again(
             newer.with_suffix(".json").replace(place)
         return read_described(place)
 
-    monkeypatch.setattr("perception.backends.engine_file.read_described", replace_and_read)
+    monkeypatch.setattr("perception.backends.tensorrt.engine_file.read_described", replace_and_read)
     assert len(open_engine(engine).plan) == 500
 
 
@@ -391,5 +391,5 @@ def test_an_engine_that_goes_while_it_is_read_is_refused(engine: Path, monkeypat
         engine.unlink()
         return read_described(place)
 
-    monkeypatch.setattr("perception.backends.engine_file.read_described", remove_and_read)
+    monkeypatch.setattr("perception.backends.tensorrt.engine_file.read_described", remove_and_read)
     assert "is not the file that its sidecar" in str(refused(engine))

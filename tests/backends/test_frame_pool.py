@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.backends.cuda import Gpu, HostMemory
-from perception.backends.frame_pool import POOL_FRAMES, POOL_SIZES, FramePool
-from perception.frame import Image
+from perception.backends.gpu.cuda import Gpu, HostMemory
+from perception.backends.gpu.frame_pool import POOL_FRAMES, POOL_SIZES, FramePool
+from perception.core.frame import Image
 from tests.backends.emulated_errors import LogicError
 from tests.backends.emulated_gpu import Device
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.backends import kernels
-from perception.backends.cuda import Gpu
-from perception.backends.engine_file import open_engine
-from perception.backends.gpu_pipeline import GpuPipeline
-from perception.backends.graphs import GRAPHS
-from perception.backends.tensorrt import Engine
-from perception.errors import BackendError, GpuError
-from perception.frame import Image
-from perception.layouts import LAYOUTS, MAX_DETECTIONS, Head
-from perception.nms import nms
-from perception.preprocess import Preprocessor
+from perception.backends.gpu import kernels
+from perception.backends.gpu.cuda import Gpu
+from perception.backends.gpu.graphs import GRAPHS
+from perception.backends.gpu.pipeline import GpuPipeline
+from perception.backends.preprocess import Preprocessor
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.runtime import Engine
+from perception.core.errors import BackendError, GpuError
+from perception.core.frame import Image
+from perception.core.layouts import LAYOUTS, MAX_DETECTIONS, Head
+from perception.core.nms import nms
 from tests import tiny_model
 from tests.backends.emulated_errors import LaunchError, LogicError
 from tests.backends.emulated_errors import MemoryError as OutOfMemory

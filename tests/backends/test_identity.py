@@ -9,9 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perception.backends import trusted_file
-from perception.backends.engine_file import EngineFile, open_engine
-from perception.backends.identity import (
+from perception.backends.tensorrt.engine_file import EngineFile, open_engine
+from perception.backends.tensorrt.identity import (
     Machine,
     check_identity,
     check_input,
@@ -19,7 +18,8 @@ from perception.backends.identity import (
     precision_of,
     version_of_number,
 )
-from perception.errors import BackendError
+from perception.core.errors import BackendError
+from perception.system import trusted_file
 from tests.backends.engine_files import ULTRALYTICS, install, plan, with_header
 
 ORIN = Machine("10.3.0", "Orin", "8.7", "12.6")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from perception.backends import kernels
-from perception.backends.cuda import Gpu
-from perception.backends.kernels import KernelsUnavailable, find_nvcc, load_module
+from perception.backends.gpu import kernels
+from perception.backends.gpu.cuda import Gpu
+from perception.backends.gpu.kernels import KernelsUnavailable, find_nvcc, load_module
 from tests.backends.emulated_gpu import BINARY, Device
 from tests.small_disk import small_disk
 

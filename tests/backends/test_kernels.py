@@ -14,15 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perception.backends import kernels
-from perception.backends.answers import SUPPRESSED
-from perception.backends.kernels import needed_rows, staged_bytes, taps
-from perception.backends.launches import NOTHING_SUPPRESSED
-from perception.frame import Candidates, Image
-from perception.layouts import LAYOUTS, MAX_DETECTIONS
-from perception.nms import _survivors
-from perception.postprocess import decode
-from perception.preprocess import PAD_GREY, Letterbox, Preprocessor
+from perception.backends.gpu import kernels
+from perception.backends.gpu.answers import SUPPRESSED
+from perception.backends.gpu.kernels import needed_rows, staged_bytes, taps
+from perception.backends.gpu.launches import NOTHING_SUPPRESSED
+from perception.backends.preprocess import PAD_GREY, Letterbox, Preprocessor
+from perception.core.decode import decode
+from perception.core.frame import Candidates, Image
+from perception.core.layouts import LAYOUTS, MAX_DETECTIONS
+from perception.core.nms import _survivors
 from tests.backends.emulation import FEW, Guarded
 
 many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

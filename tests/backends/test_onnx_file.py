@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.backends.onnx_file import read_facts
+from perception.backends.models.onnx_file import read_facts
 from perception.backends.onnxruntime import OnnxRuntimeSession
-from perception.errors import BackendError
-from perception.reasons import MOST_CHARACTERS, cause_of
+from perception.core.errors import BackendError
+from perception.system.reasons import MOST_CHARACTERS, cause_of
 from tests import tiny_model
 from tests.workshop.build import small_network
 

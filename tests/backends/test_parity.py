@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from detector_service import open_service
-from perception.config import CpuSettings, ModelSettings, Settings
-from perception.frame import Detections, Frame
-from perception.workshop.agreement import agreement
-from perception.workshop.benchmark import predict
+from perception.core.frame import Detections, Frame
+from perception.lab.benchmark import predict
+from perception.settings.model import CpuSettings, ModelSettings, Settings
+from perception.workshop.quantize.agreement import agreement
 
 VEHICLES = (1, 2, 3, 5, 7)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perception.backends.pytorch import PyTorchSession
-from perception.errors import BackendError
+from perception.core.errors import BackendError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # torch's own

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pytest
 
 from detector_service import open_service
-from perception.config import ROOT, EngineSettings, ModelSettings, Settings
-from perception.frame import Detections, Frame, Image
-from perception.preprocess import Preprocessor
-from perception.workshop.agreement import agreement
-from perception.workshop.benchmark.predict import load
+from perception.backends.preprocess import Preprocessor
+from perception.core.frame import Detections, Frame, Image
+from perception.lab.benchmark.predict import load
+from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
+from perception.workshop.quantize.agreement import agreement
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perception.backends import trusted_file
-from perception.backends.sidecar import MAX_BYTES, read_sidecar, sidecar_path
-from perception.errors import BackendError
+from perception.backends.tensorrt.sidecar import MAX_BYTES, read_sidecar, sidecar_path
+from perception.core.errors import BackendError
+from perception.system import trusted_file
 from tests.backends.engine_files import sidecar, taken_or_refused
 from tests.small_disk import small_disk
 

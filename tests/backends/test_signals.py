@@ -11,9 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from perception.backends.engine_file import open_engine
-from perception.backends.signals import held_back
-from perception.engine_backend import open_engine_backend
+from perception.backends.tensorrt.backend import open_engine_backend
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.system.signals import held_back
 from tests.backends.fake_tensorrt import ICudaEngine, Runtime, write_engine
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.backends.cuda import Gpu
-from perception.backends.engine_file import open_engine
-from perception.backends.tensorrt import USED, Engine, import_tensorrt, missing_names
-from perception.backends.tensorrt_memory import REMEMBERED_LINES, Memory, make_logger
-from perception.backends.tensorrt_session import TensorRtSession
-from perception.errors import BackendError, GpuError
+from perception.backends.gpu.cuda import Gpu
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.log_tail import REMEMBERED_LINES, Memory, make_logger
+from perception.backends.tensorrt.runtime import USED, Engine, import_tensorrt, missing_names
+from perception.backends.tensorrt.session import TensorRtSession
+from perception.core.errors import BackendError, GpuError
 from tests.backends.emulated_errors import LaunchError, LogicError
 from tests.backends.emulated_gpu import Device
 from tests.backends.engine_files import sidecar
@@ -292,7 +292,7 @@ def test_an_interruption_while_tensorrt_logs_is_not_lost(
             raise interruption
 
     monkeypatch.setattr(owner, call, logs)
-    monkeypatch.setattr("perception.backends.tensorrt.logger.debug", interrupted)
+    monkeypatch.setattr("perception.backends.tensorrt.runtime.logger.debug", interrupted)
     file = open_engine(write_engine(path))
 
     def run() -> None:

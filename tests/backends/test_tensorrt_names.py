@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from perception.backends import tensorrt, tensorrt_memory
-from perception.backends.tensorrt import USED
-from perception.config import ROOT
+from perception.backends.tensorrt import log_tail as tensorrt_memory
+from perception.backends.tensorrt import runtime as tensorrt
+from perception.backends.tensorrt.runtime import USED
+from perception.settings.model import ROOT
 
 KNOW_TENSORRT = (Path(tensorrt.__file__), Path(tensorrt_memory.__file__))
 # What the code calls TensorRT's objects, and what they are.
@@ -29,7 +30,7 @@ OBJECTS = {
 }
 LOOK_UP = """
 import tensorrt_lean_bindings as module
-from perception.backends.tensorrt import library_version, missing_names
+from perception.backends.tensorrt.runtime import library_version, missing_names
 print(module.__version__, library_version(module), *missing_names(module))
 """
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from perception.backends import trusted_file
-from perception.backends.engine_file import open_engine
-from perception.backends.trusted_file import check_trusted, is_own_group, open_plain
-from perception.errors import BackendError
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.errors import BackendError
+from perception.system import trusted_file
+from perception.system.trusted_file import check_trusted, is_own_group, open_plain
 from tests.backends.engine_files import install, plan
 
 NOBODY = pwd.getpwnam("nobody").pw_uid
@@ -219,8 +219,8 @@ def test_numbers_without_names_are_compared() -> None:
 
 AS_ANOTHER_USER = f"""
 import os, sys, pathlib
-from perception.backends.engine_file import open_engine
-from perception.errors import BackendError
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.errors import BackendError
 os.setgroups([]), os.setgid({UNKNOWN_ID}), os.setuid({UNKNOWN_ID})
 try: open_engine(pathlib.Path(sys.argv[1]))
 except BackendError as fault: print(fault)

@@ -13,8 +13,8 @@ import pytest
 
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.waiting import POLICY
-from perception.config import ROOT
-from perception.workshop.benchmark import wait_cost
+from perception.lab.benchmark import wait_cost
+from perception.settings.model import ROOT
 from tests import tiny_model
 
 SPINNING = "session.intra_op.allow_spinning"

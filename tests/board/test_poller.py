@@ -12,7 +12,7 @@ import pytest
 from perception.board import poller
 from perception.board.poller import Board
 from perception.board.sources import Source, SysfsSource
-from perception.frame import BoardSnapshot
+from perception.core.frame import BoardSnapshot
 from tests.board.planting import plant
 from tests.fakes import FakeClock
 

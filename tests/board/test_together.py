@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from perception.app.sinks import Sinks
 from perception.board.poller import Board
 from perception.board.sources import SysfsSource
-from perception.config import LogSettings, Settings
-from perception.frame import Summary
+from perception.core.frame import Summary
 from perception.reporting.logs import TextLog, start_logging
-from perception.reporting.sinks import Sinks
-from perception.stop import StopFlag
+from perception.settings.model import LogSettings, Settings
+from perception.system.stop import StopFlag
 from tests.board.planting import plant, write
 from tests.fakes import make_report
 

@@ -14,9 +14,9 @@ import numpy as np
 from perception.camera import open_source
 from perception.camera.capture import Capture
 from perception.camera.latest import Reader
-from perception.config import SourceSettings
-from perception.errors import EndOfStream
-from perception.frame import Frame, Image
+from perception.core.errors import EndOfStream
+from perception.core.frame import Frame, Image
+from perception.settings.model import SourceSettings
 from tests.needs import path_of
 
 BITS = 10

@@ -17,12 +17,12 @@ from typing import Any
 
 from loguru import logger
 
+from perception.app.stream import wait_until_open
 from perception.camera import exclusive, gstreamer, open_source, opencv, outage
-from perception.camera.stream import wait_until_open
-from perception.config import SourceSettings
-from perception.errors import EndOfStream, SourceError
-from perception.frame import Frame
-from perception.stop import StopFlag
+from perception.core.errors import EndOfStream, SourceError
+from perception.core.frame import Frame
+from perception.settings.model import SourceSettings
+from perception.system.stop import StopFlag
 
 
 def probe(task: dict[str, Any]) -> dict[str, Any]:

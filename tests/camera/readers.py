@@ -12,8 +12,8 @@ from perception.camera import outage
 from perception.camera.capture import Capture
 from perception.camera.latest import Reader
 from perception.camera.uri import parse
-from perception.config import SourceSettings
-from perception.errors import SourceError
+from perception.core.errors import SourceError
+from perception.settings.model import SourceSettings
 
 LIVE = "rtsp://u:hunter2@cam/1"
 FINITE = "clip.mp4"

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.camera.drive import CLASS_NAMES, Drive, DriveSettings, Truth, read_stamp
-from perception.camera.drive.bodies import Fleet, Vehicle, draw_body
-from perception.camera.drive.camera import Camera
-from perception.camera.drive.hashing import Dice
-from perception.camera.drive.palette import make_light
-from perception.camera.drive.settings import BICYCLE, BUS, CAR, MOTORCYCLE, TRUCK
-from perception.camera.drive.truth import Outline, box_of, collect, shown
+from perception.drive import CLASS_NAMES, Drive, DriveSettings, Truth, read_stamp
+from perception.drive.camera import Camera
+from perception.drive.hashing import Dice
+from perception.drive.palette import make_light
+from perception.drive.settings import BICYCLE, BUS, CAR, MOTORCYCLE, TRUCK
+from perception.drive.truth import Outline, box_of, collect, shown
+from perception.drive.vehicles.bodies import Fleet, Vehicle, draw_body
 
 SMALL: dict[str, Any] = {"width": 640, "height": 360}
 WIDTH, ROWS = 1280, 720

@@ -11,8 +11,8 @@ from perception.camera.capture import UnusableSource
 from perception.camera.exclusive import lock_camera
 from perception.camera.opencv import open_csi, open_v4l2
 from perception.camera.uri import parse
-from perception.config import SourceSettings
-from perception.errors import SourceError
+from perception.core.errors import SourceError
+from perception.settings.model import SourceSettings
 from tests.test_lock import another_process
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from perception.app.stream import frames
 from perception.camera.feed import Feed, shares_device
 from perception.camera.latest import Reader
-from perception.camera.stream import frames
 from perception.camera.uri import parse
-from perception.config import RunSettings, Settings, SourceSettings
-from perception.errors import EndOfStream, SourceError
-from perception.stop import StopFlag
+from perception.core.errors import EndOfStream, SourceError
+from perception.settings.model import RunSettings, Settings, SourceSettings
+from perception.system.stop import StopFlag
 from tests.camera.readers import LIVE, Hanging, MakeReader
 from tests.fakes import FakeCapture, make_image
 

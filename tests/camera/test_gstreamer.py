@@ -9,7 +9,7 @@ import pytest
 
 from perception.camera.gstreamer import SINK, csi_pipeline, is_jetson, rtsp_pipeline, user_pipeline
 from perception.camera.uri import parse
-from perception.errors import SourceError
+from perception.core.errors import SourceError
 
 
 def test_a_csi_camera_without_options_gives_720p_at_30_frames_a_second() -> None:

@@ -11,8 +11,8 @@ from perception.camera import latest, outage, watches
 from perception.camera.capture import Capture, Picture
 from perception.camera.latest import MAX_HUNG, Reader
 from perception.camera.uri import parse
-from perception.config import SourceSettings
-from perception.errors import EndOfStream, SourceError
+from perception.core.errors import EndOfStream, SourceError
+from perception.settings.model import SourceSettings
 from tests.camera.readers import FINITE, LIVE, Hanging, MakeReader, reader_threads, wait_for
 from tests.fakes import FakeCapture, make_image
 

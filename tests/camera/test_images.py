@@ -10,7 +10,7 @@ import pytest
 
 from perception.camera.images import ImageFolder, read_image
 from perception.camera.uri import parse
-from perception.errors import EndOfStream, SourceError
+from perception.core.errors import EndOfStream, SourceError
 from tests.camera.clips import drain, number_of, numbered, numbers_of, opened
 
 

@@ -11,9 +11,9 @@ from perception.camera import outage
 from perception.camera.capture import Picture, UnusableSource
 from perception.camera.latest import Reader
 from perception.camera.uri import parse
-from perception.config import SourceSettings
-from perception.errors import EndOfStream, SourceError
-from perception.frame import Frame, Image
+from perception.core.errors import EndOfStream, SourceError
+from perception.core.frame import Frame, Image
+from perception.settings.model import SourceSettings
 from tests.camera.readers import FINITE, LIVE, Hanging, MakeReader, Opener, reader_threads, wait_for
 from tests.fakes import FakeCapture, make_image
 

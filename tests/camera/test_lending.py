@@ -10,9 +10,9 @@ import pytest
 from perception.camera import open_source
 from perception.camera.opencv import Camera
 from perception.camera.uri import parse
-from perception.config import SourceSettings
-from perception.errors import EndOfStream
-from perception.frame import Image
+from perception.core.errors import EndOfStream
+from perception.core.frame import Image
+from perception.settings.model import SourceSettings
 from tests.camera.clips import write_clip
 
 

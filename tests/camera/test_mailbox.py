@@ -8,7 +8,7 @@ import time
 import pytest
 
 from perception.camera.mailbox import Mailbox
-from perception.errors import EndOfStream
+from perception.core.errors import EndOfStream
 
 
 def test_where_the_newest_wins_an_item_takes_the_place_of_an_older_one() -> None:

@@ -18,8 +18,8 @@ from perception.camera import opencv
 from perception.camera.opencv import Camera, open_pipeline, open_v4l2, refuse_difference
 from perception.camera.uri import parse
 from perception.camera.video_file import VideoFile
-from perception.config import ROOT, SourceSettings
-from perception.errors import EndOfStream, SourceError
+from perception.core.errors import EndOfStream, SourceError
+from perception.settings.model import ROOT, SourceSettings
 from tests.camera.clips import cut_short, drain, number_of, numbers_of, opened, write_clip
 from tests.fakes import FakeClock
 

@@ -11,8 +11,8 @@ import pytest
 from perception.camera.capture import UnusableSource
 from perception.camera.outage import BACKOFF_S, Outage
 from perception.camera.uri import parse
-from perception.errors import SourceError
-from perception.source_state import SourceState
+from perception.core.errors import SourceError
+from perception.core.source_state import SourceState
 from tests.camera.readers import FINITE, LIVE
 from tests.fakes import FakeClock
 

@@ -10,10 +10,10 @@ import pytest
 
 from perception.camera import open_source, outage
 from perception.camera.latest import Reader
-from perception.config import SourceSettings
-from perception.errors import SourceError
-from perception.frame import Frame
-from perception.workshop.benchmark.steady import slow_consumer
+from perception.core.errors import SourceError
+from perception.core.frame import Frame
+from perception.lab.benchmark.steady import slow_consumer
+from perception.settings.model import SourceSettings
 from tests.camera.clips import drain, opened
 from tests.camera.readers import wait_for
 from tests.camera.servers import StartRtsp

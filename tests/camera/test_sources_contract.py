@@ -13,9 +13,9 @@ import pytest
 from perception.camera import open_source
 from perception.camera.latest import Reader
 from perception.camera.uri import redact
-from perception.config import SourceSettings
-from perception.errors import EndOfStream
-from perception.frame import Frame
+from perception.core.errors import EndOfStream
+from perception.core.frame import Frame
+from perception.settings.model import SourceSettings
 from tests.camera.clips import numbered, write_clip
 from tests.camera.readers import reader_threads
 from tests.camera.servers import StartRtsp

@@ -8,13 +8,14 @@ import threading
 
 import pytest
 
-from perception.camera import latest, stream
+from perception.app import stream
+from perception.app.stream import frames, wait_until_open
+from perception.camera import latest
 from perception.camera.latest import Reader
-from perception.camera.stream import frames, wait_until_open
 from perception.camera.uri import parse
-from perception.config import RunSettings, SourceSettings
-from perception.errors import SourceError
-from perception.stop import StopFlag
+from perception.core.errors import SourceError
+from perception.settings.model import RunSettings, SourceSettings
+from perception.system.stop import StopFlag
 from tests.camera.readers import FINITE, LIVE, Hanging, MakeReader, wait_for
 from tests.fakes import FakeCapture, FakeClock, make_image
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from perception.camera import open_source
 from perception.camera.uri import parse, redact
-from perception.config import SourceSettings
-from perception.errors import SourceError
+from perception.core.errors import SourceError
+from perception.settings.model import SourceSettings
 
 PASSWORDS = [
     "hunter2",

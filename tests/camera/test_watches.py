@@ -8,7 +8,7 @@ import pytest
 from perception.camera import watches
 from perception.camera.capture import Picture
 from perception.camera.watches import RepeatWatch, SilenceWatch
-from perception.errors import SourceError
+from perception.core.errors import SourceError
 from tests.fakes import FakeClock, make_image
 
 

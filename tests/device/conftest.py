@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from detector_service import DetectorService
-from perception.adapter import SessionBackend
 from perception.backends.onnxruntime import OnnxRuntimeSession
-from perception.classes import vehicle_ids
-from perception.config import COCO_VEHICLES, EngineSettings, ModelSettings, Settings
-from perception.errors import BackendError
-from perception.workshop.benchmark.engine_commands import model_names
+from perception.backends.session_backend import SessionBackend
+from perception.core.classes import vehicle_ids
+from perception.core.errors import BackendError
+from perception.lab.benchmark.engine.commands import model_names
+from perception.settings.model import COCO_VEHICLES, EngineSettings, ModelSettings, Settings
 
 MakeSettings = Callable[..., Settings]
 
@@ -30,7 +30,7 @@ MakeSettings = Callable[..., Settings]
 @pytest.fixture(scope="session")
 def plans() -> Path:
     """The folder of plans. Skips where there is no GPU to run them on."""
-    from perception.backends.cuda import Gpu
+    from perception.backends.gpu.cuda import Gpu
 
     for package in ("tensorrt", "pycuda"):
         if importlib.util.find_spec(package) is None:

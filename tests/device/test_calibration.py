@@ -29,7 +29,9 @@ def test_memory_is_the_same_from_the_second_batch_to_the_last(plans: Path, tmp_p
         "protect": "none", "batch": batch, "calibration_batch": batch, "calibrate_only": True, "log_memory": True,
         "optimization_level": 1, "tactic_sources": os.environ.get("PILOT_TACTIC_SOURCES", "default"),
     }  # fmt: skip
-    calibration = run_stage("perception.workshop.build_stage", request, lambda event: None)["facts"]["calibration"]
+    calibration = run_stage("perception.workshop.build.build_stage", request, lambda event: None)["facts"][
+        "calibration"
+    ]
     free = calibration["free_mib"]
     print(f"batch {batch}: free MiB {free}")
     assert len(free) == -(-IMAGES // batch)

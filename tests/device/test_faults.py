@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from detector_service import open_service
-from perception.backends.engine_file import open_engine
-from perception.backends.tensorrt import import_tensorrt, library_version
-from perception.config import ROOT, EngineSettings, ModelSettings, Settings
-from perception.errors import BackendError
-from perception.workshop.benchmark.frame_cost import read_clip
-from perception.workshop.benchmark.steady import resident_mib
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.runtime import import_tensorrt, library_version
+from perception.core.errors import BackendError
+from perception.lab.benchmark.frame_cost import read_clip
+from perception.lab.benchmark.steady import resident_mib
+from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
 from tests.device.conftest import MakeSettings
 from tests.device.test_pipeline import frame
 
@@ -26,7 +26,7 @@ RUN_TO_A_FAULT = """
 import sys
 from pathlib import Path
 import numpy as np
-import perception.cli as cli
+import perception.app.cli as cli
 import pilot
 from detector_service import DetectorService
 
@@ -151,7 +151,7 @@ def test_ten_services_one_after_the_other_leave_nothing_behind(
 ) -> None:
     import pycuda.driver as cuda
 
-    from perception.backends.cuda import Gpu
+    from perception.backends.gpu.cuda import Gpu
 
     image = read_clip(data / "clips" / "dashcam_a_720p.mp4", 1)[0]
     with Gpu():

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from detector_service import DetectorService, open_service
-from perception.backends.gpu_pipeline import GpuPipeline
-from perception.config import Settings
-from perception.frame import Detections, Frame, Image
-from perception.nms import nms
-from perception.preprocess import Preprocessor
-from perception.workshop.agreement import agreement
-from perception.workshop.benchmark.frame_cost import read_clip
+from perception.backends.gpu.pipeline import GpuPipeline
+from perception.backends.preprocess import Preprocessor
+from perception.core.frame import Detections, Frame, Image
+from perception.core.nms import nms
+from perception.lab.benchmark.frame_cost import read_clip
+from perception.settings.model import Settings
+from perception.workshop.quantize.agreement import agreement
 from tests.backends.emulation import FEW
 from tests.device.conftest import MakeSettings, copy_of
 

@@ -11,7 +11,7 @@ import perception.doctor
 def codes_in_source() -> dict[str, str]:
     """`warning` or `problem` by code, for every call of the two in perception/doctor/."""
     found = {}
-    for path in Path(perception.doctor.__file__).parent.glob("*.py"):
+    for path in Path(perception.doctor.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
                 isinstance(node, ast.Call)

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from perception.backends.sidecar import Sidecar
+from perception.backends.tensorrt.sidecar import Sidecar
 
 LENGTH = 64
 

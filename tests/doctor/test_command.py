@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 
 from perception.doctor import report
-from perception.doctor.child import Children
+from perception.doctor.checks.machine import Machine, disk_usage, this_machine
 from perception.doctor.command import wants_color
 from perception.doctor.examine import examine, exit_code
 from perception.doctor.finding import Check, Finding, Verdict, ok, problem, unknown, warning
-from perception.doctor.machine import Machine, disk_usage, this_machine
 from perception.doctor.table import CHECKS
-from perception.home import ROOT
+from perception.system.child import Children
+from perception.system.home import ROOT
 from tests.doctor.trees import Tree
 from tests.needs import path_of
 from tests.small_disk import small_disk

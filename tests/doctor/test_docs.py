@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from perception.home import ROOT
+from perception.system.home import ROOT
 from tests.doctor.codes import codes_in_source
 
 PAGE = ROOT / "docs" / "operations.md"

@@ -108,6 +108,6 @@ def test_free_blocks_are_counted_in_the_pages_of_this_kernel(tmp_path: Path, mon
     tree = Tree("jetpack-6.2", tmp_path)
     tree.write("proc/buddyinfo", "Node 0, zone   Normal  1 1 1 1 1 1 50 0 0 0 0\n")
     assert tree.fault("memory-fragmented").found.startswith("largest free block 256 KiB, 0 blocks of 4 MiB")
-    monkeypatch.setattr("perception.doctor.memory.os.sysconf", lambda name: 65536)
+    monkeypatch.setattr("perception.doctor.checks.memory.os.sysconf", lambda name: 65536)
     (finding,) = tree.findings("largest-block")
     assert finding.found == "largest free block 4096 KiB, 50 blocks of 4 MiB"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from perception.doctor.child import Children
-from perception.doctor.machine import Probe, this_machine
-from perception.home import ROOT
+from perception.doctor.checks.machine import Probe, this_machine
+from perception.system.child import Children
+from perception.system.home import ROOT
 from tests.needs import path_of
 
 QUICK_S = 60.0

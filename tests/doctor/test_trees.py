@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from perception.doctor.child import Answer
 from perception.doctor.finding import Verdict
 from perception.doctor.table import CHECKS, JETSON
+from perception.system.child import Answer
 from tests.doctor.codes import codes_in_source
 from tests.doctor.engine_maker import write_engine
 from tests.doctor.faults import FAULTS, Fault
@@ -115,7 +115,7 @@ def test_settings_of_the_service_that_this_user_may_not_read_are_no_problem(
 ) -> None:
     tree = Tree("jetpack-6.2", tmp_path)
     tree.readable = False
-    monkeypatch.setattr("perception.doctor.host.SERVICE_CONFIG", tree.config)
+    monkeypatch.setattr("perception.doctor.checks.host.SERVICE_CONFIG", tree.config)
 
     (finding,) = tree.findings("settings")
 

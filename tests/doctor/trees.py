@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from perception.doctor.child import Answer
+from perception.doctor.checks.machine import Machine, Usage, User
 from perception.doctor.examine import examine
 from perception.doctor.finding import Finding, Result, Verdict
-from perception.doctor.machine import Machine, Usage, User
 from perception.doctor.table import CHECKS
+from perception.system.child import Answer
 
 TREES = Path(__file__).parent / "trees"
 NAMES = tuple(sorted(path.stem for path in TREES.glob("*.json")))

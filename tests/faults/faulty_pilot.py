@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pilot
 from detector_service import DetectorService
-from perception import cli
-from perception.config import Settings
-from perception.errors import BackendError, GpuError
-from perception.frame import Candidates, Image, StageTimes
-from perception.stop import StopFlag
+from perception.app import cli
+from perception.core.errors import BackendError, GpuError
+from perception.core.frame import Candidates, Image, StageTimes
+from perception.settings.model import Settings
+from perception.system.stop import StopFlag
 from tests.fakes import FakeBackend, make_candidates
 
 GOOD_FRAMES = 5

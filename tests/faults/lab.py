@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perception.config import ROOT
+from perception.settings.model import ROOT
 from tests.camera.servers import RtspServer
 
 PATIENCE_S = 60.0

@@ -12,9 +12,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports():
-    from perception.backends.engine_file import open_engine
-    from perception.backends.sidecar import sidecar_path
-    from perception.errors import BackendError
+    from perception.backends.tensorrt.engine_file import open_engine
+    from perception.backends.tensorrt.sidecar import sidecar_path
+    from perception.core.errors import BackendError
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 
-from perception.errors import PilotError
+from perception.core.errors import PilotError
 
 ODD = (b"\0", b"\xff", b"\xc3", b"\n", b"\r", b'"', b"{", b"}", b"[", b":", b"-", b"NaN", b"1e999", b"9" * 30, b"null")
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.backends.engine_file import open_engine
-from perception.backends.sidecar import read_sidecar, sidecar_path
-from perception.errors import BackendError
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.sidecar import read_sidecar, sidecar_path
+from perception.core.errors import BackendError
 from tests.backends.engine_files import ULTRALYTICS, install, plan, with_header
 from tests.fuzz.mutations import fault_of, mutated
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from perception.workshop.latency.logs.sources import expand
 from perception.workshop.latency.reading import Wish, read
 from perception.workshop.latency.report import figures
-from perception.workshop.latency.sources import expand
 from tests.fuzz.mutations import fault_of, mutated
 from tests.workshop.latency.runs import HOT, NOW, Step, steady
 

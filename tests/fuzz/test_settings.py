@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.cli import KEYS
-from perception.config import ROOT, Settings, load
-from perception.errors import SettingsError
+from perception.app.cli import KEYS
+from perception.core.errors import SettingsError
+from perception.settings.model import ROOT, Settings, load
 from tests.fuzz.mutations import mutated
 
 SHIPPED = [path.read_bytes() for path in sorted((ROOT / "config").glob("*.yaml"))]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from perception.camera import gstreamer
 from perception.camera.uri import SourceUri, parse, redact
-from perception.errors import SourceError
+from perception.core.errors import SourceError
 from tests.fuzz.mutations import fault_of, mutated
 
 VALID = [

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from perception.frame import BackendInfo, Detections, Frame, Report
+from perception.core.frame import BackendInfo, Detections, Frame, Report
 from perception.reporting.annotate import COLOURS, annotate
 from tests.fakes import make_image, make_report
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.reporting.bounded_file import FILES, LOOK_S, RETRY_S, BoundedFile
+from perception.system.bounded_file import FILES, LOOK_S, RETRY_S, BoundedFile
 from tests.fakes import FakeClock
 from tests.small_disk import SmallDisk, small_disk
 

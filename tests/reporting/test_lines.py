@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from perception.frame import BoardSnapshot, Report, StageTimes, Summary
+from perception.core.frame import BoardSnapshot, Report, StageTimes, Summary
 from perception.reporting.lines import frame_line, summary_line
 from tests.fakes import make_report
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from perception.config import ROOT, LogSettings, Settings
 from perception.reporting.logs import TextLog, goes_to_journal, start_logging
+from perception.settings.model import ROOT, LogSettings, Settings
 from tests.processes import open_files
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
@@ -263,7 +263,7 @@ def test_no_credential_leaves_by_a_message_or_a_traceback(stderr: Stderr) -> Non
 TWO_PILOTS = """
 import sys
 from pathlib import Path
-from perception.errors import BusyError
+from perception.core.errors import BusyError
 from perception.reporting.logs import start_logging
 try:
     start_logging("INFO", Path(sys.argv[1]) / "pilot.log", 1 << 20)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.frame import BackendInfo, BoardSnapshot, Detections, Report, StageTimes
+from perception.core.frame import BackendInfo, BoardSnapshot, Detections, Report, StageTimes
 from perception.reporting.records import RecordSink, record_line
 from tests.fakes import make_report
 from tests.small_disk import small_disk

@@ -12,12 +12,12 @@ import cv2
 import pytest
 from loguru import logger
 
-from perception.config import LogSettings, RecordSettings, RunSettings, Settings
-from perception.errors import BusyError
-from perception.frame import BoardSnapshot, Summary
+from perception.app.sinks import Sinks, text_and_record_bytes
+from perception.core.errors import BusyError
+from perception.core.frame import BoardSnapshot, Summary
 from perception.reporting.logs import TextLog, start_logging
-from perception.reporting.sinks import Sinks, text_and_record_bytes
-from perception.stop import StopFlag
+from perception.settings.model import LogSettings, RecordSettings, RunSettings, Settings
+from perception.system.stop import StopFlag
 from tests.fakes import make_report
 
 SUMMARY = Summary(298, 12.1, 13.4, 15.0, 17.2, 41.0, 29.8, 2, 2 / 300)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perception.frame import BoardSnapshot
+from perception.core.frame import BoardSnapshot
 from perception.reporting.thermal import ThermalWatch
 from tests.fakes import FakeClock
 

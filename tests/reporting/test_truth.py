@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.errors import BusyError
-from perception.frame import Truth
+from perception.core.errors import BusyError
+from perception.core.frame import Truth
 from perception.reporting.truth import Score, TruthSink
 from tests.fakes import make_report
 

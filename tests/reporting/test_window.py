@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import pytest
 
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
 from perception.reporting.window import WindowSink
 from tests.fakes import make_report
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perception.errors import BusyError, SettingsError
-from perception.reporting.writable import check_folder_writable, check_writable
+from perception.core.errors import BusyError, SettingsError
+from perception.system.writable import check_folder_writable, check_writable
 
 Check = Callable[[str, Path], None]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import pilot
 from detector_service import Backend, DetectorService
-from perception import cli
-from perception.config import Settings
-from perception.frame import Candidates, Image, StageTimes
-from perception.stop import StopFlag
+from perception.app import cli
+from perception.core.frame import Candidates, Image, StageTimes
+from perception.settings.model import Settings
+from perception.system.stop import StopFlag
 from tests.fakes import FakeBackend
 
 

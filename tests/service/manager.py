@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception.config import ROOT
+from perception.settings.model import ROOT
 
 PILOT = ROOT / "pilot.py"
 PATIENCE_S = 60.0

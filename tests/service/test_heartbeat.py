@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from perception.frame import Summary
-from perception.reporting.heartbeat import Heartbeat
-from perception.source_state import SourceState
-from perception.upkeep import status_line
+from perception.app.upkeep import status_line
+from perception.core.frame import Summary
+from perception.core.source_state import SourceState
+from perception.system.notify import Heartbeat
 from tests.fakes import INFO, FakeClock
 
 WATCHED = {"WATCHDOG_USEC": "30000000"}

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from perception.camera.uri import FORMS, parse
-from perception.config import load
-from perception.errors import SourceError
+from perception.core.errors import SourceError
+from perception.settings.model import load
 from tests import strangers
 from tests.needs import path_of
 from tests.service.checkout import INSTALLER, make_checkout

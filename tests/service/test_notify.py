@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from perception.config import ROOT
+from perception.settings.model import ROOT
 from tests.service.conftest import Folder
 from tests.service.manager import Manager, manager, running
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from perception.config import CpuSettings, LogSettings, ModelSettings, Settings, SourceSettings
-from perception.errors import PilotError, SettingsError, SourceError
-from perception.live import LiveSettings
+from perception.core.errors import PilotError, SettingsError, SourceError
+from perception.settings.live import LiveSettings
+from perception.settings.model import CpuSettings, LogSettings, ModelSettings, Settings, SourceSettings
 from tests.service.conftest import Folder
 from tests.service.manager import PATIENCE_S, PILOT, Running, manager, process, running, wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.config import ROOT
+from perception.settings.model import ROOT
 from tests.needs import path_of
 from tests.service.checkout import INSTALLER, make_checkout
 

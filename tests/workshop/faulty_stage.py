@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from perception import errors
+from perception.core import errors
 from perception.workshop.stage import Emit, serve
 
 NVMAP = "NvMapMemAllocInternalTagged: 1075072515 error 12"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from perception.workshop.build_stage import run
+from perception.workshop.build.build_stage import run
 from perception.workshop.stage import serve
 from tests.backends.fake_tensorrt import ILogger, Severity
 from tests.workshop.build.fake_builder import Builder, Config, Network

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from perception.errors import BackendError
-from perception.frame import Detections
-from perception.workshop.agreement import agreement
-from perception.workshop.benchmark.engine_commands import LEAST_IOU_OF_HALF, refuse_disagreement
+from perception.core.errors import BackendError
+from perception.core.frame import Detections
+from perception.lab.benchmark.engine.commands import LEAST_IOU_OF_HALF, refuse_disagreement
+from perception.workshop.quantize.agreement import agreement
 
 REFERENCE = [(10, 10, 60, 60, 0.9, 2), (100, 10, 180, 90, 0.5, 2), (10, 100, 60, 160, 0.7, 5)]
 

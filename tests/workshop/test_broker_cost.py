@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from perception.workshop.benchmark.broker_cost import HostileBroker
-from perception.workshop.benchmark.hostile_broker import WELCOME
+from perception.lab.benchmark.neighbours.broker_cost import HostileBroker
+from perception.lab.benchmark.neighbours.hostile_broker import WELCOME
 
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from perception.config import ROOT
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
+from perception.settings.model import ROOT
 from perception.workshop.accuracy.check import find_pictures
 from perception.workshop.calibration.manifest import read_set
 from perception.workshop.data_set import read_data_set

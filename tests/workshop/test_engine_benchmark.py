@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.backends import kernels
-from perception.backends.cuda import Gpu
-from perception.backends.kernels import KernelsUnavailable
-from perception.errors import BackendError
-from perception.frame import Frame
-from perception.workshop.benchmark import engine_commands, engine_cost, engine_start, start_cost
-from perception.workshop.benchmark.engine_floor import floors
-from perception.workshop.benchmark.processor import stay_on
-from perception.workshop.benchmark.start_cost import Start
+from perception.backends.gpu import kernels
+from perception.backends.gpu.cuda import Gpu
+from perception.backends.gpu.kernels import KernelsUnavailable
+from perception.core.errors import BackendError
+from perception.core.frame import Frame
+from perception.lab.benchmark import start_cost
+from perception.lab.benchmark.engine import commands as engine_commands
+from perception.lab.benchmark.engine import cost as engine_cost
+from perception.lab.benchmark.engine import start as engine_start
+from perception.lab.benchmark.engine.floor import floors
+from perception.lab.benchmark.processor import stay_on
+from perception.lab.benchmark.start_cost import Start
 from tests.backends.emulated_errors import LogicError
 from tests.backends.emulated_gpu import BINARY, Device
 from tests.backends.fake_tensorrt import write_engine

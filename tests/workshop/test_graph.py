@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from perception.errors import SettingsError
-from perception.workshop.graph import DECODE, DEPTHWISE, DFL, depthwise, keep, nameless, protected, read
+from perception.core.errors import SettingsError
+from perception.workshop.quantize.graph import DECODE, DEPTHWISE, DFL, depthwise, keep, nameless, protected, read
 from tests.tiny_model import build as build_tiny
 from tests.workshop.small_yolo import build, make_depthwise, refine
 

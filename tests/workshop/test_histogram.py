@@ -6,7 +6,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from perception.workshop.histogram import BINS, METHODS, Histogram, entropy, least_error, minmax, percentile, range_of
+from perception.workshop.quantize.histogram import (
+    BINS,
+    METHODS,
+    Histogram,
+    entropy,
+    least_error,
+    minmax,
+    percentile,
+    range_of,
+)
 
 Floats = npt.NDArray[np.float32]
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from perception.backends.engine_file import open_engine
-from perception.errors import BuildError, ExportMemoryError
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.errors import BuildError, ExportMemoryError
 from perception.workshop.ladder import LEAST_WORKSPACE_MIB, Ended, climb, diagnose, rungs
 from perception.workshop.stage import run_stage
 from tests.workshop.build import small_network
 from tests.workshop.faulty_stage import NVMAP, NVML, TACTIC
 
 MODULE = "tests.workshop.faulty_stage"
-STAGE = "perception.workshop.build_stage"
+STAGE = "perception.workshop.build.build_stage"
 DISGUISES = {
     "eat": "Memory could not be had",
     "eat_at_a_top_level": "memory could not be had",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.config import ROOT
+from perception.settings.model import ROOT
 from tests import tiny_model
 from tests.workshop.accuracy.folders import write_set
 from tests.workshop.latency.runs import steady, write

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perception.workshop.graph import Graph, keep, protected, read
-from perception.workshop.placement import Group, Placement, place
+from perception.workshop.quantize.graph import Graph, keep, protected, read
+from perception.workshop.quantize.placement import Group, Placement, place
 from tests.workshop.small_yolo import build
 
 

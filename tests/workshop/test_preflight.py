@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from perception.doctor.child import Answer
+from perception.core.errors import ExportMemoryError
 from perception.doctor.finding import Finding, Verdict
 from perception.doctor.report import text_lines
-from perception.errors import ExportMemoryError
-from perception.workshop.preflight import STOPS, examine, is_quiet, look_around, verdict
+from perception.system.child import Answer
+from perception.workshop.build.preflight import STOPS, examine, is_quiet, look_around, verdict
 from tests.doctor.trees import Tree
 
 WORKSPACE_MIB = 2048

@@ -14,19 +14,19 @@ import numpy.typing as npt
 import pytest
 
 from perception.backends.onnxruntime import OnnxRuntimeSession
-from perception.config import COCO_VEHICLES
-from perception.errors import BuildError, SettingsError
-from perception.frame import Detections
-from perception.layouts import LAYOUTS
-from perception.nms import nms
-from perception.postprocess import decode
-from perception.preprocess import Preprocessor
-from perception.workshop.agreement import agreement
-from perception.workshop.calibrator import Batches
-from perception.workshop.graph import keep, protected, read
-from perception.workshop.histogram import METHODS
-from perception.workshop.placement import place
-from perception.workshop.quantize import Quantized, measure, qdq
+from perception.backends.preprocess import Preprocessor
+from perception.core.decode import decode
+from perception.core.errors import BuildError, SettingsError
+from perception.core.frame import Detections
+from perception.core.layouts import LAYOUTS
+from perception.core.nms import nms
+from perception.settings.model import COCO_VEHICLES
+from perception.workshop.build.calibrator import Batches
+from perception.workshop.quantize.agreement import agreement
+from perception.workshop.quantize.graph import keep, protected, read
+from perception.workshop.quantize.histogram import METHODS
+from perception.workshop.quantize.placement import place
+from perception.workshop.quantize.quantizer import Quantized, measure, qdq
 from tests.workshop.small_yolo import SIDE, build, make_depthwise, refine
 
 Floats = npt.NDArray[np.float32]

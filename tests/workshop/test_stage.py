@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from perception import errors
-from perception.errors import BuildError, ExportMemoryError, PilotError, SettingsError
-from perception.home import ROOT
+from perception.core import errors
+from perception.core.errors import BuildError, ExportMemoryError, PilotError, SettingsError
+from perception.system.home import ROOT
 from perception.workshop import stage_child
 from perception.workshop.stage import run_stage
 from perception.workshop.stage_child import KEPT_LINES

@@ -9,17 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.boxes import overlaps, shares_inside
-from perception.errors import SettingsError, SourceError
-from perception.frame import Detections, Frame, Truth
-from perception.workshop.training import drive_pictures, scoring
-from perception.workshop.training.completion import RULES, Rule, complete, rule_for
-from perception.workshop.training.dataset import digest, digests, list_images, prepare
-from perception.workshop.training.export import DEFAULT_CONFIDENCE, shift_confidence
-from perception.workshop.training.figures import Service, Split, above, follow
-from perception.workshop.training.labels import Labels, read_labels, write_labels
-from perception.workshop.training.scoring import match
-from perception.workshop.training.teacher import look
+from perception.core.boxes import overlaps, shares_inside
+from perception.core.errors import SettingsError, SourceError
+from perception.core.frame import Detections, Frame, Truth
+from perception.lab.training import drive_pictures, scoring
+from perception.lab.training.completion import RULES, Rule, complete, rule_for
+from perception.lab.training.dataset import digest, digests, list_images, prepare
+from perception.lab.training.export import DEFAULT_CONFIDENCE, shift_confidence
+from perception.lab.training.figures import Service, Split, above, follow
+from perception.lab.training.scoring import match
+from perception.lab.training.teacher import look
+from perception.workshop.accuracy.labels import Labels, read_labels, write_labels
 
 BICYCLE, CAR, MOTORCYCLE, BUS, TRUCK = range(5)
 SIZE = (400, 600)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from perception.config import MqttSettings
-from perception.errors import SettingsError
-from perception.redact import redact_address, redact_value, shown_secret_path
+from perception.core.errors import SettingsError
+from perception.core.redact import redact_address, redact_value, shown_secret_path
+from perception.settings.model import MqttSettings
 
 MAX_BYTES = 64 * 1024
 T = TypeVar("T")

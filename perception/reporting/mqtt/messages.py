@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perception.frame import BackendInfo, BoardSnapshot, Detections
+from perception.core.frame import BackendInfo, BoardSnapshot, Detections
+from perception.core.source_state import SourceState
 from perception.reporting.figures import rounded
-from perception.source_state import SourceState
 
 SCHEMA = 1
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

@@ -9,12 +9,12 @@ from functools import partial
 
 from loguru import logger
 
-from perception.config import MqttSettings
-from perception.frame import BackendInfo, BoardSnapshot, Report
+from perception.core.frame import BackendInfo, BoardSnapshot, Report
+from perception.core.source_state import SourceState
 from perception.reporting.mqtt.access import read_access
 from perception.reporting.mqtt.link import Link, Outbox
 from perception.reporting.mqtt.messages import Now, Seen, Turn, state_message, vehicles_message
-from perception.source_state import SourceState
+from perception.settings.model import MqttSettings
 
 MAX_TURNS = 20_000
 """Frames that a state counts at most, where the broker is away for long."""

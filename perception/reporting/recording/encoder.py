@@ -15,9 +15,9 @@ from typing import NamedTuple, Protocol
 import cv2
 from loguru import logger
 
-from perception.frame import Image
-from perception.quiet import silence_opencv
+from perception.core.frame import Image
 from perception.reporting.recording.commands import Stream, ffmpeg_command, hardware_pipeline, software_pipeline
+from perception.system.quiet import silence_opencv
 
 # NVENC by the names of JetPack 6 and 5. The Orin Nano has none, but the element that would use it.
 NVENC_NODES = (Path("/dev/v4l2-nvenc"), Path("/dev/nvhost-msenc"))

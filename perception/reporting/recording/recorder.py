@@ -11,10 +11,8 @@ from typing import NamedTuple
 
 from loguru import logger
 
-from perception.config import RecordSettings
-from perception.errors import PilotError, SettingsError
-from perception.frame import Report
-from perception.lock import Lock
+from perception.core.errors import PilotError, SettingsError
+from perception.core.frame import Report
 from perception.reporting.annotate import annotate
 from perception.reporting.claim import claim
 from perception.reporting.keep import free_name
@@ -22,7 +20,9 @@ from perception.reporting.recording.encoder import find_encoders
 from perception.reporting.recording.segment import Shot
 from perception.reporting.recording.tape import FileTape, FolderTape, Tape, usable_fps
 from perception.reporting.records import record_line
-from perception.reporting.writable import check_folder_writable, check_writable
+from perception.settings.model import RecordSettings
+from perception.system.lock import Lock
+from perception.system.writable import check_folder_writable, check_writable
 
 WAITING = 2
 """Frames that wait to be copied: they may be lent, and a backend has few to lend."""

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.frame import Image
-from perception.own_files import open_unlinked
+from perception.core.frame import Image
 from perception.reporting.recording.commands import Stream
 from perception.reporting.recording.encoder import Encoder
+from perception.system.own_files import open_unlinked
 
 
 @dataclass(frozen=True, slots=True, eq=False)

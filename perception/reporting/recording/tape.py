@@ -11,13 +11,13 @@ from typing import Protocol
 
 from loguru import logger
 
-from perception.config import RecordSettings
 from perception.reporting.keep import reserve
 from perception.reporting.recording.commands import Stream
 from perception.reporting.recording.encoder import Encoder, Kind
 from perception.reporting.recording.preroll import PreRoll
 from perception.reporting.recording.segment import Segment, Shot, even
 from perception.reporting.recording.shelf import Shelf
+from perception.settings.model import RecordSettings
 
 FALLBACK_FPS = 25.0
 """For a source that does not tell its rate, or one that cannot be."""

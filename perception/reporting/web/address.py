@@ -9,8 +9,8 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perception.errors import BusyError, SettingsError
-from perception.redact import redact_address
+from perception.core.errors import BusyError, SettingsError
+from perception.core.redact import redact_address
 
 SEND_BUFFER_BYTES = 256 * 1024
 """A viewer that stops reading keeps no more than this in the kernel; by itself it would take some MB."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from perception.frame import BackendInfo, Summary
-from perception.source_state import SourceState
+from perception.core.frame import BackendInfo, Summary
+from perception.core.source_state import SourceState
 
 
 class Source(Protocol):

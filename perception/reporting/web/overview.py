@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from perception.frame import BackendInfo
+from perception.core.frame import BackendInfo
+from perception.core.source_state import SourceState
 from perception.reporting.figures import rounded
 from perception.reporting.web.facts import Lines, Parts
 from perception.reporting.web.sink import WebSink
 from perception.reporting.web.tally import Second, Tally
-from perception.source_state import SourceState
 
 LIVE_S = 10.0
 """A loop that has not turned for so long hangs: it turns five times a second while it waits for a frame."""

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from loguru import logger
 
-from perception.config import WebSettings
-from perception.frame import Detections, Image, Report
+from perception.core.frame import Detections, Image, Report
 from perception.reporting.annotate import annotate
 from perception.reporting.web.sink import WebSink
+from perception.settings.model import WebSettings
 
 NICE = 15
 """Where detection wants the same core, the picture gets 36 parts of it to 1024: the weights of the kernel's scheduler.

@@ -14,8 +14,7 @@ from typing import Any
 import uvicorn
 from loguru import logger
 
-from perception.config import WebSettings
-from perception.frame import BoardSnapshot, Report
+from perception.core.frame import BoardSnapshot, Report
 from perception.reporting.web.address import BACKLOG, Names, is_loopback, listen, parse
 from perception.reporting.web.answers import Answers
 from perception.reporting.web.facts import Meter, Parts, Service, Source
@@ -26,6 +25,7 @@ from perception.reporting.web.picture import Projector
 from perception.reporting.web.protocol import HEADER_BYTES, BoundedProtocol
 from perception.reporting.web.sink import WebSink
 from perception.reporting.web.tokens import Guard, need_token, read_token
+from perception.settings.model import WebSettings
 
 SETTLE_S = 1.0
 WAITING = 512

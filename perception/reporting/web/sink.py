@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from perception.frame import BoardSnapshot, Report, Result
+from perception.core.frame import BoardSnapshot, Report, Result
 
 QUEUE_FRAMES = 16_384
 """More than a minute at 240 fps. The server empties the queue every second; where it hangs, the oldest figures go."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.frame import BoardSnapshot, StageTimes
-from perception.heat import shown_zone
+from perception.core.frame import BoardSnapshot, StageTimes
+from perception.core.heat import shown_zone
 from perception.reporting.web.sink import Measured
 
 BUCKETS_S = (

@@ -11,8 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from perception.errors import SettingsError
-from perception.redact import shown_secret_path
+from perception.core.errors import SettingsError
+from perception.core.redact import shown_secret_path
 
 VARIABLE = "PILOT_WEB_TOKEN"
 SHORTEST = 16

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from detector_service import DetectorService
-from perception.backends.trusted_file import reason_of, sha256_of
+from perception.backends.preprocess import PREPROCESS_VERSION
 from perception.camera.images import read_image
-from perception.errors import SettingsError
-from perception.frame import Detections, Frame, Image
-from perception.preprocess import PREPROCESS_VERSION
+from perception.core.errors import SettingsError
+from perception.core.frame import Detections, Frame, Image
+from perception.system.trusted_file import reason_of, sha256_of
 from perception.workshop.accuracy.detector import Conditions, open_detector, places_of
 from perception.workshop.accuracy.look import UNREADABLE, Look, read
 

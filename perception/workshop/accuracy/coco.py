@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from perception.frame import Boxes, Detections
-from perception.layouts import MAX_DETECTIONS
-from perception.workshop.training.labels import Labels
+from perception.core.frame import Boxes, Detections
+from perception.core.layouts import MAX_DETECTIONS
+from perception.workshop.accuracy.labels import Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def _import() -> tuple[Any, Any]:
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ModuleNotFoundError as missing:
-        from perception.errors import SettingsError
+        from perception.core.errors import SettingsError
 
         raise SettingsError(
             f"Accuracy cannot be measured: the package {missing.name!r} is missing", "pip install faster-coco-eval"

@@ -13,16 +13,16 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
 from perception.workshop.accuracy import table
 from perception.workshop.accuracy.check import CHILD, Comparison, find_pictures
 from perception.workshop.accuracy.detector import Conditions
 from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unlabelled, suggestion
 from perception.workshop.accuracy.look import Look
 from perception.workshop.accuracy.threshold import suggested
-from perception.workshop.benchmark.figures import save
-from perception.workshop.export.place import work_folder
+from perception.workshop.figures import save
 from perception.workshop.own_file import check_json
+from perception.workshop.place import work_folder
 from perception.workshop.stage import Event, run_stage
 
 REFUSED = 7

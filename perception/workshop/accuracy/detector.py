@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from detector_service import Backend, DetectorService
-from perception.adapter import PickClasses, SessionBackend
-from perception.choice import Wish
-from perception.classes import pick, vehicle_ids
-from perception.config import COCO_VEHICLES, ROOT, ModelSettings
-from perception.errors import BackendError, SettingsError
-from perception.model_files import check_kind
+from perception.backends.models.choice import Wish
+from perception.backends.models.model_files import check_kind
+from perception.backends.session_backend import PickClasses, SessionBackend
+from perception.core.classes import pick, vehicle_ids
+from perception.core.errors import BackendError, SettingsError
+from perception.settings.model import COCO_VEHICLES, ROOT, ModelSettings
 
 ENGINES = (".engine", ".plan")
 LEAST_CONF = 0.001
@@ -69,9 +69,9 @@ def places_of(classes: Sequence[str], class_names: Mapping[int, str]) -> npt.NDA
 
 
 def _open_engine(model: Path, how: Conditions) -> tuple[DetectorService, str]:
-    from perception.backends.engine_file import open_engine
-    from perception.backends.identity import precision_of
-    from perception.engine_backend import open_engine_backend
+    from perception.backends.tensorrt.backend import open_engine_backend
+    from perception.backends.tensorrt.engine_file import open_engine
+    from perception.backends.tensorrt.identity import precision_of
 
     file = open_engine(model)
     picker, device, layout = _picker(how), how.device, how.layout

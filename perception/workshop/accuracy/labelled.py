@@ -12,13 +12,13 @@ import numpy.typing as npt
 from loguru import logger
 
 from perception.camera.images import some
-from perception.config import COCO_VEHICLES
-from perception.errors import SettingsError
-from perception.plain_file import reason_of
+from perception.core.errors import SettingsError
+from perception.settings.model import COCO_VEHICLES
+from perception.system.plain_file import reason_of
 from perception.workshop.accuracy.detector import places_of
+from perception.workshop.accuracy.labels import EXPECTED, Labels, read_label_file
 from perception.workshop.accuracy.look import UNREADABLE
 from perception.workshop.data_set import EXAMPLE, DataSet, read_data_set, shortened
-from perception.workshop.training.labels import EXPECTED, Labels, read_label_file
 
 
 @dataclass(frozen=True)

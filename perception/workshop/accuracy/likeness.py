@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perception.frame import Detections
+from perception.core.frame import Detections
+from perception.lab.training.figures import above
+from perception.lab.training.scoring import match
 from perception.workshop.accuracy.look import Look
 from perception.workshop.accuracy.score import MATCH_IOU
-from perception.workshop.training.figures import above
-from perception.workshop.training.scoring import match
 
 SURE_MARGIN = 0.15
 """A vehicle this far above the threshold is a sure one. Rounding moves a confidence by some hundredths."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from perception.backends.trusted_file import reason_of, write_whole
-from perception.errors import SettingsError
-from perception.frame import Detections
-from perception.own_files import read_mine
+from perception.core.errors import SettingsError
+from perception.core.frame import Detections
+from perception.system.own_files import read_mine
+from perception.system.trusted_file import reason_of, write_whole
 
 SCHEMA = 1
 UNREADABLE = (0, 0)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perception.errors import SettingsError
-from perception.frame import Detections, Scores
+from perception.core.errors import SettingsError
+from perception.core.frame import Detections, Scores
+from perception.lab.training.scoring import match
 from perception.workshop.accuracy.coco import Precision, average_precisions
+from perception.workshop.accuracy.labels import Labels
 from perception.workshop.accuracy.look import Look
 from perception.workshop.accuracy.threshold import F1Curve
-from perception.workshop.training.labels import Labels
-from perception.workshop.training.scoring import match
 
 MATCH_IOU = 0.5
 """From this overlap on a detection is the vehicle of a label."""

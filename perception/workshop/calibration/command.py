@@ -11,9 +11,9 @@ from pathlib import Path
 import typer
 from loguru import logger
 
-from perception.config import ROOT
-from perception.errors import SettingsError
-from perception.stop import StopFlag, Stopped
+from perception.core.errors import SettingsError
+from perception.settings.model import ROOT
+from perception.system.stop import StopFlag, Stopped
 from perception.workshop.calibration.choice import Choice, choose
 from perception.workshop.calibration.looking import Look, Seen, look_through, shares
 from perception.workshop.calibration.manifest import minimum

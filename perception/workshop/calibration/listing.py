@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
 
 NAME = "manifest.json"
 SCHEMA = 1

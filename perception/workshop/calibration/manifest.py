@@ -10,11 +10,11 @@ from pathlib import Path
 
 from loguru import logger
 
-from perception.backends.trusted_file import sha256_of
 from perception.camera.images import some, tell_left_out
 from perception.camera.uri import IMAGE_SUFFIXES
-from perception.errors import SettingsError
-from perception.plain_file import read_plain, reason_of
+from perception.core.errors import SettingsError
+from perception.system.plain_file import read_plain, reason_of
+from perception.system.trusted_file import sha256_of
 from perception.workshop.calibration import listing
 from perception.workshop.calibration.listing import HELD_OUT, IMAGES, REBUILD, Entry
 from perception.workshop.data_set import files_in, images_in, read_data_set

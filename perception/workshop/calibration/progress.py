@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from perception.errors import PilotError
-from perception.stop import StopFlag
+from perception.core.errors import PilotError
+from perception.system.stop import StopFlag
 
 
 class Interrupted(PilotError):

@@ -14,8 +14,8 @@ from perception.camera.capture import Capture
 from perception.camera.images import read_image, some, tell_left_out
 from perception.camera.uri import IMAGE_SUFFIXES, SourceUri, parse
 from perception.camera.video_file import VideoFile
-from perception.errors import EndOfStream, SourceError
-from perception.frame import Image
+from perception.core.errors import EndOfStream, SourceError
+from perception.core.frame import Image
 from perception.workshop.data_set import files_in
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
@@ -183,6 +183,6 @@ def _clip(path: Path, name: str) -> Clip:
 
 
 def _open_drive(uri: SourceUri) -> Capture:
-    from perception.camera.demo import DemoDrive  # two dozen modules that only a demo needs
+    from perception.app.demo import DemoDrive  # two dozen modules that only a demo needs
 
     return DemoDrive(uri)

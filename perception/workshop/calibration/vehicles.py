@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from detector_service import DetectorService, open_service
+from perception.backends.models.model_files import find_model
 from perception.camera.images import read_image
-from perception.config import ROOT, load
-from perception.errors import BackendError
-from perception.frame import Frame, Image
-from perception.model_files import find_model
+from perception.core.errors import BackendError
+from perception.core.frame import Frame, Image
+from perception.settings.model import ROOT, load
 from perception.workshop.calibration.looking import Look
 
 SHIPPED = "vehicle-n.onnx"

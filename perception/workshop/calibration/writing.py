@@ -11,8 +11,8 @@ from typing import Any
 
 import cv2
 
-from perception.backends.trusted_file import sync
-from perception.errors import SourceError
+from perception.core.errors import SourceError
+from perception.system.trusted_file import sync
 from perception.workshop.calibration import listing
 from perception.workshop.calibration.listing import HELD_OUT, IMAGES, Entry, Manifest
 from perception.workshop.calibration.looking import Look

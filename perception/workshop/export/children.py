@@ -12,10 +12,10 @@ from perception.workshop.accuracy.gate import Verdict
 from perception.workshop.export import report
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import BUILD
-from perception.workshop.export.place import Place
 from perception.workshop.export.screen import Screen
 from perception.workshop.export.sources import Judges
 from perception.workshop.ladder import climb
+from perception.workshop.place import Place
 from perception.workshop.stage import run_stage
 
 

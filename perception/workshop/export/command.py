@@ -10,21 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from perception.backends.trusted_file import reason_of, write_whole
+from perception.core.errors import BackendError, BuildError, BusyError, GpuError, PilotError, SettingsError
 from perception.doctor.finding import Result, Verdict
 from perception.doctor.report import text_lines
-from perception.errors import BackendError, BuildError, BusyError, GpuError, PilotError, SettingsError
-from perception.lock import Held, Lock
-from perception.workshop import preflight
+from perception.system.lock import Held, Lock
+from perception.system.trusted_file import reason_of, write_whole
+from perception.workshop.build import preflight
 from perception.workshop.calibration.manifest import CalibrationSet
 from perception.workshop.export import report
 from perception.workshop.export.children import Children
 from perception.workshop.export.failures import Memory
 from perception.workshop.export.install import check_previous, finish, roll_back
-from perception.workshop.export.look_stage import Builder
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import VERIFY, Task, examined, float_onnx, quantized_onnx, run
-from perception.workshop.export.place import Place, check_replaceable, work_folder
 from perception.workshop.export.screen import Screen
 from perception.workshop.export.sources import (
     NOBODY,
@@ -36,11 +34,13 @@ from perception.workshop.export.sources import (
     find_source,
     judges,
 )
+from perception.workshop.export.stages.look_stage import Builder
 from perception.workshop.export.work import Work
 from perception.workshop.ladder import NO_CALIBRATOR
+from perception.workshop.place import Place, check_replaceable, work_folder
 from perception.workshop.stage import DISK
 
-LOOK = "perception.workshop.export.look_stage"
+LOOK = "perception.workshop.export.stages.look_stage"
 LOOK_S = 60.0
 T = TypeVar("T")
 

@@ -20,11 +20,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception.backends.described import Described, text_of
-from perception.backends.engine_file import open_engine
-from perception.backends.trusted_file import reason_of, sync, write_whole
-from perception.errors import BackendError, SettingsError
-from perception.workshop.export.place import Place
+from perception.backends.tensorrt.described import Described, text_of
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.errors import BackendError, SettingsError
+from perception.system.trusted_file import reason_of, sync, write_whole
+from perception.workshop.place import Place
 
 ENGINE_MODE = 0o644
 

@@ -8,24 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from perception.backends.engine_file import open_engine
-from perception.backends.trusted_file import sha256_of
-from perception.errors import AccuracyError, BackendError, BuildError, GpuError
-from perception.preprocess import PREPROCESS_VERSION
+from perception.backends.preprocess import PREPROCESS_VERSION
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.errors import AccuracyError, BackendError, BuildError, GpuError
+from perception.system.trusted_file import sha256_of
 from perception.workshop.calibration.manifest import CalibrationSet
 from perception.workshop.export.install import Replaced, install
 from perception.workshop.export.options import Options
-from perception.workshop.export.place import Place
 from perception.workshop.export.sources import Model
 from perception.workshop.export.work import Work, key_of
-from perception.workshop.graph import RECIPE
-from perception.workshop.onnx import OPSET, exporter_versions
+from perception.workshop.place import Place
+from perception.workshop.quantize.graph import RECIPE
+from perception.workshop.quantize.onnx import OPSET, exporter_versions
 
-EXAMINE = "perception.workshop.export.examine_stage"
-ONNX = "perception.workshop.export.onnx_stage"
-QDQ = "perception.workshop.export.qdq_stage"
-BUILD = "perception.workshop.build_stage"
-VERIFY = "perception.workshop.export.verify_stage"
+EXAMINE = "perception.workshop.export.stages.examine_stage"
+ONNX = "perception.workshop.export.stages.onnx_stage"
+QDQ = "perception.workshop.export.stages.qdq_stage"
+BUILD = "perception.workshop.build.build_stage"
+VERIFY = "perception.workshop.export.stages.verify_stage"
 
 RunStage = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Runs the module as a child with the request, and gives its result. Raises PilotError."""
@@ -202,7 +202,7 @@ def _built(task: Task, onnx: Path, hands: Hands) -> tuple[Path, Mapping[str, Any
 
 
 def build_request(task: Task, onnx: Path) -> dict[str, Any]:
-    """What perception/workshop/build_request.py asks for, less the engine's path."""
+    """What perception/workshop/build/request.py asks for, less the engine's path."""
     options, calibration = task.options, task.calibration
     request: dict[str, Any] = {
         "onnx": onnx,

@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from perception.redact import printable
+from perception.core.redact import printable
 from perception.workshop.accuracy.table import console as wide_console
 
 LINE_S = 10.0

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from perception.backends.onnx_file import is_quantized
+from perception.backends.models.model_files import ModelFiles, find_model
+from perception.backends.models.onnx_file import is_quantized
 from perception.backends.pytorch import why_not_importable
-from perception.config import ROOT
-from perception.errors import BackendError, SettingsError
-from perception.model_files import ModelFiles, find_model
+from perception.core.errors import BackendError, SettingsError
+from perception.settings.model import ROOT
 from perception.workshop.accuracy.check import Pictures
 from perception.workshop.accuracy.labelled import read_labelled
 from perception.workshop.calibration.manifest import CalibrationSet, minimum, read_set

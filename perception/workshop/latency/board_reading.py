@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from perception.heat import shown_zone
+from perception.core.heat import shown_zone
 from perception.workshop.latency.plain import printable
 
 MOST_REASONS, LONGEST_REASON = 8, 64
@@ -25,7 +25,7 @@ class Reading(NamedTuple):
 
 
 def reading_of(at_ms: int, board: Mapping[str, Any]) -> Reading:
-    """What the `board` of a record says. Its keys are the fields of perception.frame.BoardSnapshot."""
+    """What the `board` of a record says. Its keys are the fields of perception.core.frame.BoardSnapshot."""
     zones = board.get("temperatures_c")
     known = {zone: value for zone, value in zones.items() if _is_number(value)} if isinstance(zones, dict) else {}
     zone = shown_zone(known)

@@ -11,12 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
 from perception.workshop.latency import reading, table
+from perception.workshop.latency.logs.sources import Log, expand
 from perception.workshop.latency.moments import asked_moment
 from perception.workshop.latency.reading import Outcome, Wish
 from perception.workshop.latency.report import Figures, compared, figures
-from perception.workshop.latency.sources import Log, expand
 
 LONGEST_GAP_S = 1e9
 
@@ -41,7 +41,7 @@ def run(given: list[str], options: Options) -> None:
             f"--compare takes two runs, {len(given)} were given", "Use --compare A B: files or folders."
         )
     if options.plot:
-        from perception.workshop.latency.drawing import check_plot
+        from perception.workshop.latency.plot.drawing import check_plot
 
         check_plot(options.plot)
     runs = [expand([name]) for name in given] if options.compare else [expand(given)]
@@ -57,7 +57,7 @@ def run(given: list[str], options: Options) -> None:
 
 def _draw(path: Path, outcomes: list[Outcome], reports: list[Figures]) -> SettingsError | None:
     """Draws before anything is printed, since who reads the print may go away; a fault waits until that is out."""
-    from perception.workshop.latency.drawing import draw
+    from perception.workshop.latency.plot.drawing import draw
 
     try:
         draw(path, outcomes, reports)

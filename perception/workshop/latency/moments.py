@@ -8,9 +8,9 @@ from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
 
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
 from perception.workshop.latency.columns import NO_TIME, Integers
-from perception.workshop.latency.month_names import month_of
+from perception.workshop.latency.logs.month_names import month_of
 
 _RECORD_LENGTH = len("2026-11-22T07:20:58.123+00:00")
 _TEMPLATE = np.frombuffer(b"0000-00-00T00:00:00.000+00:00", np.uint8)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from perception.errors import PilotError, SettingsError
+from perception.core.errors import PilotError, SettingsError
 from perception.workshop.latency.columns import NO_TIME, Columns
+from perception.workshop.latency.logs.sources import WANTED, Blocks, Kind, Log, kind_of, open_log
+from perception.workshop.latency.logs.text import JournalReader, TextReader
 from perception.workshop.latency.moments import local
 from perception.workshop.latency.records import RecordReader
-from perception.workshop.latency.sources import WANTED, Blocks, Kind, Log, kind_of, open_log
 from perception.workshop.latency.tally import Tally
-from perception.workshop.latency.text import JournalReader, TextReader
 
 OVERLAP_MS = 1000
 Advance = Callable[[int], None]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from perception.meter import Histogram
+from perception.app.meter import Histogram
 from perception.workshop.latency.columns import NO_TIME, TIMES
 from perception.workshop.latency.moments import iso
 from perception.workshop.latency.reading import Outcome, Wish

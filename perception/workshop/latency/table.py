@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from perception.workshop.latency.columns import STAGES, TIMES
+from perception.workshop.latency.plot.sheet import Sheet
 from perception.workshop.latency.report import SHOWN, Figures
-from perception.workshop.latency.sheet import Sheet
 
 PIPED_WIDTH, LEAST_WIDTH = 120, 40
 BAR = 40

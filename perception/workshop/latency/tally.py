@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from perception.meter import Histogram
+from perception.app.meter import Histogram
 from perception.workshop.latency.columns import TIMES, Columns
+from perception.workshop.latency.plot.timeline import Timeline
 from perception.workshop.latency.sequence import Sequence
-from perception.workshop.latency.timeline import Timeline
 from perception.workshop.latency.worst import Worst
 
 MOST_REASONS = 20

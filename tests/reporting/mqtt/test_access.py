@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from perception.config import MqttSettings
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
 from perception.reporting.mqtt.access import read_access
+from perception.settings.model import MqttSettings
 from tests.needs import path_of
 from tests.reporting.mqtt.broker import PASSWORD, free_port, secured
 from tests.service.conftest import Folder

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from perception.config import MqttSettings
+from perception.core.source_state import SourceState
 from perception.reporting.mqtt import link
 from perception.reporting.mqtt.sink import MqttSink
-from perception.source_state import SourceState
+from perception.settings.model import MqttSettings
 from tests.fakes import FakeClock, make_report
 from tests.reporting.mqtt.broker import PASSWORD, USER, Broker, broker, free_port, listener, secured
 from tests.service.conftest import Folder

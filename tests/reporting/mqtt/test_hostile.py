@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from perception.config import MqttSettings
+from perception.core.source_state import SourceState
 from perception.reporting.mqtt import link
 from perception.reporting.mqtt.screen import MAX_BYTES, PUBACK, SPARE_PINGS, Screen, Unasked
 from perception.reporting.mqtt.sink import MqttSink
-from perception.source_state import SourceState
+from perception.settings.model import MqttSettings
 from tests.fakes import FakeClock, make_report
 from tests.reporting.mqtt.broker import broker, listener
 from tests.service.manager import wait_until

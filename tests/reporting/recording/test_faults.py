@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from perception.config import RecordSettings
-from perception.errors import PilotError, SettingsError
+from perception.core.errors import PilotError, SettingsError
 from perception.reporting.recording import encoder, tape
 from perception.reporting.recording.recorder import Recorder
+from perception.settings.model import RecordSettings
 from tests.camera.readers import wait_for
 from tests.reporting.recording.conftest import OnPath
 from tests.reporting.recording.videos import encoders, pictures, recorder, report, segments

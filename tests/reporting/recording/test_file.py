@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perception.frame import Frame
+from perception.core.frame import Frame
 from perception.reporting.recording import encoder
 from perception.reporting.recording.tape import RESERVE_BYTES
 from tests.camera.readers import wait_for

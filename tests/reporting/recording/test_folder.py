@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.config import RecordSettings
-from perception.errors import PilotError, SettingsError
-from perception.frame import Image, Report
+from perception.core.errors import PilotError, SettingsError
+from perception.core.frame import Image, Report
 from perception.reporting.recording import tape
 from perception.reporting.recording.commands import Stream
 from perception.reporting.recording.encoder import find_encoders
@@ -21,6 +20,7 @@ from perception.reporting.recording.recorder import Recorder
 from perception.reporting.recording.segment import Segment, Shot
 from perception.reporting.recording.shelf import Shelf
 from perception.reporting.recording.tape import RESERVE_BYTES, FolderTape
+from perception.settings.model import RecordSettings
 from tests.camera.readers import wait_for
 from tests.fakes import make_image
 from tests.reporting.recording.conftest import OnPath

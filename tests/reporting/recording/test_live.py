@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from perception.camera.capture import Picture
-from perception.config import RecordSettings
 from perception.reporting.recording.recorder import Recorder
+from perception.settings.model import RecordSettings
 from tests.camera.readers import FINITE, LIVE, MakeReader
 from tests.fakes import FakeCapture, make_image, make_report
 from tests.reporting.recording.videos import length_s

@@ -11,9 +11,9 @@ from typing import Any
 
 import cv2
 
-from perception.config import RecordSettings
-from perception.frame import Frame, Image, Report
+from perception.core.frame import Frame, Image, Report
 from perception.reporting.recording.recorder import Recorder
+from perception.settings.model import RecordSettings
 from tests.fakes import make_image, make_report
 from tests.needs import path_of
 from tests.processes import children, command_name

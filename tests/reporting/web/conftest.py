@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perception.config import WebSettings
 from perception.reporting.web.server import WebPage
+from perception.settings.model import WebSettings
 from tests.camera.servers import rtsp
 from tests.reporting.web.pilots import StartPilot, WebPilot
 

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from perception.config import ROOT
+from perception.settings.model import ROOT
 from tests import tiny_model
 
 PATIENCE_S = 60.0

@@ -10,12 +10,12 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
-from perception.config import WebSettings
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
 from perception.reporting.web.address import Names
 from perception.reporting.web.gate import HEALTH_BURST, REQUESTS_BURST, REQUESTS_PER_S, Gate
 from perception.reporting.web.server import WebPage
 from perception.reporting.web.tokens import Guard, Limiter
+from perception.settings.model import WebSettings
 from tests.fakes import FakeClock
 from tests.reporting.web.pilots import ask
 

@@ -13,16 +13,16 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.config import LogSettings, Settings, WebSettings
-from perception.errors import BusyError
-from perception.frame import BoardSnapshot, Summary
+from perception.app.sinks import Sinks
+from perception.core.errors import BusyError
+from perception.core.frame import BoardSnapshot, Summary
+from perception.core.source_state import SourceState
 from perception.reporting.logs import TextLog, start_logging
-from perception.reporting.sinks import Sinks
 from perception.reporting.web.answers import VIEWERS
 from perception.reporting.web.picture import encode, shrink
 from perception.reporting.web.server import WebPage
-from perception.source_state import SourceState
-from perception.stop import StopFlag
+from perception.settings.model import LogSettings, Settings, WebSettings
+from perception.system.stop import StopFlag
 from tests.fakes import INFO, make_report
 from tests.reporting.web.pilots import ask, state, until
 

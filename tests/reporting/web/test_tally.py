@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.frame import BoardSnapshot, Detections, Report, Result, StageTimes
+from perception.core.frame import BoardSnapshot, Detections, Report, Result, StageTimes
 from perception.reporting.web.sink import QUEUE_FRAMES, Measured, WebSink
 from perception.reporting.web.tally import BUCKETS_S, HISTORY_S, Histogram, Tally, hottest_c
 from tests.fakes import INFO, FakeClock, make_report

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.errors import BusyError, SettingsError
+from perception.core.errors import BusyError, SettingsError
 from perception.reporting.web.address import Address, Names, is_loopback, listen, parse
 from perception.reporting.web.tokens import SESSION_S, Guard, Limiter, read_token
 from tests.fakes import FakeClock

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from perception.config import COCO_VEHICLES
-from perception.frame import Detections
+from perception.core.frame import Detections
+from perception.settings.model import COCO_VEHICLES
+from perception.workshop.accuracy.labels import Labels
 from perception.workshop.accuracy.look import Look
-from perception.workshop.training.labels import Labels
 
 SIZE = (480, 640)
 BICYCLE, CAR, MOTORCYCLE, BUS, TRUCK = range(5)

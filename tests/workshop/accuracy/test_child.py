@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.backends.onnx_file import is_quantized
-from perception.config import COCO_VEHICLES
-from perception.errors import BackendError, SettingsError
+from perception.backends.models.onnx_file import is_quantized
+from perception.core.errors import BackendError, SettingsError
+from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy import child
 from perception.workshop.accuracy.detector import Conditions, places_of
 from perception.workshop.accuracy.look import UNREADABLE, Look, read

@@ -14,8 +14,8 @@ import cv2
 import pytest
 from rich.table import Table
 
-from perception.config import ROOT
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
+from perception.settings.model import ROOT
 from perception.workshop.accuracy import child, command
 from perception.workshop.accuracy.check import Comparison, find_pictures, judge
 from perception.workshop.accuracy.command import REFUSED, Options, run

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from perception.config import COCO_VEHICLES
+from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.gate import LEAST_SURE, Verdict, judge_labelled, judge_unlabelled
+from perception.workshop.accuracy.labels import Labels
 from perception.workshop.accuracy.likeness import likeness
 from perception.workshop.accuracy.look import Look
 from perception.workshop.accuracy.score import score
 from perception.workshop.export.options import CALIBRATORS
-from perception.workshop.training.labels import Labels
 from tests.workshop.accuracy.scenes import CAR, TRUCK, blind, labels_of, seen
 
 PICTURES = labels_of(100)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perception.config import COCO_VEHICLES
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
+from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.check import find_pictures
 from perception.workshop.accuracy.labelled import label_of, read_labelled
-from perception.workshop.training.labels import read_label_file
+from perception.workshop.accuracy.labels import read_label_file
 from tests.workshop.accuracy.folders import write_set
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from perception.config import COCO_VEHICLES
-from perception.errors import SettingsError
-from perception.frame import Detections
+from perception.core.errors import SettingsError
+from perception.core.frame import Detections
+from perception.lab.training.scoring import average_precision
+from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.coco import average_precisions
+from perception.workshop.accuracy.labels import Labels
 from perception.workshop.accuracy.score import score
 from perception.workshop.accuracy.threshold import GRID, F1Curve, suggested
-from perception.workshop.training.labels import Labels
-from perception.workshop.training.scoring import average_precision
 from tests.workshop.accuracy.scenes import BICYCLE, CAR, SIZE, TRUCK, labels_of, seen
 
 
@@ -90,8 +90,8 @@ def test_recall_is_that_of_faster_coco_eval(seed: int) -> None:
 def _recall_by_coco(found: list[Detections], real: list[Labels], number: int, conf: float) -> float:
     from faster_coco_eval import COCO, COCOeval_faster
 
+    from perception.lab.training.figures import above
     from perception.workshop.accuracy.coco import _data_set, _results
-    from perception.workshop.training.figures import above
 
     truth = COCO(_data_set(real, [SIZE] * len(real), [number]))
     truth.dataset["annotations"] = [one for one in truth.dataset["annotations"] if one["category_id"] == number + 1]

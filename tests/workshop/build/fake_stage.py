@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from perception.workshop.build_stage import end_at_once, run
+from perception.workshop.build.build_stage import end_at_once, run
 from perception.workshop.stage import serve
 from tests.backends.emulated_gpu import Device
 from tests.backends.emulated_libcuda import plug_in

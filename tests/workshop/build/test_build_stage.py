@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.backends.cuda import Gpu
-from perception.backends.engine_file import open_engine
-from perception.backends.identity import class_names, precision_of
-from perception.backends.tensorrt import Engine
-from perception.backends.trusted_file import sha256_of
-from perception.errors import SettingsError
-from perception.workshop import build_stage, engine_writing
-from perception.workshop.build_request import from_json
-from perception.workshop.half import write_half
+from perception.backends.gpu.cuda import Gpu
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.identity import class_names, precision_of
+from perception.backends.tensorrt.runtime import Engine
+from perception.core.errors import SettingsError
+from perception.system.trusted_file import sha256_of
+from perception.workshop.build import build_stage, engine_writing
+from perception.workshop.build.request import from_json
+from perception.workshop.quantize.half import write_half
 from perception.workshop.stage import run_stage
 from tests.backends.fake_tensorrt import DataType
 from tests.workshop.build import small_network
@@ -271,9 +271,9 @@ def test_a_process_ends_at_once_with_its_result(tmp_path: Path, fault: str) -> N
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from perception.errors import SettingsError
-from perception.workshop.build_stage import end_at_once
-from perception.workshop.calibrator import Calibrated
+from perception.core.errors import SettingsError
+from perception.workshop.build.build_stage import end_at_once
+from perception.workshop.build.calibrator import Calibrated
 end = end_at_once(Path({str(tmp_path / "result.json")!r}))
 end(KeyboardInterrupt())
 print("said", flush=True)

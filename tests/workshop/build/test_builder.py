@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from perception.backends.trusted_file import sha256_of
-from perception.errors import BuildError, ExportMemoryError, SettingsError
-from perception.workshop.build_request import BuildRequest
-from perception.workshop.builder import Built, build
-from perception.workshop.builder_config import Material
-from perception.workshop.calibrator import Calibrated
+from perception.core.errors import BuildError, ExportMemoryError, SettingsError
+from perception.system.trusted_file import sha256_of
+from perception.workshop.build.builder import Built, build
+from perception.workshop.build.calibrator import Calibrated
+from perception.workshop.build.config import Material
+from perception.workshop.build.request import BuildRequest
 from tests.backends.emulated_errors import MemoryError
 from tests.backends.emulated_gpu import Device
 from tests.backends.fake_tensorrt import DataType, Severity

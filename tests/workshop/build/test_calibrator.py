@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.backends.cuda import Gpu
+from perception.backends.gpu.cuda import Gpu
+from perception.backends.preprocess import PREPROCESS_VERSION, Preprocessor
 from perception.camera.images import read_image
-from perception.errors import GpuError, SettingsError
-from perception.preprocess import PREPROCESS_VERSION, Preprocessor
-from perception.workshop.calibration_cache import CacheKey, CalibrationCache
-from perception.workshop.calibrator import Batches, Calibrated, Feed, make_calibrator, readable
+from perception.core.errors import GpuError, SettingsError
+from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
+from perception.workshop.build.calibrator import Batches, Calibrated, Feed, make_calibrator, readable
 from tests.backends.emulated_errors import LaunchError
 from tests.backends.emulated_gpu import Device
 from tests.workshop.build.conftest import Event, said

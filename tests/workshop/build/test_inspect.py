@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perception.workshop.inspect import convolutions, is_convolution, layers_of
+from perception.workshop.build.inspect import convolutions, is_convolution, layers_of
 
 VECTOR = "Thirty-two wide channel vectorized row major Int8 format"
 # As in NVIDIA's documentation of IEngineInspector (TensorRT developer guide, "Engine Inspector").

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from perception.preprocess import PREPROCESS_VERSION, Preprocessor
+from perception.backends.preprocess import PREPROCESS_VERSION, Preprocessor
 
 GOLDEN = {"1": "0ecf4ede4d06c6cb13694807e978897a5aae3cfe36f8e022c8b008e296afbdf4"}
 """By version, the sha256 of three letterboxed pictures, rounded to what no release of OpenCV changes."""

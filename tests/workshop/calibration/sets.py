@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.frame import Image
+from perception.core.frame import Image
 from perception.workshop.calibration.listing import NAME, Entry, Manifest
 
 

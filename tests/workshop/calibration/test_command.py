@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from perception.errors import BackendError, SettingsError
-from perception.stop import StopFlag
+from perception.core.errors import BackendError, SettingsError
+from perception.system.stop import StopFlag
 from perception.workshop.calibration import command
 from perception.workshop.calibration.command import Options, build
 from perception.workshop.calibration.looking import Look

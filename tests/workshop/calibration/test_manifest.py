@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
 from perception.workshop.calibration.listing import NAME, parse
 from perception.workshop.calibration.manifest import CalibrationSet, minimum, read_set
 from tests.workshop.calibration.sets import write_pictures, write_set

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.errors import SourceError
+from perception.core.errors import SourceError
 from perception.workshop.calibration.looking import look_through, shares
 from perception.workshop.calibration.reading import Source, open_sources
 from tests.camera.clips import number_of, write_clip

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from perception.camera.images import read_image
-from perception.errors import PilotError, SettingsError, SourceError
-from perception.lock import Lock
+from perception.core.errors import PilotError, SettingsError, SourceError
+from perception.system.lock import Lock
 from perception.workshop.calibration.listing import NAME, parse
 from perception.workshop.calibration.looking import Look, look_through
 from perception.workshop.calibration.manifest import read_set

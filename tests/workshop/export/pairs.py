@@ -17,11 +17,11 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from perception.backends.engine_file import open_engine
-from perception.config import ROOT
-from perception.errors import BackendError
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.errors import BackendError
+from perception.settings.model import ROOT
 from perception.workshop.export.install import install, roll_back
-from perception.workshop.export.place import Place, work_folder
+from perception.workshop.place import Place, work_folder
 from tests.backends.engine_files import install as write_pair
 from tests.backends.engine_files import plan
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from perception.errors import BackendError
+from perception.core.errors import BackendError
 from perception.workshop.export import failures
 from perception.workshop.export.at_start import Order, export_at_start
 from perception.workshop.export.failures import BEGUN, MOST_BEGUN, Memory, inputs_of
-from perception.workshop.export.place import Place
+from perception.workshop.place import Place
 from tests.small_disk import small_disk
 
 

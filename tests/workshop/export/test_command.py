@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from perception.backends.engine_file import open_engine
-from perception.backends.onnx_file import is_quantized
-from perception.config import ROOT
-from perception.errors import BuildError, ExportMemoryError, SettingsError
-from perception.lock import Lock
-from perception.workshop import preflight
+from perception.backends.models.onnx_file import is_quantized
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.errors import BuildError, ExportMemoryError, SettingsError
+from perception.settings.model import ROOT
+from perception.system.lock import Lock
+from perception.workshop.build import preflight
 from perception.workshop.export import command, sources
 from perception.workshop.export.failures import Memory
 from perception.workshop.export.options import Options

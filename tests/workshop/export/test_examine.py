@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.errors import SettingsError
-from perception.layouts import LAYOUTS
-from perception.workshop.export.examine_stage import run
+from perception.core.errors import SettingsError
+from perception.core.layouts import LAYOUTS
+from perception.workshop.export.stages.examine_stage import run
 from tests import tiny_model
 from tests.output_layouts import table, write
 from tests.workshop.small_yolo import build

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.config import ROOT
-from perception.errors import BuildError
-from perception.workshop.export.onnx_stage import run
-from perception.workshop.onnx import onnx_from_weights
+from perception.core.errors import BuildError
+from perception.settings.model import ROOT
+from perception.workshop.export.stages.onnx_stage import run
+from perception.workshop.quantize.onnx import onnx_from_weights
 
 # What torch says of its own exporters is for ultralytics.
 pytestmark = [pytest.mark.needs("torch"), pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

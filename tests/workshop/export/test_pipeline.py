@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from perception.backends.engine_file import open_engine
-from perception.errors import AccuracyError, BackendError, BuildError, ExportMemoryError, GpuError, PilotError
-from perception.workshop.build_request import from_json
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.core.errors import AccuracyError, BackendError, BuildError, ExportMemoryError, GpuError, PilotError
+from perception.workshop.build.request import from_json
 from perception.workshop.export import pipeline
 from perception.workshop.export.pipeline import BUILD, EXAMINE, ONNX, QDQ, VERIFY, Task, build_request, run
 from tests.workshop.export.hands import FakeHands, FakeVerdict, make_task

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from perception.backends import pytorch
-from perception.backends.trusted_file import sha256_of
-from perception.errors import SettingsError
+from perception.core.errors import SettingsError
+from perception.system.trusted_file import sha256_of
 from perception.workshop.accuracy.check import Pictures
 from perception.workshop.accuracy.labelled import LabelledSet
 from perception.workshop.calibration.manifest import CalibrationSet

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from perception.frame import BackendInfo, BoardSnapshot, Detections, Frame, Report, Result, StageTimes
+from perception.core.frame import BackendInfo, BoardSnapshot, Detections, Frame, Report, Result, StageTimes
 from perception.reporting.lines import frame_line
 from perception.reporting.records import record_line
+from perception.workshop.latency.logs.sources import expand
 from perception.workshop.latency.reading import Outcome, Wish, read
 from perception.workshop.latency.report import Figures, figures
-from perception.workshop.latency.sources import expand
 from tests.fakes import INFO, make_image
 
 START_S = 1_790_000_000.0

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from perception.errors import SettingsError
-from perception.workshop.latency.drawing import check_plot, draw
-from perception.workshop.latency.panels import ORANGE, PURPLE, one_run, two_runs
+from perception.core.errors import SettingsError
+from perception.workshop.latency.plot.drawing import check_plot, draw
+from perception.workshop.latency.plot.panels import ORANGE, PURPLE, one_run, two_runs
 from perception.workshop.latency.reading import Wish
 from perception.workshop.latency.report import figures
 from tests.workshop.latency.runs import COOL, FP16, HOT, NOW, Step, outcome_of, steady, write

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from perception.errors import SettingsError
-from perception.frame import Report
+from perception.core.errors import SettingsError
+from perception.core.frame import Report
+from perception.lab.benchmark.report_cost import write_records
 from perception.reporting.records import RecordSink
-from perception.workshop.benchmark.report_cost import write_records
+from perception.workshop.latency.logs.sources import expand
 from perception.workshop.latency.reading import Wish, read
-from perception.workshop.latency.sources import expand
 from tests.workshop.latency.runs import NOW, START_S, Step, figures_of, outcome_of, steady, write
 
 

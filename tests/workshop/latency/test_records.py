@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perception.workshop.benchmark.report_cost import write_records
+from perception.lab.benchmark.report_cost import write_records
 from perception.workshop.latency.columns import TIMES
 from perception.workshop.latency.records import RecordReader
 from tests.workshop.latency.runs import COOL, FP16, HOT, START_S, Step, figures_of, outcome_of, steady, write

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception.workshop.latency.columns import TIMES
+from perception.workshop.latency.plot.timeline import BINS
 from perception.workshop.latency.records import RecordReader
 from perception.workshop.latency.tally import Tally
-from perception.workshop.latency.timeline import BINS
 from tests.workshop.latency.runs import COOL, FP16, HOT, INT8, START_S, Step, figures_of, plain, steady, write
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from loguru import logger
 
-from perception.errors import SettingsError
-from perception.frame import BoardSnapshot, Summary
+from perception.core.errors import SettingsError
+from perception.core.frame import BoardSnapshot, Summary
 from perception.reporting.lines import summary_line
 from perception.reporting.logs import start_logging
+from perception.workshop.latency.logs.sources import Kind, kind_of
+from perception.workshop.latency.logs.text import JournalReader, TextReader
 from perception.workshop.latency.reading import Wish
-from perception.workshop.latency.sources import Kind, kind_of
-from perception.workshop.latency.text import JournalReader, TextReader
 from tests.needs import path_of
 from tests.workshop.latency.runs import FP16, NOW, Step, figures_of, outcome_of, steady, write
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from perception.reporting.bounded_file import BoundedFile
-from perception.workshop.soak.account import Account
-from perception.workshop.soak.pilot_process import Outage, Story
-from perception.workshop.soak.process import Sample, sample
-from perception.workshop.soak.record_tail import RecordTail
-from perception.workshop.soak.restarts import DOWN_S, STEP_S, Restart, Restarter, recoveries
-from perception.workshop.soak.steadiness import ends_of
+from perception.lab.soak.account import Account
+from perception.lab.soak.pilot_process import Outage, Story
+from perception.lab.soak.process import Sample, sample
+from perception.lab.soak.record_tail import RecordTail
+from perception.lab.soak.restarts import DOWN_S, STEP_S, Restart, Restarter, recoveries
+from perception.lab.soak.steadiness import ends_of
+from perception.system.bounded_file import BoundedFile
 
 
 def record(frame_id: int, dropped: int = 0, total_ms: float = 2.0) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from perception.config import ROOT
+from perception.settings.model import ROOT
 from tests import tiny_model
 
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "soak.py")]

@@ -13,7 +13,7 @@ def plug_in() -> None:
     from pathlib import Path
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
-    from perception.backends import kernels
+    from perception.backends.gpu import kernels
     from perception.doctor import probe
     from tests.backends.emulated_gpu import BINARY, Device
     from tests.backends.emulated_libcuda import plug_in as plug_in_device

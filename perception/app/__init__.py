@@ -1,0 +1,1 @@
+"""The run of the pilot: command line, `check`, the meter, sinks, upkeep."""

@@ -1,0 +1,168 @@
+"""Latency over a window and over the whole run: percentiles, frames a second, drops. The clock is passed in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from perception.core.frame import BackendInfo, Frame, Report, Result, Summary
+from perception.settings.model import Settings
+
+# Times are put into the histograms this many at once: one by one would cost more than the rest of a frame's report.
+BATCH = 1024
+
+Durations = npt.NDArray[np.float64]
+
+
+class Histogram:
+    """Durations in buckets of equal ratio: percentiles of any number of values in fixed memory.
+
+    Covers 1 us to 1,000 s; a percentile is off by at most 0.05 %.
+    """
+
+    _RATIO = math.log(1.001)
+    _SHORTEST_MS, _LONGEST_MS = 1e-3, 1e6
+    _BUCKETS = int(math.log(_LONGEST_MS / _SHORTEST_MS) / _RATIO) + 1
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(self._BUCKETS, np.int64)
+        self.count = 0
+        self.max_ms = 0.0
+
+    def add(self, values_ms: Sequence[float] | Durations) -> None:
+        """Counts durations."""
+        values = np.asarray(values_ms, np.float64)
+        if not values.size:
+            return
+        clipped = np.clip(values, self._SHORTEST_MS, self._LONGEST_MS)
+        buckets = (np.log(clipped / self._SHORTEST_MS) / self._RATIO).astype(np.int64)
+        self._counts += np.bincount(np.minimum(buckets, self._BUCKETS - 1), minlength=self._BUCKETS)
+        self.count += values.size
+        self.max_ms = max(self.max_ms, float(values.max()))
+
+    def merge(self, other: Histogram) -> None:
+        """Counts what `other` has counted, too."""
+        self._counts += other._counts
+        self.count += other.count
+        self.max_ms = max(self.max_ms, other.max_ms)
+
+    def buckets(self) -> tuple[Durations, npt.NDArray[np.int64]]:
+        """The middles of the buckets that are not empty, (n,) in milliseconds, and what each holds, (n,)."""
+        used = np.flatnonzero(self._counts)
+        return self._SHORTEST_MS * np.exp((used + 0.5) * self._RATIO), self._counts[used]
+
+    def percentile(self, percent: float) -> float:
+        """The duration that `percent` of all are not above, in milliseconds. ValueError where there is none."""
+        if not self.count:
+            raise ValueError("no duration was counted")
+        rank = max(math.ceil(self.count * percent / 100), 1)
+        bucket = int(np.searchsorted(np.cumsum(self._counts), rank))
+        middle = self._SHORTEST_MS * math.exp((bucket + 0.5) * self._RATIO)
+        return min(middle, self.max_ms)
+
+
+class _Span:
+    """A stretch of the run. `since`: when the frame before its first one was reported, None for the start of all."""
+
+    def __init__(self, since: float | None = None) -> None:
+        self.since = since
+        self.until = 0.0
+        self.processed = 0
+        self.intervals = 0
+        self.dropped = 0
+        self.total = Histogram()
+        self.age = Histogram()
+
+    def add(self, now: float, dropped: int) -> None:
+        self.processed += 1
+        self.dropped += dropped
+        if self.since is None:
+            self.since = now  # the interval before the first frame of all is not known
+        else:
+            self.intervals += 1
+        self.until = now
+
+    def summary(self) -> Summary:
+        total, some = self.total, bool(self.total.count)
+        elapsed = self.until - (self.since or 0.0)
+        return Summary(
+            frames=total.count,
+            p50_ms=total.percentile(50) if some else None,
+            p95_ms=total.percentile(95) if some else None,
+            p99_ms=total.percentile(99) if some else None,
+            max_ms=total.max_ms if some else None,
+            age_p95_ms=self.age.percentile(95) if some else None,
+            fps=self.intervals / elapsed if self.intervals and elapsed > 0 else None,
+            dropped=self.dropped,
+            dropped_share=self.dropped / max(self.processed + self.dropped, 1),
+        )
+
+
+class Meter:
+    """Turns results into reports and keeps count. clock: monotonic seconds.
+
+    warmup_frames: how many frames at the start the percentiles leave out. window_s: how often `window` has something.
+    """
+
+    def __init__(
+        self, backend: BackendInfo, clock: Callable[[], float], warmup_frames: int = 5, window_s: float = 10.0
+    ) -> None:
+        self.latest: Summary | None = None  # of the last window that ended
+        self.backend = backend
+        self._clock = clock
+        self._warmup_left = warmup_frames
+        self._window_s = window_s
+        self._last_id = -1  # ids count from 0: what was captured before the first frame came is dropped, too
+        self._totals_ms: list[float] = []
+        self._ages_ms: list[float] = []
+        self._run = _Span()
+        self._window = _Span()
+        self._window_ends = clock() + window_s
+
+    def measure(self, frame: Frame, result: Result) -> Report:
+        """Counts one frame; the gap in frame ids since the one before is what was dropped."""
+        dropped = frame.frame_id - self._last_id - 1
+        self._last_id = frame.frame_id
+        now = self._clock()
+        self._run.add(now, dropped)
+        self._window.add(now, dropped)
+        if self._warmup_left:
+            self._warmup_left -= 1
+        else:
+            self._totals_ms.append(result.total_ms)
+            self._ages_ms.append(result.age_ms)
+            if len(self._totals_ms) == BATCH:
+                self._settle()
+        return Report(frame, result, dropped, self.backend)
+
+    def window(self) -> Summary | None:
+        """The summary of the window that has just ended, or None while it still runs."""
+        now = self._clock()
+        if now < self._window_ends:
+            return None
+        self._settle()
+        summary = self._window.summary()
+        self._window = _Span(since=self._window.until if self._window.processed else self._window.since)
+        self._window_ends = now + self._window_s
+        self.latest = summary
+        return summary
+
+    def apply(self, settings: Settings) -> None:
+        """Takes over log.summary_s, for the window that runs, too."""
+        self._window_ends += settings.log.summary_s - self._window_s
+        self._window_s = settings.log.summary_s
+
+    def run(self) -> Summary | None:
+        """The summary of the whole run so far, None before its first frame."""
+        self._settle()
+        return self._run.summary() if self._run.processed else None
+
+    def _settle(self) -> None:
+        for span in (self._run, self._window):
+            span.total.add(self._totals_ms)
+            span.age.add(self._ages_ms)
+        self._totals_ms.clear()
+        self._ages_ms.clear()

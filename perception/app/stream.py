@@ -1,0 +1,51 @@
+"""The frames of a source, until it ends, the run's limits are met, or somebody asks to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from perception.camera.feed import LOOK_S, Feed
+from perception.camera.latest import Reader
+from perception.core.errors import EndOfStream
+from perception.core.frame import Frame
+from perception.settings.model import RunSettings
+from perception.system.stop import StopFlag
+
+
+def wait_until_open(source: Reader | Feed, stop: StopFlag, turn: Callable[[], None] = lambda: None) -> bool:
+    """Waits for the source to open; False where a stop was asked for first. turn: called each time it looks.
+
+    Raises SourceError where it cannot be opened.
+    """
+    while not source.is_open(LOOK_S):
+        turn()
+        if stop.requested:
+            return False
+    return True
+
+
+def frames(
+    source: Reader | Feed,
+    limits: RunSettings,
+    stop: StopFlag,
+    clock: Callable[[], float] = time.monotonic,
+    turn: Callable[[], None] = lambda: None,
+) -> Iterator[Frame]:
+    """Each frame of the source. turn: called with each frame, and each time a wait for one is over.
+
+    Raises SourceError where the source cannot be opened or is gone for good.
+    """
+    if not wait_until_open(source, stop, turn):
+        return
+    ends_at = clock() + limits.duration_s if limits.duration_s else float("inf")
+    left = limits.max_frames or -1
+    while left and not stop.requested and clock() < ends_at:
+        turn()
+        try:
+            frame = source.read(LOOK_S)
+        except EndOfStream:
+            return
+        if frame is not None:
+            left -= 1
+            yield frame

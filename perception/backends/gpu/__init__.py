@@ -1,0 +1,1 @@
+"""The GPU path: CUDA, our kernels, the pipeline of a launch."""

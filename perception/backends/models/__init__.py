@@ -1,0 +1,1 @@
+"""Model files, and the layout of their output from evidence."""

@@ -1,0 +1,118 @@
+"""Makes a backend of a session: preprocess on the CPU, the session, decoding of its output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from perception.backends.models.choice import Candidate, Wish, choose
+from perception.backends.preprocess import Letterbox, Preprocessor
+from perception.backends.session import Floats, Session
+from perception.core.decode import decode
+from perception.core.errors import BackendError, GpuError
+from perception.core.frame import BackendInfo, Candidates, Image, StageTimes
+from perception.core.layouts import Head
+from perception.system.trusted_file import sha256_of
+
+PickClasses = Callable[[Mapping[int, str]], tuple[int, ...]]
+"""Which of the model's classes are vehicles, given their names by id."""
+
+
+class SessionBackend:
+    """ONNX Runtime, PyTorch or TensorRtSession as a Backend.
+
+    One inference on a grey picture, or some where the file is new, shows at once whether it can serve. names: the
+    model's classes where its file names none. wish: what the user says of its layout. head: its layout where it was
+    chosen before. Raises BackendError for a model without names, or one whose output is of no known layout.
+    """
+
+    def __init__(
+        self, session: Session, pick_classes: PickClasses, names: Sequence[str] = (), wish: Wish | None = None,
+        head: Head | None = None,
+    ) -> None:  # fmt: skip
+        self._session = session
+        class_names = session.facts.class_names(names, session.path)
+        class_ids = pick_classes(class_names)
+        self._head = head or self._choose(class_names, wish or Wish())
+        layout = self._head.layout
+        self._preprocess = Preprocessor(session.input_hw, session.dtype, layout.preprocessing)
+        self._ids = np.array(self._head.ids) if self._head.renumbers else None
+        self.look_for(class_ids)
+        self.info = BackendInfo(
+            session.name, session.precision, session.input_hw, session.batch or 1, class_names, layout.name,
+            "preprocess and decode on the CPU" if session.name == "tensorrt" else "",
+        )  # fmt: skip
+
+    def _choose(self, class_names: Mapping[int, str], wish: Wish) -> Head:
+        session = self._session
+
+        def probe(picture: Floats) -> Floats:
+            return self._run(np.repeat(picture[None], session.batch or 1, 0).astype(session.dtype))[:1]
+
+        path = session.path
+        try:
+            return choose(
+                Candidate(path, session.facts, class_names, session.input_hw, probe, lambda: sha256_of(path)), wish
+            )
+        except GpuError as fault:  # at the start there are other backends to try; later the process must end
+            raise BackendError(fault.what) from None
+
+    def __enter__(self) -> SessionBackend:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def look_for(self, class_ids: tuple[int, ...]) -> None:
+        """Other classes are the vehicles from the next `infer` on."""
+        self._places = self._head.places(class_ids)
+
+    def lend(self, hw: tuple[int, int]) -> Image | None:
+        """None: the CPU reads an image wherever it lies."""
+        return None
+
+    def infer(
+        self,
+        images: Sequence[Image],
+        conf: float,
+        meanwhile: Callable[[], None] | None = None,
+        iou: float | None = None,
+    ) -> list[tuple[Candidates, StageTimes]]:
+        """Candidates above `conf` in pixels of each image (H, W, 3) uint8 BGR, in the order of the images.
+
+        Of a batch each image is told its share of the time. meanwhile: not called, there is no device to wait for. iou:
+        not used, nothing is suppressed here.
+        """
+        size = self._session.batch or max(len(images), 1)
+        return [
+            pair for start in range(0, len(images), size) for pair in self._infer_batch(images[start:][:size], conf)
+        ]
+
+    def _infer_batch(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+        started = time.perf_counter()
+        tensor, boxes = self._preprocess(images)
+        prepared = time.perf_counter()
+        output = self._run(tensor)
+        inferred = time.perf_counter()
+        candidates = [self._decode(raw, box, conf) for raw, box in zip(output, boxes)]
+        share = 1000 / len(images)
+        stages = StageTimes(
+            (prepared - started) * share,
+            (inferred - prepared) * share,
+            (time.perf_counter() - inferred) * share,
+        )
+        return [(found, stages) for found in candidates]
+
+    def _run(self, tensor: Floats) -> Floats:
+        """The outputs of a batch; a network of fixed batch gets the missing images as zeros."""
+        missing = (self._session.batch or len(tensor)) - len(tensor)
+        if missing:
+            tensor = np.concatenate([tensor, np.zeros((missing, *tensor.shape[1:]), tensor.dtype)])
+        return self._session.run(tensor)
+
+    def _decode(self, raw: Floats, box: Letterbox, conf: float) -> Candidates:
+        found = decode(raw, self._head.layout, conf, self._places, self._session.input_hw)
+        class_id = found.class_id if self._ids is None else self._ids[found.class_id]
+        return Candidates(box.to_image(found.xyxy), found.confidence, class_id, found.final)

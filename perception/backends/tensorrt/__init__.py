@@ -1,0 +1,1 @@
+"""Engine files: identity, sidecar, run time."""

@@ -1,0 +1,1 @@
+"""Nouns and pure maths: numpy and the standard library alone."""

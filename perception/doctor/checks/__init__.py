@@ -1,0 +1,1 @@
+"""The findings of the doctor, a file a subject."""

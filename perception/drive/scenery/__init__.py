@@ -1,0 +1,1 @@
+"""Ground, houses, trees and sky of the synthetic drive."""

@@ -1,0 +1,1 @@
+"""Vehicles and riders of the synthetic drive."""

@@ -1,0 +1,1 @@
+"""Benchmarks of engines on a GPU."""

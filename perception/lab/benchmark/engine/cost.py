@@ -1,0 +1,191 @@
+"""What a frame costs on a TensorRT engine, above what the engine itself costs: all ways in turn, in one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detector_service import DetectorService
+from perception.backends.gpu import kernels
+from perception.backends.gpu.cuda import Gpu
+from perception.backends.gpu.pipeline import GpuPipeline
+from perception.backends.models.choice import Candidate, Wish, choose
+from perception.backends.models.model_facts import Facts
+from perception.backends.session_backend import SessionBackend
+from perception.backends.tensorrt import identity
+from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.runtime import Engine
+from perception.backends.tensorrt.session import TensorRtSession
+from perception.core.classes import vehicle_ids
+from perception.core.errors import BackendError
+from perception.core.frame import Frame, Image
+from perception.lab.benchmark.engine.floor import WARMUP, floor
+from perception.settings.model import COCO_VEHICLES, ModelSettings
+
+BLOCK = 1000
+"""Frames of one way before the next has its turn."""
+RARE = 5
+"""The slow ways have a turn in so many."""
+
+Times = dict[str, list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The ways to be compared, on one engine: each its own context on the same GPU."""
+
+    graph: DetectorService
+    eager: DetectorService
+    usual: DetectorService
+    pipeline: GpuPipeline
+    engine: Engine
+
+
+def open_ways(path: Path, names: Sequence[str], kernel_dir: Path, pictures: int, stack: ExitStack) -> Ways:
+    """Ours with a CUDA graph and without, and the usual loop: OpenCV's letterbox, full output, numpy's NMS.
+
+    pictures: how many page-locked frames each of ours has, so that every picture has one of its own. Raises
+    BackendError where one cannot be had; what is open by then, the stack closes.
+    """
+    file = open_engine(path)
+    by_id = identity.class_names(file, names)
+    vehicles = vehicle_ids(by_id, COCO_VEHICLES, asked_for=False)
+
+    def engine() -> Engine:
+        gpu = stack.enter_context(Gpu())
+        opened = Engine(file, gpu, ModelSettings().imgsz)
+        stack.callback(opened.close)
+        return opened
+
+    def pipeline(with_graph: bool) -> GpuPipeline:
+        own = engine()
+        head = choose(Candidate(file.path, Facts(by_id), by_id, own.input_hw, own.try_out, str), Wish())
+        return GpuPipeline(own, _kernels(own.gpu, kernel_dir), head, by_id, vehicles, with_graph, pictures)
+
+    graph = pipeline(with_graph=True)
+    ours = _service(stack, graph)
+    eager = _service(stack, pipeline(with_graph=False))
+    usual = _service(stack, SessionBackend(TensorRtSession(engine(), by_id), lambda _: vehicles))
+    alone = engine()
+    alone.set_batch(1)
+    return Ways(ours, eager, usual, graph, alone)
+
+
+def _kernels(gpu: Gpu, folder: Path) -> Any:
+    try:
+        return kernels.load_module(gpu, folder)
+    except kernels.KernelsUnavailable as reason:
+        raise BackendError(f"The CUDA kernels cannot be had: {reason}", "This benchmark needs them.") from None
+
+
+def _service(stack: ExitStack, backend: GpuPipeline | SessionBackend) -> DetectorService:
+    return stack.enter_context(DetectorService(backend, ModelSettings().conf, ModelSettings().iou))
+
+
+def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image]:
+    """The pictures, all of one size, in the service's own frames: as many as it lends."""
+    service.lend((images[0].shape[0], images[0].shape[1]))  # from the next picture on there are frames of its size
+    service.detect(_frame(images[0]))
+    lent: list[Image] = []
+    for image in images:
+        frame = service.lend((image.shape[0], image.shape[1]))
+        if frame is None:
+            break
+        np.copyto(frame, image)
+        lent.append(frame)
+    return lent
+
+
+def serial(service: DetectorService, images: Sequence[Image], count: int, first: int = 0) -> list[float]:
+    """From a frame in host memory to its vehicles in Python, one after the other, in ms."""
+    times = []
+    for number in range(first, first + count):
+        frame = _frame(images[number % len(images)])
+        started = time.perf_counter()
+        service.detect(frame)
+        times.append((time.perf_counter() - started) * 1000)
+    return times
+
+
+def copies(images: Sequence[Image], target: Image, count: int, first: int = 0) -> list[float]:
+    """One copy of a frame into page-locked memory, in ms."""
+    times = []
+    for number in range(first, first + count):
+        image = images[number % len(images)]
+        started = time.perf_counter()
+        np.copyto(target, image)
+        times.append((time.perf_counter() - started) * 1000)
+    return times
+
+
+def _frame(image: Image) -> Frame:
+    return Frame(image, 0, time.monotonic(), "benchmark")
+
+
+def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, Callable[[Image], Any]]) -> Times:
+    """Milliseconds by way over `count` frames of ours, block by block in turn.
+
+    others: further ways to detect on one image, by name; they and the usual loop have a turn in RARE.
+    """
+    lent, lent_eager = lent_frames(ways.graph, images), lent_frames(ways.eager, images)
+    target = lent.pop()
+    times: Times = {}
+    for service, frames in ((ways.graph, lent), (ways.eager, lent_eager), (ways.usual, images[:20])):
+        serial(service, frames, WARMUP)
+    for detect in others.values():
+        list(_each(detect, images, WARMUP // RARE, 0))
+    for block, first in enumerate(range(0, count, BLOCK)):
+        size = min(BLOCK, count - first)
+        turns: list[tuple[str, Callable[[int], list[float]]]] = [
+            ("F, the engine alone, graph", lambda n: floor(ways.engine, n, with_graph=True)),
+            ("F without graph", lambda n: floor(ways.engine, n, with_graph=False)),
+            ("L ours, pinned frames", lambda n: serial(ways.graph, lent, n, first)),  # noqa: B023
+            ("L ours, ordinary frames", lambda n: serial(ways.graph, images, n, first)),  # noqa: B023
+            ("  one copy of a frame", lambda n: copies(images, target, n, first)),  # noqa: B023
+            ("L ours, pinned, no graph", lambda n: serial(ways.eager, lent_eager, n, first)),  # noqa: B023
+        ]
+        for name, run in turns:
+            times.setdefault(name, []).extend(run(size))
+        if block % RARE == 0:
+            usual = serial(ways.usual, images, size // RARE, first)
+            times.setdefault("the usual loop", []).extend(usual)
+            for name, detect in others.items():
+                times.setdefault(name, []).extend(_each(detect, images, size // RARE, first))
+    return times
+
+
+def _each(detect: Callable[[Image], Any], images: Sequence[Image], count: int, first: int) -> Iterable[float]:
+    for number in range(first, first + count):
+        started = time.perf_counter()
+        detect(images[number % len(images)])
+        yield (time.perf_counter() - started) * 1000
+
+
+def parts(ways: Ways, images: Sequence[Image], floor_ms: float, count: int) -> Times:
+    """What L consists of beside the engine, in ms for each frame: the parts and F add up to L."""
+    lent = lent_frames(ways.graph, images)
+    times: Times = {}
+    for number in range(count):
+        result = ways.graph.detect(_frame(lent[number % len(lent)]))
+        letterbox, engine, filtering = ways.pipeline.device_ms
+        pre, infer, post = result.stages.preprocess_ms, result.stages.infer_ms, result.stages.postprocess_ms
+        assert pre is not None
+        assert infer is not None
+        assert post is not None
+        for name, value in (
+            ("letterbox kernel", letterbox),
+            ("engine, as the kernels around it see it, less F", engine - floor_ms),
+            ("kernels after the engine", filtering),
+            ("launch and waiting", infer - engine),
+            ("Python before the launch", pre - letterbox),
+            ("Python after them", post - filtering),
+            ("the rest of detect", result.total_ms - pre - infer - post),
+        ):
+            times.setdefault(name, []).append(value)
+    return times

@@ -1,0 +1,1 @@
+"""A pilot beside a neighbour: viewers of the page, an attacking broker."""

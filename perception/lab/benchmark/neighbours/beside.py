@@ -1,0 +1,131 @@
+"""What a neighbour costs detection: a pilot alone and beside it in turn, in one run.
+
+The pilot has one core and one thread of ONNX Runtime, the neighbour, niced, another core.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from perception.core.errors import BackendError
+
+SETTLING_S = 1.5
+"""After a neighbour comes or goes, before frames count."""
+START_S = 60.0
+PAGE_LINE = re.compile(r"The live page: (http://\S+/)")
+Span = tuple[float, float]
+Neighbour = Callable[[str], AbstractContextManager[None]]
+"""Given the URL of the pilot's page, it is there for the length of the block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """total_ms of the frames of both kinds of spans."""
+
+    alone_ms: list[float] = field(default_factory=list)
+    beside_ms: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the pilot runs: the checkout, a folder for its files, its model and its core; `settings` are YAML more."""
+
+    root: Path
+    folder: Path
+    weights: str
+    core: int
+    settings: str = ""
+
+
+def measure(place: Place, neighbour: Neighbour, rounds: int, seconds: float) -> Costs:
+    """Each round is a span alone and a span beside the neighbour, of `seconds` each.
+
+    BackendError where the pilot does not start or ends early.
+    """
+    alone: list[Span] = []
+    beside: list[Span] = []
+    with _pilot(place) as url:
+        time.sleep(2 * SETTLING_S)
+        for _ in range(rounds):
+            alone.append(_span(seconds))
+            with neighbour(url):
+                beside.append(_span(seconds))
+    frames = list(_frames(place.folder / "frames.jsonl"))
+    return Costs(_within(frames, alone), _within(frames, beside))
+
+
+def niced(core: int, script: str, *arguments: str) -> list[str]:
+    """The command that runs a script of ours on a core of its own, behind the pilot."""
+    return ["nice", "-n", "19", "taskset", "-c", str(core), sys.executable, script, *arguments]
+
+
+def _span(seconds: float) -> Span:
+    time.sleep(SETTLING_S)
+    began = time.time()
+    time.sleep(seconds)
+    return began, time.time()
+
+
+def _within(frames: list[tuple[float, float]], spans: list[Span]) -> list[float]:
+    """The times of the frames that lie in one of the spans as a whole."""
+    return [ms for at, ms in frames if any(began + ms / 1000 <= at <= ended for began, ended in spans)]
+
+
+def _frames(path: Path) -> Iterator[tuple[float, float]]:
+    """Unix seconds and total_ms of each record."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        yield datetime.fromisoformat(record["ts"]).timestamp(), record["total_ms"]
+
+
+@contextmanager
+def _pilot(place: Place) -> Iterator[str]:
+    folder = place.folder
+    (folder / "x.yaml").write_text(
+        "source: {uri: 'demo://drive?seed=14&vehicles=8&duration=20&loop=1'}\n"
+        f"model: {{weights: '{place.weights}'}}\nallow_cpu: true\ncpu: {{threads: 1}}\n"
+        f"log: {{dir: '{folder}', max_mib: 1024}}\nweb: {{bind: '127.0.0.1:0'}}\n{place.settings}"
+    )
+    command = [
+        "taskset",
+        "-c",
+        str(place.core),
+        sys.executable,
+        str(place.root / "pilot.py"),
+        "--config",
+        str(folder / "x.yaml"),
+    ]
+    with open(folder / "stderr", "wb") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)  # noqa: S603 - the command above
+    try:
+        yield _url(process, folder / "stderr")
+        if process.poll() is not None:
+            raise BackendError(f"The pilot ended early: {_last_line(folder / 'stderr')}")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _url(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Where the page is, once the first frame was processed."""
+    ends_at = time.monotonic() + START_S
+    while time.monotonic() < ends_at and process.poll() is None:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if (said := PAGE_LINE.search(text)) and "Vehicle detection:" in text:
+            return said[1]
+        time.sleep(0.2)
+    raise BackendError(f"The pilot did not start: {_last_line(log)}")
+
+
+def _last_line(log: Path) -> str:
+    return (log.read_text(encoding="utf-8", errors="replace").splitlines() or ["it said nothing"])[-1]

@@ -1,0 +1,199 @@
+"""The soak as a command: starts the pilots, watches over them, and says at the end what held."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from perception.camera.uri import redact
+from perception.core.errors import PilotError, SettingsError
+from perception.lab.soak import camera
+from perception.lab.soak.pilot_process import PilotProcess
+from perception.lab.soak.progress import Progress
+from perception.lab.soak.report import Report
+from perception.lab.soak.restarts import Restarter
+from perception.lab.soak.subject import Limits, Subject
+from perception.system.stop import StopFlag
+from perception.system.writable import check_folder_writable
+from perception.workshop.own_file import check_json
+
+TICK_S = 0.2
+SAVE_S = 60.0
+START_S = 180.0
+"""So long a pilot may take to its first frame: as long as its service lets it."""
+FUSE_S = 300.0
+"""So long after the soak a pilot ends by itself, whatever became of the soak."""
+WARMUP_S = 600.0
+ON = ("rtsp", "demo", "both")
+
+
+@dataclass(frozen=True)
+class Options:
+    """As on the command line. growth in percent."""
+
+    hours: float
+    on: str
+    source: str | None
+    model: str
+    fps: int
+    restart_s: float
+    growth: float
+    json: Path
+    folder: Path | None
+    log_mib: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return self.hours * 3600
+
+    @property
+    def limits(self) -> Limits:
+        """A short soak has a short warm-up."""
+        return Limits(min(WARMUP_S, self.seconds / 2), self.growth / 100)
+
+    @property
+    def sample_s(self) -> float:
+        """Between two samples."""
+        return min(max(self.seconds / 240, 0.5), 10.0)
+
+
+def run(options: Options) -> int:
+    """Runs the soak and prints what came of it: 0 where every bar held, 1 where one did not or could not be judged.
+
+    Raises PilotError where it cannot be started, or its camera cannot be started again.
+    """
+    if options.on not in ON:
+        raise SettingsError(f"--on {options.on!r} is none of {', '.join(ON)}")
+    if options.source and options.on == "demo":
+        raise SettingsError("--source is not used with --on demo", "Take --on rtsp or --on both.")
+    check_json(options.json)
+    stop = StopFlag()
+    stop.listen()
+    with _folder(options.folder) as folder:
+        holds = _soak(options, folder.path, stop)
+        folder.keep = not holds
+    return 0 if holds else 1
+
+
+def _soak(options: Options, folder: Path, stop: StopFlag) -> bool:
+    with ExitStack() as stack:
+        try:
+            subjects = _start(options, folder, stack, stop)
+        except OSError as error:
+            raise SettingsError(f"{error.filename or folder} cannot be written ({error.strerror})") from error
+        if not subjects:
+            raise PilotError("Stopped before every pilot had its first frame: there is nothing to report")
+        report = Report(options.json, _told(options), options.limits)
+        try:
+            _watch(options, subjects, stop, report)
+        finally:
+            for subject in subjects:
+                subject.finish()
+            report.finish(subjects)
+    return all(verdict.holds for verdict in report.verdicts)
+
+
+def _told(options: Options) -> dict[str, object]:
+    """The options for the report, less what is secret in a source."""
+    told = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    return {**told, "source": options.source and redact(options.source)}
+
+
+@dataclass
+class Folder:
+    """Where the pilots write. keep: once all is over, too."""
+
+    path: Path
+    keep: bool
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Folder]:
+    """The folder that was given, which is kept, or one of its own."""
+    if given is not None:
+        check_folder_writable("--folder", given)
+        given.mkdir(exist_ok=True)
+        if any(given.iterdir()):
+            raise SettingsError(f"--folder {given} is not empty", "Name another one: what lies there would count, too.")
+    folder = Folder(given or Path(tempfile.mkdtemp(prefix="soak-")), keep=False)
+    try:
+        yield folder
+    finally:
+        if given is None and not folder.keep:
+            shutil.rmtree(folder.path)
+    if given or folder.keep:
+        sys.stderr.write(f"Logs: {folder.path}\n")
+
+
+def _start(options: Options, folder: Path, stack: ExitStack, stop: StopFlag) -> list[Subject]:
+    """The pilots, each with its first frame behind it; none where a stop was asked for. PilotError from one of them."""
+    lasts_s = options.seconds + FUSE_S
+    pilots: dict[str, PilotProcess] = {}
+    server = None
+    if options.on != "demo":
+        uri = options.source
+        if uri is None:
+            python = camera.find_python()
+            camera.make_pictures(folder / "pictures", options.fps)
+            server = stack.enter_context(camera.RtspCamera(python, folder / "pictures", options.fps))
+            uri = server.url
+        name = "rtsp" if server else "source"
+        pilots[name] = PilotProcess(folder / name, uri, options.model, lasts_s, options.log_mib)
+        stack.enter_context(pilots[name])
+    if options.on != "rtsp":
+        uri = camera.drive_uri(options.fps)
+        pilots["demo"] = PilotProcess(folder / "demo", uri, options.model, lasts_s, options.log_mib)
+        stack.enter_context(pilots["demo"])
+    if not _first_frames(list(pilots.values()), stop):
+        return []
+    now = time.monotonic()
+    restarter = Restarter(server, options.restart_s, now, now + options.seconds, time.monotonic) if server else None
+    return [
+        stack.enter_context(
+            Subject(name, pilot, (restarter, options.restart_s) if restarter and name == "rtsp" else None)
+        )
+        for name, pilot in pilots.items()
+    ]
+
+
+def _first_frames(pilots: list[PilotProcess], stop: StopFlag) -> bool:
+    """Waits for the first frame of each; False where a stop was asked for. PilotError from one that gives none."""
+    until = time.monotonic() + START_S
+    while not stop.requested:
+        waiting = [pilot for pilot in pilots if pilot.story.first_frame_at is None]
+        if not waiting:
+            return True
+        for pilot in waiting:
+            if pilot.exit_code is not None or time.monotonic() > until:
+                pilot.stop()
+                raise pilot.fault()
+        time.sleep(TICK_S)
+    return False
+
+
+def _watch(options: Options, subjects: list[Subject], stop: StopFlag, report: Report) -> None:
+    """Until the time is over, all pilots have ended, or a stop is asked for."""
+    ends_at = time.monotonic() + options.seconds
+    sample_at = save_at = time.monotonic()
+    with Progress(options.seconds) as progress:
+        while (now := time.monotonic()) < ends_at and not stop.requested:
+            if not any(subject.running for subject in subjects):
+                return
+            for subject in subjects:
+                subject.tick(now)
+            if now >= sample_at:
+                for subject in subjects:
+                    subject.observe(now)
+                sample_at = now + options.sample_s
+            if now >= save_at:
+                report.save(subjects)
+                save_at = now + SAVE_S
+            progress.show(subjects)
+            time.sleep(TICK_S)

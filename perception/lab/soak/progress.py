@@ -1,0 +1,69 @@
+"""What a person sees while a soak runs: one line that changes, or a line now and then where nobody sits."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import TextColumn, TimeRemainingColumn
+
+from perception.lab.soak.subject import Subject
+from perception.workshop.latency.table import duration
+
+LINE_S = 300.0
+
+
+class Progress:
+    """On stderr. A context manager."""
+
+    def __init__(self, total_s: float) -> None:
+        """total_s: how long the soak is to last."""
+        self._total_s = total_s
+        self._began = time.monotonic()
+        self._line_at = self._began + LINE_S
+        self._bar = Bar(
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._shown = sys.stderr.isatty()
+        self._task = self._bar.add_task("", total=total_s)
+
+    def __enter__(self) -> Progress:
+        if self._shown:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.stop()
+
+    def show(self, subjects: Sequence[Subject]) -> None:
+        """How it stands; cheap enough for every turn."""
+        now = time.monotonic()
+        if self._shown:
+            self._bar.update(self._task, completed=now - self._began, description=line(subjects))
+        elif now >= self._line_at:
+            self._line_at = now + LINE_S
+            sys.stderr.write(f"{duration(now - self._began)} of {duration(self._total_s)} | {line(subjects)}\n")
+
+
+def line(subjects: Sequence[Subject]) -> str:
+    """Each pilot in some words."""
+    return " | ".join(_words(subject) for subject in subjects)
+
+
+def _words(subject: Subject) -> str:
+    if not subject.running:
+        return f"{subject.name} ended"
+    parts = [subject.name, f"{subject.pilot.story.frames:,} frames"]
+    if subject.samples:
+        last = subject.samples[-1]
+        parts.append(f"{last.memory_mib:.0f} MiB {last.threads} threads {last.descriptors} fds")
+    if restarts := subject.recoveries():
+        parts.append(f"{sum(one.took_s is not None for one in restarts)}/{len(restarts)} back")
+    return " ".join(parts)

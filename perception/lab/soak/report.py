@@ -1,0 +1,101 @@
+"""The report of a soak: a JSON file, which also grows while it runs, and a table."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from perception.core.errors import SettingsError
+from perception.lab.soak.subject import Limits, Subject, Verdict
+from perception.workshop.figures import machine
+from perception.workshop.latency.table import console, duration
+from perception.workshop.own_file import mark
+
+SCHEMA = 1
+_WORDS = {True: "holds", False: "DOES NOT HOLD", None: "not judged"}
+
+
+class Report:
+    """Begins with the soak."""
+
+    def __init__(self, path: Path, asked: Mapping[str, Any], limits: Limits) -> None:
+        """asked: what the soak was started with, without anything secret."""
+        self.verdicts: list[Verdict] = []
+        self._path = path
+        self._asked = asked
+        self._limits = limits
+        self._began = time.monotonic()
+        self._moment = datetime.now(timezone.utc)
+
+    def save(self, subjects: Sequence[Subject]) -> None:
+        """Writes how it stands. A disk that is full gets another chance, and one line."""
+        try:
+            self._write(subjects, finished=False)
+        except OSError as error:
+            sys.stderr.write(f"{self._path} cannot be written ({error.strerror}); it is tried again\n")
+
+    def finish(self, subjects: Sequence[Subject]) -> None:
+        """Writes the whole, and prints the table. Raises SettingsError where the file cannot be written."""
+        fault = None
+        try:
+            self._write(subjects, finished=True)
+        except OSError as error:
+            fault = SettingsError(f"--json {self._path} cannot be written ({error.strerror})")
+        out = console()
+        out.print(self._table())
+        if drift := _drift(subjects):
+            out.print(drift)
+        if fault:
+            raise fault
+        sys.stderr.write(f"Report: {self._path}\n")
+
+    def _write(self, subjects: Sequence[Subject], finished: bool) -> None:
+        self._ran_s = time.monotonic() - self._began
+        self.verdicts = [verdict for subject in subjects for verdict in subject.verdicts(self._limits)]
+        text = json.dumps(
+            {
+                "made_by": mark(),
+                "schema": SCHEMA,
+                "machine": machine(),
+                "began": self._moment.isoformat(timespec="seconds"),
+                "asked": self._asked,
+                "ran_s": round(self._ran_s, 1),
+                "finished": finished,
+                "limits": asdict(self._limits),
+                "holds": finished and bool(self.verdicts) and all(verdict.holds for verdict in self.verdicts),
+                "verdicts": [asdict(verdict) for verdict in self.verdicts],
+                "runs": {subject.name: subject.figures() for subject in subjects},
+            }
+        )
+        other = self._path.with_name(f"{self._path.name}.part")  # a reader never sees half a report
+        other.write_text(text + "\n", encoding="utf-8")
+        other.replace(self._path)
+
+    def _table(self) -> Table:
+        table = Table(title=f"Soak of {duration(self._ran_s)}\n{machine()}", title_justify="left")
+        for name in ("run", "bar", "found", "allowed", ""):
+            table.add_column(name)
+        for row in self.verdicts:
+            table.add_row(row.run, row.bar, row.found, row.limit, _WORDS[row.holds])
+        return table
+
+
+def _drift(subjects: Sequence[Subject]) -> Table | None:
+    table = Table(title="First and last tenth of the frames, milliseconds", title_justify="left")
+    table.add_column("run")
+    table.add_column("")
+    for name in ("p50", "p99", "max"):
+        table.add_column(name, justify="right")
+    for subject in subjects:
+        for name, ends in subject.account.drift().items():
+            cells = (f"{ends['first'][key]:.1f} to {ends['last'][key]:.1f}" for key in ("p50", "p99", "max"))
+            table.add_row(subject.name, name.removesuffix("_ms"), *cells)
+    return table if table.row_count else None

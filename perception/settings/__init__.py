@@ -1,0 +1,1 @@
+"""Settings: typed, read from YAML, changed while the pilot runs."""

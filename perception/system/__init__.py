@@ -1,0 +1,1 @@
+"""Linux, as every room asks it: files, locks, signals, child processes, notifications."""

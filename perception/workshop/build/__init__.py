@@ -1,0 +1,1 @@
+"""Building an engine with TensorRT, in a child process."""

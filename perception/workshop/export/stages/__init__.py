@@ -1,0 +1,1 @@
+"""The steps of an export that run in child processes."""

@@ -1,0 +1,1 @@
+"""Logs as the latency report reads them: files, the journal, lines of text."""

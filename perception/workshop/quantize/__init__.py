@@ -1,0 +1,1 @@
+"""Q/DQ models: the graph, its ranges, its check."""
