@@ -9,7 +9,7 @@ SETTINGS=/etc/$NAME/pilot.yaml
 LOGS=/var/log/$NAME
 STATE=/var/lib/$NAME
 CACHE=/var/cache/$NAME
-# As perception/camera/uri.py has them; tests/service/test_install.py compares.
+# As perception/camera/uri.py has them; tests/journeys/service/test_install.py compares.
 SCHEMES='csi v4l2 rtsp rtsps gst file images demo'
 
 usage() {

@@ -18,7 +18,7 @@ from loguru import logger
 from tests import needs, parts
 
 if TYPE_CHECKING:
-    from tests.backends.emulated_gpu import Device
+    from tests.doubles.emulated_gpu import Device
 
 # In CI everything else is installed, so a skip for any other reason is a hole in the suite and fails there.
 ALLOWED_SKIPS = ("no GPU", "no camera", f"{needs.SKIPPED}python3.8")
@@ -74,7 +74,7 @@ def logged() -> Iterator[list[str]]:
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """kernels.cu, compiled for this CPU."""
-    from tests.backends.emulation import build_emulator
+    from tests.doubles.emulation import build_emulator
 
     return build_emulator(tmp_path_factory.mktemp("emulation"))
 
@@ -82,8 +82,8 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 @pytest.fixture
 def device(emulator: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """The emulated GPU in the place of PyCUDA; a test must leave nothing open on it."""
-    from tests.backends.emulated_gpu import Device
-    from tests.backends.emulated_libcuda import plug_in
+    from tests.doubles.emulated_gpu import Device
+    from tests.doubles.emulated_libcuda import plug_in
 
     device = Device(emulator)
     plug_in(device, monkeypatch.setattr, lambda name, module: monkeypatch.setitem(sys.modules, name, module))
@@ -94,7 +94,7 @@ def device(emulator: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Iterator[D
 @pytest.fixture
 def tensorrt(device: Device, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The fake TensorRT on the emulated GPU."""
-    from tests.backends.fake_tensorrt import tensorrt_module
+    from tests.doubles.fake_tensorrt import tensorrt_module
 
     module = tensorrt_module(device)
     monkeypatch.setitem(sys.modules, "tensorrt", module)

@@ -17,8 +17,8 @@ from detector_service import DetectorService, open_service
 from perception.core.errors import BackendError, SettingsError
 from perception.core.frame import Candidates, Frame, Image, StageTimes
 from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
-from tests import tiny_model
-from tests.fakes import FakeBackend, FakeClock, make_candidates, make_image
+from tests.doubles import tiny_model
+from tests.doubles.fakes import FakeBackend, FakeClock, make_candidates, make_image
 
 
 def settings(weights: Path, **more: Any) -> Settings:

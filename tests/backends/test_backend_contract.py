@@ -22,10 +22,10 @@ from perception.core.errors import BackendError
 from perception.core.frame import Frame
 from perception.core.nms import nms
 from perception.settings.model import COCO_VEHICLES
-from tests import tiny_model
-from tests.backends.emulated_gpu import BINARY
-from tests.backends.fake_tensorrt import write_engine
-from tests.fakes import FakeBackend, make_candidates, make_image
+from tests.doubles import tiny_model
+from tests.doubles.emulated_gpu import BINARY
+from tests.doubles.fake_tensorrt import write_engine
+from tests.doubles.fakes import FakeBackend, make_candidates, make_image
 
 Open = Callable[[], Backend]
 

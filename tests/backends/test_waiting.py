@@ -15,7 +15,7 @@ from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.waiting import POLICY
 from perception.lab.benchmark import wait_cost
 from perception.settings.model import ROOT
-from tests import tiny_model
+from tests.doubles import tiny_model
 
 SPINNING = "session.intra_op.allow_spinning"
 

@@ -14,7 +14,7 @@ from perception.board.poller import Board
 from perception.board.sources import Source, SysfsSource
 from perception.core.frame import BoardSnapshot
 from tests.board.planting import plant
-from tests.fakes import FakeClock
+from tests.doubles.fakes import FakeClock
 
 
 class FakeSource:

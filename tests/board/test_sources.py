@@ -9,7 +9,7 @@ import pytest
 from perception.board.sources import SysfsSource, merged
 from perception.core.frame import BoardSnapshot
 from tests.board.planting import NAMES, plant, write
-from tests.fakes import FakeClock
+from tests.doubles.fakes import FakeClock
 
 COUNTER = "sys/class/hwmon/hwmon3/oc{}_event_cnt"
 INSTANT = "instantaneous over-current"

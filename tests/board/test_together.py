@@ -21,7 +21,7 @@ from perception.reporting.logs import TextLog, start_logging
 from perception.settings.model import LogSettings, Settings
 from perception.system.stop import StopFlag
 from tests.board.planting import plant, write
-from tests.fakes import make_report
+from tests.doubles.fakes import make_report
 
 SUMMARY = Summary(298, 12.1, 13.4, 15.0, 17.2, 41.0, 29.8, 2, 2 / 300)
 

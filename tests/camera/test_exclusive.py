@@ -13,7 +13,7 @@ from perception.camera.opencv import open_csi, open_v4l2
 from perception.camera.uri import parse
 from perception.core.errors import SourceError
 from perception.settings.model import SourceSettings
-from tests.test_lock import another_process
+from tests.system.test_lock import another_process
 
 
 @pytest.fixture

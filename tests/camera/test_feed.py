@@ -16,7 +16,7 @@ from perception.core.errors import EndOfStream, SourceError
 from perception.settings.model import RunSettings, Settings, SourceSettings
 from perception.system.stop import StopFlag
 from tests.camera.readers import LIVE, Hanging, MakeReader
-from tests.fakes import FakeCapture, make_image
+from tests.doubles.fakes import FakeCapture, make_image
 
 FIRST, SECOND = SourceSettings(uri="first.mp4"), SourceSettings(uri="second.mp4")
 

@@ -14,7 +14,7 @@ from perception.camera.uri import parse
 from perception.core.errors import EndOfStream, SourceError
 from perception.settings.model import SourceSettings
 from tests.camera.readers import FINITE, LIVE, Hanging, MakeReader, reader_threads, wait_for
-from tests.fakes import FakeCapture, make_image
+from tests.doubles.fakes import FakeCapture, make_image
 
 
 class Hangs:

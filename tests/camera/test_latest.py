@@ -15,7 +15,7 @@ from perception.core.errors import EndOfStream, SourceError
 from perception.core.frame import Frame, Image
 from perception.settings.model import SourceSettings
 from tests.camera.readers import FINITE, LIVE, Hanging, MakeReader, Opener, reader_threads, wait_for
-from tests.fakes import FakeCapture, make_image
+from tests.doubles.fakes import FakeCapture, make_image
 
 
 def read_all(reader: Reader, limit: int = 1000) -> list[Frame]:

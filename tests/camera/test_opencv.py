@@ -21,7 +21,7 @@ from perception.camera.video_file import VideoFile
 from perception.core.errors import EndOfStream, SourceError
 from perception.settings.model import ROOT, SourceSettings
 from tests.camera.clips import cut_short, drain, number_of, numbers_of, opened, write_clip
-from tests.fakes import FakeClock
+from tests.doubles.fakes import FakeClock
 
 
 def video(path: Path | str) -> VideoFile:

@@ -14,7 +14,7 @@ from perception.camera.uri import parse
 from perception.core.errors import SourceError
 from perception.core.source_state import SourceState
 from tests.camera.readers import FINITE, LIVE
-from tests.fakes import FakeClock
+from tests.doubles.fakes import FakeClock
 
 
 @pytest.fixture

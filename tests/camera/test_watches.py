@@ -9,7 +9,7 @@ from perception.camera import watches
 from perception.camera.capture import Picture
 from perception.camera.watches import RepeatWatch, SilenceWatch
 from perception.core.errors import SourceError
-from tests.fakes import FakeClock, make_image
+from tests.doubles.fakes import FakeClock, make_image
 
 
 def test_a_picture_is_new_where_one_pixel_differs_between_the_grid_of_the_quick_look() -> None:

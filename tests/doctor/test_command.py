@@ -57,10 +57,15 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] not in sys.s
         [sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
 
-    rooms = ("errors", "heat", "home", "layouts", "plain_file", "backends", "board", "board.sysfs")
-    allowed = {"perception"} | {f"perception.{name}" for name in rooms}
-    files = ("engine_file", "described", "sidecar", "identity", "trusted_file")
-    allowed |= {f"perception.backends.{name}" for name in files}
+    rooms = {
+        "core": ("errors", "heat", "layouts"),
+        "system": ("child", "home", "plain_file", "trusted_file"),
+        "board": ("sysfs",),
+        "backends": ("tensorrt",),
+        "backends.tensorrt": ("engine_file", "described", "sidecar", "identity"),
+    }
+    allowed = {"perception"} | {f"perception.{room}" for room in rooms}
+    allowed |= {f"perception.{room}.{name}" for room, names in rooms.items() for name in names}
     loaded = {name for name in ast.literal_eval(done.stdout) if not name.startswith("perception.doctor")}
     assert loaded - {"__main__"} == allowed
 

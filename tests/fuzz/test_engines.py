@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.backends.tensorrt.sidecar import read_sidecar, sidecar_path
 from perception.core.errors import BackendError
-from tests.backends.engine_files import ULTRALYTICS, install, plan, with_header
+from tests.doubles.engine_files import ULTRALYTICS, install, plan, with_header
 from tests.fuzz.mutations import fault_of, mutated
 
 ENGINES = [plan(), with_header(ULTRALYTICS, plan()), with_header(b"{}", plan(version=(8, 6, 0)))]

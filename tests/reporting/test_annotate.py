@@ -9,7 +9,7 @@ import pytest
 
 from perception.core.frame import BackendInfo, Detections, Frame, Report
 from perception.reporting.annotate import COLOURS, annotate
-from tests.fakes import make_image, make_report
+from tests.doubles.fakes import make_image, make_report
 
 
 def report_of(height: int, width: int, *rows: tuple[float, float, float, float, int]) -> Report:

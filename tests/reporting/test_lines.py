@@ -8,7 +8,7 @@ import pytest
 
 from perception.core.frame import BoardSnapshot, Report, StageTimes, Summary
 from perception.reporting.lines import frame_line, summary_line
-from tests.fakes import make_report
+from tests.doubles.fakes import make_report
 
 
 def with_stages(stages: StageTimes) -> Report:

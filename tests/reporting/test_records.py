@@ -13,7 +13,7 @@ import pytest
 
 from perception.core.frame import BackendInfo, BoardSnapshot, Detections, Report, StageTimes
 from perception.reporting.records import RecordSink, record_line
-from tests.fakes import make_report
+from tests.doubles.fakes import make_report
 from tests.small_disk import small_disk
 
 NOON = 1_750_000_000.1234

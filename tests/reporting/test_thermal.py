@@ -6,7 +6,7 @@ import pytest
 
 from perception.core.frame import BoardSnapshot
 from perception.reporting.thermal import ThermalWatch
-from tests.fakes import FakeClock
+from tests.doubles.fakes import FakeClock
 
 LIMITS = {"cpu": 99.0, "gpu": 99.0}
 

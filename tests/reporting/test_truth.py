@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from perception.core.errors import BusyError
 from perception.core.frame import Truth
 from perception.reporting.truth import Score, TruthSink
-from tests.fakes import make_report
+from tests.doubles.fakes import make_report
 
 CAR, BUS = 1, 3
 

@@ -7,7 +7,7 @@ import pytest
 
 from perception.core.errors import SettingsError
 from perception.reporting.window import WindowSink
-from tests.fakes import make_report
+from tests.doubles.fakes import make_report
 
 
 def headless() -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from perception.workshop.build.build_stage import run
 from perception.workshop.stage import serve
-from tests.backends.fake_tensorrt import ILogger, Severity
+from tests.doubles.fake_tensorrt import ILogger, Severity
 from tests.workshop.build.fake_builder import Builder, Config, Network
 from tests.workshop.build.fake_stage import plug_in_builder
 from tests.workshop.faulty_stage import TACTIC

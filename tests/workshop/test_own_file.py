@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perception.settings.model import ROOT
-from tests import tiny_model
+from tests.doubles import tiny_model
 from tests.workshop.accuracy.folders import write_set
 from tests.workshop.latency.runs import steady, write
 

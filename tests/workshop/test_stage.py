@@ -20,7 +20,7 @@ from perception.system.home import ROOT
 from perception.workshop import stage_child
 from perception.workshop.stage import run_stage
 from perception.workshop.stage_child import KEPT_LINES
-from tests.fakes import FakeClock
+from tests.doubles.fakes import FakeClock
 
 MODULE = "tests.workshop.faulty_stage"
 PARENT = f"""

@@ -36,8 +36,8 @@ class BuildRequest:
     protect: "head" keeps what perception/workshop/quantize/graph.py names, decoding and depthwise convolutions, out
     of INT8, at `protected_precision`, and lets the head's output convolutions read INT8 and give that precision;
     "none" does neither. protected: names of ONNX nodes to keep out of INT8 wholly, output convolutions too, in the
-    place of all that graph.py finds. constraints: "obey" fails where TensorRT has no such layer, "prefer" falls back. force_int8:
-    INT8 is asked for in all other convolutions, even where TensorRT finds another precision faster.
+    place of all that graph.py finds. constraints: "obey" fails where TensorRT has no such layer, "prefer" falls back.
+    force_int8: INT8 is asked for in all other convolutions, even where TensorRT finds another precision faster.
 
     An INT8 engine of a model without Q/DQ takes the ranges of its tensors from `ranges` (a JSON file of the largest
     magnitude by tensor), or is calibrated: on the images of `data` (see calibration/manifest.py), or on `images`, whose

@@ -14,8 +14,8 @@ from typing import Any
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.journeys.service.manager import wait_until
 from tests.needs import path_of
-from tests.service.manager import wait_until
 
 USER, PASSWORD = "gate", "Zug-um-Zug-9"
 

@@ -12,10 +12,10 @@ import pytest
 from perception.core.errors import SettingsError
 from perception.reporting.mqtt.access import read_access
 from perception.settings.model import MqttSettings
+from tests.journeys.service.conftest import Folder
+from tests.journeys.service.manager import PILOT
 from tests.needs import path_of
 from tests.reporting.mqtt.broker import PASSWORD, free_port, secured
-from tests.service.conftest import Folder
-from tests.service.manager import PILOT
 
 
 def settings(**keys: object) -> MqttSettings:

@@ -18,10 +18,10 @@ from perception.core.source_state import SourceState
 from perception.reporting.mqtt import link
 from perception.reporting.mqtt.sink import MqttSink
 from perception.settings.model import MqttSettings
-from tests.fakes import FakeClock, make_report
+from tests.doubles.fakes import FakeClock, make_report
+from tests.journeys.service.conftest import Folder
+from tests.journeys.service.manager import running, wait_until
 from tests.reporting.mqtt.broker import PASSWORD, USER, Broker, broker, free_port, listener, secured
-from tests.service.conftest import Folder
-from tests.service.manager import running, wait_until
 
 OUTAGE_S = float(os.environ.get("PILOT_OUTAGE_S", "3"))
 """How long the broker is away; PILOT_OUTAGE_S=60 for the whole minute."""

@@ -17,9 +17,9 @@ from perception.reporting.mqtt import link
 from perception.reporting.mqtt.screen import MAX_BYTES, PUBACK, SPARE_PINGS, Screen, Unasked
 from perception.reporting.mqtt.sink import MqttSink
 from perception.settings.model import MqttSettings
-from tests.fakes import FakeClock, make_report
+from tests.doubles.fakes import FakeClock, make_report
+from tests.journeys.service.manager import wait_until
 from tests.reporting.mqtt.broker import broker, listener
-from tests.service.manager import wait_until
 
 CONNACK_YES = b"\x20\x02\x00\x00"
 FLOOD_S = 1.0

@@ -12,7 +12,7 @@ from perception.core.frame import BoardSnapshot
 from perception.core.source_state import SourceState
 from perception.reporting.mqtt.messages import Now, Seen, Turn, state_message, vehicles_message
 from perception.settings.model import ROOT
-from tests.fakes import INFO, make_report
+from tests.doubles.fakes import INFO, make_report
 
 NOON = 1_767_268_800.25
 

@@ -13,7 +13,7 @@ from perception.core.frame import Frame
 from perception.reporting.recording import encoder
 from perception.reporting.recording.tape import RESERVE_BYTES
 from tests.camera.readers import wait_for
-from tests.fakes import make_report
+from tests.doubles.fakes import make_report
 from tests.needs import path_of
 from tests.reporting.recording.conftest import OnPath
 from tests.reporting.recording.videos import encoders, greys, length_s, pictures, recorder, report

@@ -22,7 +22,7 @@ from perception.reporting.recording.shelf import Shelf
 from perception.reporting.recording.tape import RESERVE_BYTES, FolderTape
 from perception.settings.model import RecordSettings
 from tests.camera.readers import wait_for
-from tests.fakes import make_image
+from tests.doubles.fakes import make_image
 from tests.reporting.recording.conftest import OnPath
 from tests.reporting.recording.videos import greys, length_s, pictures, records, report, segments
 from tests.small_disk import small_disk

@@ -11,7 +11,7 @@ from perception.camera.capture import Picture
 from perception.reporting.recording.recorder import Recorder
 from perception.settings.model import RecordSettings
 from tests.camera.readers import FINITE, LIVE, MakeReader
-from tests.fakes import FakeCapture, make_image, make_report
+from tests.doubles.fakes import FakeCapture, make_image, make_report
 from tests.reporting.recording.videos import length_s
 
 

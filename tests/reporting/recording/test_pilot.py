@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.journeys.service.conftest import Folder
+from tests.journeys.service.manager import PILOT, Running, running, wait_until
 from tests.processes import children
 from tests.reporting.recording.videos import pictures, records, segments
-from tests.service.conftest import Folder
-from tests.service.manager import PILOT, Running, running, wait_until
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import cv2
 from perception.core.frame import Frame, Image, Report
 from perception.reporting.recording.recorder import Recorder
 from perception.settings.model import RecordSettings
-from tests.fakes import make_image, make_report
+from tests.doubles.fakes import make_image, make_report
 from tests.needs import path_of
 from tests.processes import children, command_name
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from perception.settings.model import ROOT
-from tests import tiny_model
+from tests.doubles import tiny_model
 
 PATIENCE_S = 60.0
 PAGE_LINE = re.compile(r"The live page: http://(\S+?):(\d+)/")

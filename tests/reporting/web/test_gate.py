@@ -16,7 +16,7 @@ from perception.reporting.web.gate import HEALTH_BURST, REQUESTS_BURST, REQUESTS
 from perception.reporting.web.server import WebPage
 from perception.reporting.web.tokens import Guard, Limiter
 from perception.settings.model import WebSettings
-from tests.fakes import FakeClock
+from tests.doubles.fakes import FakeClock
 from tests.reporting.web.pilots import ask
 
 TOKEN = "correct-horse-battery-staple"

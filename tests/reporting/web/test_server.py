@@ -23,7 +23,7 @@ from perception.reporting.web.picture import encode, shrink
 from perception.reporting.web.server import WebPage
 from perception.settings.model import LogSettings, Settings, WebSettings
 from perception.system.stop import StopFlag
-from tests.fakes import INFO, make_report
+from tests.doubles.fakes import INFO, make_report
 from tests.reporting.web.pilots import ask, state, until
 
 SUMMARY = Summary(298, 12.1, 13.4, 15.0, 17.2, 41.0, 29.8, 2, 2 / 300)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from perception.core.frame import BoardSnapshot, Detections, Report, Result, StageTimes
 from perception.reporting.web.sink import QUEUE_FRAMES, Measured, WebSink
 from perception.reporting.web.tally import BUCKETS_S, HISTORY_S, Histogram, Tally, hottest_c
-from tests.fakes import INFO, FakeClock, make_report
+from tests.doubles.fakes import INFO, FakeClock, make_report
 
 
 def measured(ended_at: float, total_ms: float = 10.0, dropped: int = 0, infer_ms: float | None = 8.0) -> Measured:

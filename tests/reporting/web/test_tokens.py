@@ -10,7 +10,7 @@ import pytest
 from perception.core.errors import BusyError, SettingsError
 from perception.reporting.web.address import Address, Names, is_loopback, listen, parse
 from perception.reporting.web.tokens import SESSION_S, Guard, Limiter, read_token
-from tests.fakes import FakeClock
+from tests.doubles.fakes import FakeClock
 
 TOKEN = "correct-horse-battery-staple"
 

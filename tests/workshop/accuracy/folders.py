@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from tests.fakes import make_image
+from tests.doubles.fakes import make_image
 
 NAMES = "[bicycle, car, motorcycle, bus, truck]"
 

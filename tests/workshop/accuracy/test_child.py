@@ -17,7 +17,7 @@ from perception.workshop.accuracy import child
 from perception.workshop.accuracy.detector import Conditions, places_of
 from perception.workshop.accuracy.look import UNREADABLE, Look, read
 from perception.workshop.stage import run_stage
-from tests import tiny_model
+from tests.doubles import tiny_model
 from tests.workshop.accuracy.folders import write_set
 from tests.workshop.accuracy.scenes import labels_of, seen
 from tests.workshop.build import small_network

@@ -21,8 +21,8 @@ from perception.workshop.accuracy.check import Comparison, find_pictures, judge
 from perception.workshop.accuracy.command import REFUSED, Options, run
 from perception.workshop.accuracy.detector import Conditions
 from perception.workshop.accuracy.gate import LEAST_SURE
-from tests import tiny_model
-from tests.fakes import make_image
+from tests.doubles import tiny_model
+from tests.doubles.fakes import make_image
 from tests.workshop.accuracy.folders import write_set
 
 CAR = "1 0.25 0.375 0.25 0.25"

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.backends.emulated_gpu import Device
+from tests.doubles.emulated_gpu import Device
 from tests.workshop.build import small_network
 from tests.workshop.build.fake_builder import Generation, Workbench, extend, put_memory_meter
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tests.backends.fake_tensorrt import (
+from tests.doubles.fake_tensorrt import (
     HEADER_BYTES,
     DataType,
     ILogger,

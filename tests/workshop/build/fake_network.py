@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.backends.fake_tensorrt import DataType, Dims, ILogger
+from tests.doubles.fake_tensorrt import DataType, Dims, ILogger
 
 
 class LayerType(enum.Enum):

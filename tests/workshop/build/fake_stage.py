@@ -13,9 +13,9 @@ from typing import Any
 
 from perception.workshop.build.build_stage import end_at_once, run
 from perception.workshop.stage import serve
-from tests.backends.emulated_gpu import Device
-from tests.backends.emulated_libcuda import plug_in
-from tests.backends.fake_tensorrt import tensorrt_module
+from tests.doubles.emulated_gpu import Device
+from tests.doubles.emulated_libcuda import plug_in
+from tests.doubles.fake_tensorrt import tensorrt_module
 from tests.workshop.build.fake_builder import extend, put_memory_meter
 
 

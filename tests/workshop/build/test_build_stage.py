@@ -24,7 +24,7 @@ from perception.workshop.build import build_stage, engine_writing
 from perception.workshop.build.request import from_json
 from perception.workshop.quantize.half import write_half
 from perception.workshop.stage import run_stage
-from tests.backends.fake_tensorrt import DataType
+from tests.doubles.fake_tensorrt import DataType
 from tests.workshop.build import small_network
 from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Generation, Workbench

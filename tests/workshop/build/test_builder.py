@@ -18,9 +18,9 @@ from perception.workshop.build.builder import Built, build
 from perception.workshop.build.calibrator import Calibrated
 from perception.workshop.build.config import Material
 from perception.workshop.build.request import BuildRequest
-from tests.backends.emulated_errors import MemoryError
-from tests.backends.emulated_gpu import Device
-from tests.backends.fake_tensorrt import DataType, Severity
+from tests.doubles.emulated_errors import MemoryError
+from tests.doubles.emulated_gpu import Device
+from tests.doubles.fake_tensorrt import DataType, Severity
 from tests.workshop.build import small_network
 from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import TIMED, Generation, MemoryPoolType, Workbench

@@ -16,8 +16,8 @@ from perception.camera.images import read_image
 from perception.core.errors import GpuError, SettingsError
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
 from perception.workshop.build.calibrator import Batches, Calibrated, Feed, make_calibrator, readable
-from tests.backends.emulated_errors import LaunchError
-from tests.backends.emulated_gpu import Device
+from tests.doubles.emulated_errors import LaunchError
+from tests.doubles.emulated_gpu import Device
 from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Workbench
 

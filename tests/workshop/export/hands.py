@@ -13,7 +13,7 @@ from perception.workshop.export.pipeline import BUILD, EXAMINE, ONNX, QDQ, VERIF
 from perception.workshop.export.sources import Model
 from perception.workshop.export.work import Work
 from perception.workshop.place import work_folder
-from tests.backends.engine_files import install, plan
+from tests.doubles.engine_files import install, plan
 
 FACTS: Mapping[str, Any] = {"seconds": {"build": 7.0}, "builder": {"int8_convolutions": 0.96}}
 

@@ -22,8 +22,8 @@ from perception.core.errors import BackendError
 from perception.settings.model import ROOT
 from perception.workshop.export.install import install, roll_back
 from perception.workshop.place import Place, work_folder
-from tests.backends.engine_files import install as write_pair
-from tests.backends.engine_files import plan
+from tests.doubles.engine_files import install as write_pair
+from tests.doubles.engine_files import plan
 
 STEM = "yolo11n"
 CALLS = ("open", "os.rename", "os.link", "os.remove", "os.chmod", "os.mkdir", "shutil.copyfile")

@@ -24,7 +24,7 @@ from perception.workshop.build import preflight
 from perception.workshop.export import command, sources
 from perception.workshop.export.failures import Memory
 from perception.workshop.export.options import Options
-from tests.backends.engine_files import install, plan
+from tests.doubles.engine_files import install, plan
 from tests.small_disk import small_disk
 from tests.workshop.export.conftest import Workshop
 

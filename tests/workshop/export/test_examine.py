@@ -11,9 +11,9 @@ import pytest
 from perception.core.errors import SettingsError
 from perception.core.layouts import LAYOUTS
 from perception.workshop.export.stages.examine_stage import run
-from tests import tiny_model
-from tests.output_layouts import table, write
-from tests.workshop.small_yolo import build
+from tests.doubles import tiny_model
+from tests.doubles.output_layouts import table, write
+from tests.workshop.quantize.small_yolo import build
 
 TWO = {0: "car", 1: "truck"}
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from perception.workshop.export.screen import Screen
-from tests.fakes import FakeClock
+from tests.doubles.fakes import FakeClock
 
 
 def lines(out: io.StringIO) -> list[str]:

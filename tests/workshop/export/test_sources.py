@@ -31,7 +31,7 @@ from perception.workshop.export.sources import (
     find_source,
     judges,
 )
-from tests import tiny_model
+from tests.doubles import tiny_model
 from tests.workshop.build import small_network
 
 

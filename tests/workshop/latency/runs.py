@@ -16,7 +16,7 @@ from perception.reporting.records import record_line
 from perception.workshop.latency.logs.sources import expand
 from perception.workshop.latency.reading import Outcome, Wish, read
 from perception.workshop.latency.report import Figures, figures
-from tests.fakes import INFO, make_image
+from tests.doubles.fakes import INFO, make_image
 
 START_S = 1_790_000_000.0
 NOW = datetime.fromtimestamp(START_S + 86400, timezone.utc)

@@ -1,6 +1,6 @@
 """On the path of an export, puts an emulated GPU and a fake TensorRT into each of its stages, and into nothing else.
 
-FAKE_GPU: the library of tests/backends/emulation.py. FAKE_BUILD_S: how long a build takes, in seconds.
+FAKE_GPU: the library of tests/doubles/emulation.py. FAKE_BUILD_S: how long a build takes, in seconds.
 """
 
 import os
@@ -15,10 +15,10 @@ def plug_in() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[4]))
     from perception.backends.gpu import kernels
     from perception.doctor import probe
-    from tests.backends.emulated_gpu import BINARY, Device
-    from tests.backends.emulated_libcuda import plug_in as plug_in_device
-    from tests.backends.emulation import load_emulator
-    from tests.backends.fake_tensorrt import tensorrt_module
+    from tests.doubles.emulated_gpu import BINARY, Device
+    from tests.doubles.emulated_libcuda import plug_in as plug_in_device
+    from tests.doubles.emulation import load_emulator
+    from tests.doubles.fake_tensorrt import tensorrt_module
     from tests.workshop.build.fake_builder import extend, put_memory_meter
 
     device = Device(load_emulator(Path(os.environ["FAKE_GPU"])))
