@@ -256,8 +256,8 @@ def _export_engine(settings: Settings, files: ModelFiles, foreign: bool, alive: 
         raise PassedOver("tensorrt is not installed")
     if not has_cuda_driver():
         raise PassedOver("this machine has no CUDA driver")
-    from perception.workshop.export.at_start import Order, export_at_start
-    from perception.workshop.place import Place
+    from perception.app.export_at_start import Order, export_at_start
+    from perception.backends.tensorrt.place import Place
 
     logger.info("Exporting model to TensorRT...")
     place = Place(settings.engine_dir, files.stem)

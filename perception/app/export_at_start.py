@@ -15,11 +15,11 @@ from pathlib import Path
 
 from loguru import logger
 
+from perception.app.failed_exports import Memory, inputs_of
+from perception.backends.tensorrt.place import Place, check_replaceable
 from perception.core.errors import BackendError, BusyError, SettingsError
 from perception.settings.model import ROOT
 from perception.system.trusted_file import reason_of
-from perception.workshop.export.failures import Memory, inputs_of
-from perception.workshop.place import Place, check_replaceable
 
 SCRIPT = ROOT / "scripts" / "export_int8_engine.py"
 LIMIT_S = 3600.0
