@@ -26,7 +26,7 @@ class PassedOver(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one launch looks for: boxes of `class_ids` (the model's own, rising) above `conf`, both 0 to 1.
+    """The request of one launch: boxes of `class_ids` (the model's own, rising) above `conf`, both 0 to 1.
 
     Of two boxes of a class with an IoU above `iou` one counts.
     """
@@ -73,7 +73,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a step of the selection is asked to open. foreign: the engine that is there is for another machine."""
+    """The order that a step of the selection gets. foreign: the engine that is there is for another machine."""
 
     settings: Settings
     files: ModelFiles

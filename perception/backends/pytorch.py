@@ -132,7 +132,7 @@ def _load(path: Path, device: str) -> tuple[Any, Facts]:
 
 
 def _facts(model: Any) -> Facts:
-    """What the module tells, in the keys of an export's metadata."""
+    """Return the facts of the module, in the keys of an export's metadata."""
     layers = getattr(model, "model", None)
     args = getattr(model, "args", None)
     return facts_of(

@@ -14,7 +14,7 @@ NOTHING_SUPPRESSED = -1.0
 
 @dataclass(frozen=True, slots=True)
 class Vehicles:
-    """Which classes are vehicles, in device memory: a flag for each class, and the ids; how many of these."""
+    """The vehicle classes in device memory: a flag for each class, the ids, and their count."""
 
     flags: Any
     ids: Any

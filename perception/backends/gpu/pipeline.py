@@ -127,7 +127,7 @@ class GpuPipeline:
 
     @property
     def device_ms(self) -> tuple[float, float, float]:
-        """What letterbox, engine, and the kernels after it took in the last launch, by the clock of the device."""
+        """The times of letterbox, engine and the kernels after it in the last launch, by the clock of the device."""
         return self._answers.device_ms()
 
     def detect(self, frames: Sequence[Frame], request: Request) -> list[Found]:
