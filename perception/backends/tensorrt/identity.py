@@ -30,7 +30,7 @@ class ForeignEngineError(BackendError):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The machine that an engine is to run on. tensorrt_version: of the library that is loaded (getInferLibVersion), which
+    """The machine of an engine. tensorrt_version: of the library that is loaded (getInferLibVersion), which
     the Python bindings need not equal. compute_capability: "8.7". cuda_version: None where unknown.
     """
 
