@@ -1,4 +1,4 @@
-"""detector_service.py and pilot.py are files, not packages, which import-linter does not read: their imports, read here."""
+"""The imports of detector_service.py and pilot.py, which are files, not packages, and so unread by import-linter."""
 
 from __future__ import annotations
 
