@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import detector_service
 from detector_service import DetectorService, open_service
 from perception.backends import pytorch
 from perception.backends.base import Request, Wanted
@@ -40,7 +39,7 @@ def onnx(tmp_path: Path) -> Path:
 def test_the_cpu_serves_where_it_is_allowed_and_each_step_before_it_gives_its_reason(
     onnx: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector_service, "has_cuda_driver", lambda: False)
+    monkeypatch.setattr(pytorch, "has_cuda_driver", lambda: False)
     with open_service(settings(onnx)) as service:
         assert service.info.name == "onnxruntime"
     assert logged == [
@@ -54,7 +53,7 @@ def test_the_cpu_serves_where_it_is_allowed_and_each_step_before_it_gives_its_re
 
 
 def test_without_the_cpu_nothing_is_left_and_every_reason_is_named(onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector_service, "has_cuda_driver", lambda: False)
+    monkeypatch.setattr(pytorch, "has_cuda_driver", lambda: False)
     with pytest.raises(BackendError) as caught:
         open_service(settings(onnx, allow_cpu=False))
     text = str(caught.value)

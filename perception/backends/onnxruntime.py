@@ -12,11 +12,10 @@ from loguru import logger
 
 from perception.backends.base import Backend, PassedOver, Wanted, log_loading
 from perception.backends.input_size import input_size
-from perception.backends.models.choice import Wish
 from perception.backends.models.model_facts import check_size, facts_of
 from perception.backends.models.onnx_file import read_facts
 from perception.backends.session import Floats
-from perception.backends.session_backend import SessionBackend
+from perception.backends.session_backend import open_session_backend
 from perception.backends.waiting import spins
 from perception.core.errors import BackendError
 from perception.system.reasons import cause_of, cure_of
@@ -33,9 +32,7 @@ def open_on_cpu(wanted: Wanted) -> Backend:
     if path is None:
         raise PassedOver("there is no .onnx model")
     log_loading(path)
-    model = settings.model
-    session = OnnxRuntimeSession(path, model.imgsz, settings.cpu.threads)
-    return SessionBackend(session, model.names, Wish(model.layout, settings.engine_dir))
+    return open_session_backend(OnnxRuntimeSession(path, settings.model.imgsz, settings.cpu.threads), settings)
 
 
 class OnnxRuntimeSession:

@@ -13,10 +13,9 @@ from loguru import logger
 from perception.backends.base import Backend, PassedOver, Wanted, log_loading
 from perception.backends.gpu.cuda import has_cuda_driver
 from perception.backends.input_size import input_size
-from perception.backends.models.choice import Wish
 from perception.backends.models.model_facts import Facts, facts_of
 from perception.backends.session import Floats
-from perception.backends.session_backend import SessionBackend
+from perception.backends.session_backend import open_session_backend
 from perception.backends.waiting import spins
 from perception.core.errors import BackendError, GpuError
 from perception.system.reasons import cause_of
@@ -49,9 +48,7 @@ def _open(wanted: Wanted, device: str) -> Backend:
     if reason := why_not_importable():
         raise PassedOver(reason)
     log_loading(path)
-    model = settings.model
-    session = PyTorchSession(path, model.imgsz, settings.cpu.threads, device)
-    return SessionBackend(session, model.names, Wish(model.layout, settings.engine_dir))
+    return open_session_backend(PyTorchSession(path, settings.model.imgsz, settings.cpu.threads, device), settings)
 
 
 class PyTorchSession:

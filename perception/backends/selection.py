@@ -85,7 +85,10 @@ def select(settings: Settings, alive: Alive, export: Export | None) -> Chosen:
             faults.append(fault)
             wanted = replace(wanted, foreign=wanted.foreign or isinstance(fault, ForeignEngineError))
         else:
-            _log_choice(backend.info, step.name, len(reasons), settings)
+            with ExitStack() as opened:
+                opened.push(backend.__exit__)
+                _log_choice(backend.info, step.name, len(reasons), settings)
+                opened.pop_all()
             return Chosen(backend, request, tuple(reasons))
     cure = "Allow the CPU with --allow-cpu, or bring what the steps above lack."
     if settings.allow_cpu:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 
-from perception.backends.base import Found, Request
+from perception.backends.base import Found, Request, request_of
 from perception.backends.models.choice import Candidate, Wish, choose
 from perception.backends.preprocess import Letterbox, Preprocessor
 from perception.backends.session import Floats, Session
@@ -15,7 +16,19 @@ from perception.core.decode import decode
 from perception.core.errors import BackendError, GpuError
 from perception.core.frame import BackendInfo, Candidates, Frame, Image, StageTimes
 from perception.core.layouts import Head
+from perception.settings.model import Settings
 from perception.system.trusted_file import sha256_of
+
+
+def open_session_backend(session: Session, settings: Settings) -> SessionBackend:
+    """Return a backend of the session as the settings want it; closes the session where it cannot serve."""
+    with ExitStack() as opened:
+        opened.callback(session.close)
+        model = settings.model
+        request_of(settings, session.facts.class_names(model.names, session.path))  # before any inference
+        backend = SessionBackend(session, model.names, Wish(model.layout, settings.engine_dir))
+        opened.pop_all()
+    return backend
 
 
 class SessionBackend:

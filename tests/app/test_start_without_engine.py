@@ -8,15 +8,23 @@ from typing import Any
 import pytest
 
 import detector_service
-from detector_service import open_service
+from detector_service import DetectorService
 from perception.app import export_at_start as at_start
 from perception.app.check import _check_backend
+from perception.backends.base import Alive
+from perception.backends.tensorrt import step
 from perception.core.errors import BackendError
+from perception.settings.model import Settings
 from perception.system.stop import Stopped
 from tests.backends.test_selection import Prepare, World, not_installed, serves, world
 from tests.doubles.fake_tensorrt import write_engine
 
 __all__ = ["world"]
+
+
+def open_service(settings: Settings, alive: Alive = lambda _: None) -> DetectorService:
+    """As pilot.py opens it."""
+    return detector_service.open_service(settings, alive, at_start.export_engine)
 
 
 class Exporter:
@@ -27,7 +35,7 @@ class Exporter:
         self._made = write_engine(folder / "made.engine")
         world.engine.unlink()
         world.patch.setattr(at_start, "SCRIPT", folder / "export.py")
-        world.patch.setattr(detector_service, "has_cuda_driver", lambda: True)
+        world.patch.setattr(step, "has_cuda_driver", lambda: True)
         world.other["when_missing"] = "export"
         self.ends_with(0)
 
@@ -121,7 +129,7 @@ KEPT: dict[str, tuple[Prepare, dict[str, Any], str]] = {
         "is there, and is not replaced without being asked to",
     ),
     "no driver": (
-        lambda world: world.patch.setattr(detector_service, "has_cuda_driver", lambda: False),
+        lambda world: world.patch.setattr(step, "has_cuda_driver", lambda: False),
         {},
         "this machine has no CUDA driver",
     ),

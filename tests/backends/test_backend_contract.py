@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from detector_service import DetectorService
-from perception.backends.base import Backend, Request, request_of
+from perception.backends.base import Backend, Request
 from perception.backends.gpu import kernels
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.pytorch import PyTorchSession
-from perception.backends.session_backend import SessionBackend
+from perception.backends.session_backend import SessionBackend, open_session_backend
 from perception.backends.tensorrt.backend import open_engine_backend
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.core.errors import BackendError
@@ -241,7 +241,7 @@ def test_a_model_without_vehicles_is_refused(tmp_path: Path, names: dict[int, st
     boxes: tuple[tiny_model.Box, ...] = () if names else tiny_model.BOXES
     path = tiny_model.build(tmp_path / "tiny.onnx", names=names, boxes=boxes)
     with pytest.raises(BackendError, match=said):
-        request_of(Settings(), onnx_backend(path).info.class_names)
+        open_session_backend(OnnxRuntimeSession(path, 64, 1), Settings())
 
 
 def test_names_from_the_settings_serve_a_model_that_has_none(tmp_path: Path) -> None:

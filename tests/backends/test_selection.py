@@ -19,6 +19,7 @@ import pytest
 
 import detector_service
 from detector_service import open_service
+from perception.backends import selection
 from perception.backends.gpu import kernels
 from perception.core.errors import BackendError, SettingsError
 from perception.core.frame import Frame
@@ -136,12 +137,17 @@ def test_other_settings_count_from_the_next_frame_on(world: World) -> None:
         assert service.detect([frame])[0].detections.class_id.tolist() == [0, 5]
 
 
-@pytest.mark.parametrize("place", ["_log_choice", "DetectorService"])
-def test_a_stop_between_the_backend_and_its_service_closes_the_backend(world: World, place: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "place"),
+    [(selection, "request_of"), (selection, "_log_choice"), (detector_service, "DetectorService")],
+)
+def test_a_stop_between_the_backend_and_its_service_closes_the_backend(
+    world: World, module: ModuleType, place: str
+) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    world.patch.setattr(detector_service, place, stop)
+    world.patch.setattr(module, place, stop)
     with pytest.raises(KeyboardInterrupt):
         open_service(world.settings())
     assert world.device.contexts == 0

@@ -349,7 +349,7 @@ look_for_cars = later(make_image(), class_ids=(2,))
         (later(make_image(), conf=0.5), later(make_image(9), conf=0.5)),
         (later(make_image(), iou=0.5), later(make_image(9), iou=0.5)),
         (later(make_image(), make_image()), later(make_image(9), make_image())),
-        (look_for_cars, later(make_image(9))),
+        (look_for_cars, later(make_image(9), class_ids=(2,))),
     ],
     ids=["size", "threshold", "overlap", "batch", "classes"],
 )
