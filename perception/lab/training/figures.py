@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from rich.progress import track
 
 from perception.camera.images import read_image
@@ -23,6 +22,7 @@ from perception.lab.training.scoring import Precisions, average_precision
 from perception.reporting.truth import Score
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.labels import Labels, read_labels
+from perception.workshop.accuracy.matching import above, chosen
 
 Detect = Callable[[Image], Detections]
 """A picture (H, W, 3) uint8 BGR in, its vehicles out; class ids are places in config.COCO_VEHICLES."""
@@ -95,7 +95,7 @@ def drive_scores(detect: Detect, seeds: int, light: str, rain: float) -> dict[st
             _score(scores["all"], found, truth)
             for number, name in enumerate(COCO_VEHICLES):
                 own = found.class_id == number
-                _score(scores[name], _chosen(found, own), _of_class(truth, number))
+                _score(scores[name], chosen(found, own), _of_class(truth, number))
     return scores
 
 
@@ -111,15 +111,6 @@ def by_confidence(detect: Detect, seeds: int, light: str, rain: float) -> dict[f
             for least in CONFIDENCES:
                 _score(scores[least], above(found, least), truth)
     return scores
-
-
-def above(found: Detections, least: float) -> Detections:
-    """The detections whose confidence is above `least`."""
-    return _chosen(found, found.confidence > least)
-
-
-def _chosen(found: Detections, which: npt.NDArray[np.bool_]) -> Detections:
-    return Detections(found.xyxy[which], found.confidence[which], found.class_id[which])
 
 
 def _of_class(truth: Truth, class_id: int) -> Truth:

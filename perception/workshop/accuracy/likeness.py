@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.core.frame import Detections
-from perception.lab.training.figures import above
-from perception.lab.training.scoring import match
 from perception.workshop.accuracy.look import Look
+from perception.workshop.accuracy.matching import above, match
 from perception.workshop.accuracy.score import MATCH_IOU
 
 SURE_MARGIN = 0.15

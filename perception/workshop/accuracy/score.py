@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from perception.core.errors import SettingsError
 from perception.core.frame import Detections, Scores
-from perception.lab.training.scoring import match
 from perception.workshop.accuracy.coco import Precision, average_precisions
 from perception.workshop.accuracy.labels import Labels
 from perception.workshop.accuracy.look import Look
+from perception.workshop.accuracy.matching import match
 from perception.workshop.accuracy.threshold import F1Curve
 
 MATCH_IOU = 0.5

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from perception.app.meter import Histogram
+from perception.core.histogram import LatencyHistogram
 from perception.workshop.latency.columns import NO_TIME, TIMES
 from perception.workshop.latency.moments import iso
 from perception.workshop.latency.reading import Outcome, Wish
@@ -106,7 +106,7 @@ def _worst(moment: Moment) -> Figures:
     }
 
 
-def _rows(histogram: Histogram) -> list[Figures]:
+def _rows(histogram: LatencyHistogram) -> list[Figures]:
     """Even steps from the fastest frame to beyond the 99.5th percentile; the last row has what is above."""
     middles, counts = histogram.buckets()
     low = float(middles[0])

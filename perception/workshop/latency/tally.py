@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from perception.app.meter import Histogram
+from perception.core.histogram import LatencyHistogram
 from perception.workshop.latency.columns import TIMES, Columns
 from perception.workshop.latency.plot.timeline import Timeline
 from perception.workshop.latency.sequence import Sequence
@@ -65,7 +65,7 @@ class Tally:
         self.dropped = 0
         self.broken = 0
         self.other = 0
-        self.times = {name: Histogram() for name in TIMES}
+        self.times = {name: LatencyHistogram() for name in TIMES}
         self.sums_us = dict.fromkeys(TIMES, 0)
         self.sequence = Sequence(gap_ms)
         self.timeline = Timeline()

@@ -16,10 +16,10 @@ from perception.lab.training import drive_pictures, scoring
 from perception.lab.training.completion import RULES, Rule, complete, rule_for
 from perception.lab.training.dataset import digest, digests, list_images, prepare
 from perception.lab.training.export import DEFAULT_CONFIDENCE, shift_confidence
-from perception.lab.training.figures import Service, Split, above, follow
-from perception.lab.training.scoring import match
+from perception.lab.training.figures import Service, Split, follow
 from perception.lab.training.teacher import look
 from perception.workshop.accuracy.labels import Labels, read_labels, write_labels
+from perception.workshop.accuracy.matching import above, match
 
 BICYCLE, CAR, MOTORCYCLE, BUS, TRUCK = range(5)
 SIZE = (400, 600)

@@ -90,8 +90,8 @@ def test_recall_is_that_of_faster_coco_eval(seed: int) -> None:
 def _recall_by_coco(found: list[Detections], real: list[Labels], number: int, conf: float) -> float:
     from faster_coco_eval import COCO, COCOeval_faster
 
-    from perception.lab.training.figures import above
     from perception.workshop.accuracy.coco import _data_set, _results
+    from perception.workshop.accuracy.matching import above
 
     truth = COCO(_data_set(real, [SIZE] * len(real), [number]))
     truth.dataset["annotations"] = [one for one in truth.dataset["annotations"] if one["category_id"] == number + 1]

@@ -15,7 +15,7 @@ FIRST_SHIFT = 7
 
 FEWEST = 24
 
-# Coarser than those of a Histogram, since each bin has its own: a percentile is off by at most 2.5 %.
+# Coarser than those of LatencyHistogram, since each bin has its own: a percentile is off by at most 2.5 %.
 _RATIO = math.log(1.05)
 _SHORTEST_MS = 0.01
 _BUCKETS = math.ceil(math.log(1e6 / _SHORTEST_MS) / _RATIO) + 1
