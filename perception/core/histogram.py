@@ -37,12 +37,6 @@ class LatencyHistogram:
         self.count += values.size
         self.max_ms = max(self.max_ms, float(values.max()))
 
-    def merge(self, other: LatencyHistogram) -> None:
-        """Counts what `other` has counted, too."""
-        self._counts += other._counts
-        self.count += other.count
-        self.max_ms = max(self.max_ms, other.max_ms)
-
     def buckets(self) -> tuple[Durations, npt.NDArray[np.int64]]:
         """The middles of the buckets that are not empty, (n,) in milliseconds, and what each holds, (n,)."""
         used = np.flatnonzero(self._counts)

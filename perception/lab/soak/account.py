@@ -11,7 +11,7 @@ import numpy as np
 from perception.settings.model import LogSettings
 from perception.workshop.latency.columns import Columns, Floats
 from perception.workshop.latency.records import RecordReader
-from perception.workshop.latency.sequence import Sequence
+from perception.workshop.latency.sequence import FrameSequence
 
 GAP_MS = 1000
 SHARE = 10
@@ -25,7 +25,7 @@ class Account:
     def __init__(self) -> None:
         self.processed = 0
         self.dropped = 0
-        self.sequence = Sequence(GAP_MS)
+        self.sequence = FrameSequence(GAP_MS)
         self._reader = RecordReader()
         self._times = {name: array("f") for name in KEPT}
 

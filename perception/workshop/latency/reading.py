@@ -16,6 +16,7 @@ from perception.workshop.latency.records import RecordReader
 from perception.workshop.latency.tally import Tally
 
 OVERLAP_MS = 1000
+_LATE_MS = 2**62
 Advance = Callable[[int], None]
 
 
@@ -71,22 +72,10 @@ def read(logs: list[Log], wish: Wish, advance: Advance = lambda _: None) -> Outc
     outcome = Outcome(Tally(wish.gap_ms), [log.name for log in logs])
     streams: list[tuple[Log, Kind | None]] = [(log, None) for log in logs if log.size is None]
     for log, kind in [*_in_order(logs, wish.now), *streams]:
-        _join(outcome, log, count(log, kind, wish, advance))
+        _count(outcome, log, kind, wish, advance)
     if not outcome.tally.frames:
         raise _nothing(outcome, wish)
     return outcome
-
-
-def _join(outcome: Outcome, log: Log, found: Outcome) -> None:
-    before, after = outcome.tally.sequence, found.tally.sequence
-    known = before.latest_ms != NO_TIME and after.earliest_ms != NO_TIME
-    if known and after.earliest_ms < before.latest_ms - OVERLAP_MS:
-        outcome.warnings.append(
-            f"{log.name} begins at {local(after.earliest_ms)}, before the others end: frames that are in two logs"
-            " count twice"
-        )
-    outcome.tally.merge(found.tally)
-    outcome.warnings += found.warnings
 
 
 def _nothing(outcome: Outcome, wish: Wish) -> PilotError:
@@ -115,20 +104,19 @@ def _in_order(logs: list[Log], now: datetime) -> list[tuple[Log, Kind | None]]:
 
 def _head(log: Log, now: datetime) -> tuple[Kind | None, int]:
     """The kind of a log, and the moment of its first frame: NO_TIME for none, a late one for a log without frames."""
-    late = 2**62
     with open_log(log) as source:
         for block in Blocks(source):
             kind = kind_of(block)
             found = _line_reader(kind, now).read(block) if kind else None
             if found is not None:
                 return kind, int(found.at_ms[0])
-    return None, late
+    return None, _LATE_MS
 
 
-def count(log: Log, kind: Kind | None, wish: Wish, advance: Advance = lambda _: None) -> Outcome:
-    """Counts the frames of a log. Raises SettingsError where it cannot be read, or lacks times that are asked for."""
-    outcome = Outcome(Tally(wish.gap_ms))
+def _count(outcome: Outcome, log: Log, kind: Kind | None, wish: Wish, advance: Advance) -> None:
+    """Count the frames of a log. Raises SettingsError where it cannot be read, or lacks times that are asked for."""
     tally, reader, untimed = outcome.tally, None, 0
+    before, latest_ms, first_ms = tally.frames, tally.sequence.latest_ms, _LATE_MS
     with open_log(log) as source:
         blocks = Blocks(source)
         for block in blocks:
@@ -141,16 +129,21 @@ def count(log: Log, kind: Kind | None, wish: Wish, advance: Advance = lambda _: 
             columns = reader.read(block)
             if columns is not None:
                 untimed += int((columns.at_ms == NO_TIME).sum())
-                tally.add(_asked_for(columns, log, wish))
+                columns = _asked_for(columns, log, wish)
+                first_ms = int(columns.at_ms[columns.at_ms != NO_TIME].min(initial=first_ms))
+                tally.add(columns)
             advance(source.moved())
+    if NO_TIME != latest_ms > first_ms + OVERLAP_MS:
+        outcome.warnings.append(
+            f"{log.name} begins at {local(first_ms)}, before the others end: frames that are in two logs count twice"
+        )
     if reader:
         tally.broken += reader.broken
         tally.other += reader.other
-        outcome.warnings += _untimed(log, untimed, tally.frames, reader.unread)
+        outcome.warnings += _untimed(log, untimed, tally.frames - before, reader.unread)
     tally.broken += blocks.too_long
     if blocks.cut:
         outcome.warnings.append(f"{log.name} is damaged or cut short ({blocks.cut}): what came before it counts")
-    return outcome
 
 
 def _untimed(log: Log, untimed: int, frames: int, head: str) -> list[str]:

@@ -10,7 +10,7 @@ from perception.core.histogram import LatencyHistogram
 from perception.workshop.latency.columns import NO_TIME, TIMES
 from perception.workshop.latency.moments import iso
 from perception.workshop.latency.reading import Outcome, Wish
-from perception.workshop.latency.sequence import Sequence
+from perception.workshop.latency.sequence import FrameSequence
 from perception.workshop.latency.tally import BoardTally, Tally
 from perception.workshop.latency.worst import Moment
 
@@ -65,7 +65,7 @@ def _percentiles(tally: Tally, name: str) -> Figures | None:
     }
 
 
-def _gaps(sequence: Sequence, wish: Wish) -> Figures:
+def _gaps(sequence: FrameSequence, wish: Wish) -> Figures:
     longest = [
         {"at": _moment(gap.at_ms), "length_s": gap.length_ms / 1000, "restart": gap.restart} for gap in sequence.gaps
     ]

@@ -73,11 +73,6 @@ class Worst:
             columns.readings[before - 1] if before else self._board,
         )
 
-    def merge(self, other: Worst) -> None:
-        """Takes what `other` has kept of the frames that come next."""
-        self._take([moment if moment.board else moment._replace(board=self._board) for moment in other.moments])
-        self._board = other._board or self._board
-
     def _take(self, moments: list[Moment]) -> None:
         best: dict[int, Moment] = {}
         for moment in sorted([*self.moments, *moments], key=lambda one: (-one.total_ms, one.at_ms, one.frame_id)):

@@ -1,4 +1,4 @@
-"""Files, folders and streams: which are read, in which order, by how many processes."""
+"""Files, folders and streams: which are read, and in which order."""
 
 from __future__ import annotations
 
