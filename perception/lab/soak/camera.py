@@ -13,7 +13,7 @@ import cv2
 from perception.core.errors import SettingsError, SourceError
 from perception.drive import Drive, DriveSettings
 
-SERVER = Path(__file__).with_name("rtsp_server.py")
+SERVER = Path(__file__).parent.with_name("rtsp_server.py")
 PACKAGES = (
     "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
     "gstreamer1.0-plugins-ugly"
@@ -27,7 +27,7 @@ def find_python() -> str:
     for python in dict.fromkeys((sys.executable, "/usr/bin/python3")):
         try:
             probe = subprocess.run(  # noqa: S603 - our own file
-                [python, str(SERVER)], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+                [python, str(SERVER), "--probe"], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
             )
         except OSError as error:
             said = f"{python}: {error.strerror}"
@@ -64,7 +64,7 @@ class RtspCamera:
 
     def __init__(self, python: str, folder: Path, fps: int) -> None:
         """folder: of its pictures. Raises SourceError where it does not start."""
-        self._command = [python, str(SERVER), "--folder", str(folder.resolve()), "--fps", str(fps)]
+        self._command = [python, str(SERVER), "--piped", "--folder", str(folder.resolve()), "--fps", str(fps)]
         self._process: subprocess.Popen[str] | None = None
         self.url = self._start("0")
 

@@ -55,14 +55,6 @@ class _Table:
         default_factory=lambda: np.zeros((BINS, _BUCKETS), np.int32)
     )
 
-    def take(self, other: _Table, rows: Integers, into: Integers) -> None:
-        """Adds the rows of another table to the rows `into` of this one."""
-        for name, values in self.sums.items():
-            np.add.at(values, into, other.sums[name][rows])
-        for name, tops in self.peaks.items():
-            np.maximum.at(tops, into, other.peaks[name][rows])
-        np.add.at(self.buckets, into, other.buckets[rows])
-
 
 class Timeline:
     """Sums, maxima and coarse histograms by bin of time.
@@ -127,33 +119,31 @@ class Timeline:
         counts = np.bincount((row - first) * _BUCKETS + bucket, minlength=size)
         self._table.buckets[first : first + size // _BUCKETS] += counts.reshape(-1, _BUCKETS).astype(np.int32)
 
-    def merge(self, other: Timeline) -> None:
-        """Takes what `other` has seen."""
-        if other._empty:
-            return
-        self._reach(other._earliest_ms, other._latest_ms)
-        self._take(other._table, other._shift, other._earliest_ms)
-
     def _reach(self, earliest_ms: int, latest_ms: int) -> None:
-        """Makes the bins span these moments, too."""
-        old, old_shift, old_earliest = self._table, self._shift, self._earliest_ms
-        if self._empty:
-            self._earliest_ms, self._latest_ms = earliest_ms, latest_ms
-        else:
-            self._earliest_ms = min(self._earliest_ms, earliest_ms)
-            self._latest_ms = max(self._latest_ms, latest_ms)
-        while (self._latest_ms >> self._shift) - (self._earliest_ms >> self._shift) >= BINS:
-            self._shift += 1
-        moved = self._shift != old_shift or self._earliest_ms >> self._shift != old_earliest >> self._shift
-        if moved and not self._empty:
-            self._table = _Table()
-            self._take(old, old_shift, old_earliest)
-        self._empty = False
+        """Make the bins span these moments, too."""
+        before = self._shift, self._earliest_ms >> self._shift
+        if not self._empty:
+            earliest_ms, latest_ms = min(self._earliest_ms, earliest_ms), max(self._latest_ms, latest_ms)
+        shift = self._shift
+        while (latest_ms >> shift) - (earliest_ms >> shift) >= BINS:
+            shift += 1
+        if not self._empty and (shift, earliest_ms >> shift) != before:
+            self._table = self._rebinned(shift, earliest_ms)._table
+        self._shift, self._empty = shift, False
+        self._earliest_ms, self._latest_ms = earliest_ms, latest_ms
 
-    def _take(self, table: _Table, shift: int, earliest_ms: int) -> None:
-        rows = np.flatnonzero(table.sums["frames"])
-        starts_ms = (rows + (earliest_ms >> shift)) << shift
-        self._table.take(table, rows, self._row(starts_ms))
+    def _rebinned(self, shift: int, earliest_ms: int) -> Timeline:
+        """Return the same in bins of this shift, the first of which holds `earliest_ms`."""
+        other = Timeline(shift)
+        other._earliest_ms, other._latest_ms, other._empty = earliest_ms, self._latest_ms, False
+        rows = np.flatnonzero(self._table.sums["frames"])
+        into = other._row((rows + (self._earliest_ms >> self._shift)) << self._shift)
+        for name, values in other._table.sums.items():
+            np.add.at(values, into, self._table.sums[name][rows])
+        for name, tops in other._table.peaks.items():
+            np.maximum.at(tops, into, self._table.peaks[name][rows])
+        np.add.at(other._table.buckets, into, self._table.buckets[rows])
+        return other
 
     def bins(self, most: int = BINS, frames_each: int = 1) -> Bins | None:
         """What the bins hold; None where no frame had a moment.
@@ -166,9 +156,7 @@ class Timeline:
         frames, shift = int(self._table.sums["frames"].sum()), self._shift
         while (count := self._count_at(shift)) > most or (count > FEWEST and frames < frames_each * count):
             shift += 1
-        coarse = Timeline(shift)
-        coarse.merge(self)
-        return coarse._bins()
+        return self._rebinned(shift, self._earliest_ms)._bins()
 
     def _count_at(self, shift: int) -> int:
         return (self._latest_ms >> shift) - (self._earliest_ms >> shift) + 1
