@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from perception.core.classes import vehicle_ids
 from perception.core.errors import BackendError
 from perception.core.frame import Frame, Image
 from perception.lab.benchmark.engine.floor import WARMUP, floor
+from perception.lab.benchmark.timing import each_ms, over_and_over
 from perception.settings.model import COCO_VEHICLES, ModelSettings
 
 BLOCK = 1000
@@ -103,25 +104,8 @@ def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image
 
 
 def serial(service: DetectorService, images: Sequence[Image], count: int, first: int = 0) -> list[float]:
-    """From a frame in host memory to its vehicles in Python, one after the other, in ms."""
-    times = []
-    for number in range(first, first + count):
-        frame = _frame(images[number % len(images)])
-        started = time.perf_counter()
-        service.detect(frame)
-        times.append((time.perf_counter() - started) * 1000)
-    return times
-
-
-def copies(images: Sequence[Image], target: Image, count: int, first: int = 0) -> list[float]:
-    """One copy of a frame into page-locked memory, in ms."""
-    times = []
-    for number in range(first, first + count):
-        image = images[number % len(images)]
-        started = time.perf_counter()
-        np.copyto(target, image)
-        times.append((time.perf_counter() - started) * 1000)
-    return times
+    """Return ms from a frame in host memory to its vehicles in Python, one frame after the other."""
+    return each_ms(service.detect, map(_frame, over_and_over(images, count, first)))
 
 
 def _frame(image: Image) -> Frame:
@@ -135,11 +119,15 @@ def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, C
     """
     lent, lent_eager = lent_frames(ways.graph, images), lent_frames(ways.eager, images)
     target = lent.pop()
+
+    def copy(image: Image) -> None:
+        np.copyto(target, image)
+
     times: Times = {}
     for service, frames in ((ways.graph, lent), (ways.eager, lent_eager), (ways.usual, images[:20])):
         serial(service, frames, WARMUP)
     for detect in others.values():
-        list(_each(detect, images, WARMUP // RARE, 0))
+        each_ms(detect, over_and_over(images, WARMUP // RARE))
     for block, first in enumerate(range(0, count, BLOCK)):
         size = min(BLOCK, count - first)
         turns: list[tuple[str, Callable[[int], list[float]]]] = [
@@ -147,7 +135,7 @@ def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, C
             ("F without graph", lambda n: floor(ways.engine, n, with_graph=False)),
             ("L ours, pinned frames", lambda n: serial(ways.graph, lent, n, first)),  # noqa: B023
             ("L ours, ordinary frames", lambda n: serial(ways.graph, images, n, first)),  # noqa: B023
-            ("  one copy of a frame", lambda n: copies(images, target, n, first)),  # noqa: B023
+            ("  one copy of a frame", lambda n: each_ms(copy, over_and_over(images, n, first))),  # noqa: B023
             ("L ours, pinned, no graph", lambda n: serial(ways.eager, lent_eager, n, first)),  # noqa: B023
         ]
         for name, run in turns:
@@ -156,15 +144,8 @@ def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, C
             usual = serial(ways.usual, images, size // RARE, first)
             times.setdefault("the usual loop", []).extend(usual)
             for name, detect in others.items():
-                times.setdefault(name, []).extend(_each(detect, images, size // RARE, first))
+                times.setdefault(name, []).extend(each_ms(detect, over_and_over(images, size // RARE, first)))
     return times
-
-
-def _each(detect: Callable[[Image], Any], images: Sequence[Image], count: int, first: int) -> Iterable[float]:
-    for number in range(first, first + count):
-        started = time.perf_counter()
-        detect(images[number % len(images)])
-        yield (time.perf_counter() - started) * 1000
 
 
 def parts(ways: Ways, images: Sequence[Image], floor_ms: float, count: int) -> Times:
