@@ -22,7 +22,7 @@ from perception.workshop.accuracy.labelled import LabelledSet, read_labelled
 from perception.workshop.accuracy.likeness import Likeness, likeness
 from perception.workshop.accuracy.look import UNREADABLE, Look, read
 from perception.workshop.accuracy.score import Score, score
-from perception.workshop.calibration.manifest import read_set
+from perception.workshop.calibration.calibration_set import read_set
 
 CHILD = "perception.workshop.accuracy.child"
 Looker = Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -23,7 +23,7 @@ VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shot:
+class SourceFrame:
     """One frame. image: (H, W, 3) uint8 BGR, None where a file of a folder holds none. time_s: None in a folder.
 
     path: the file that holds this image alone.
@@ -44,7 +44,7 @@ class Source(Protocol):
     @property
     def promised(self) -> int: ...
 
-    def shots(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[Shot]:
+    def frames(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[SourceFrame]:
         """The frames whose numbers (from 0) are wanted, in order. `passed` hears each number, wanted or not."""
         ...
 
@@ -62,7 +62,7 @@ class Clip:
         with closing(self._open()) as capture:
             capture.read()
 
-    def shots(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[Shot]:
+    def frames(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[SourceFrame]:
         """See Source."""
         number = 0
         with closing(self._open()) as capture:
@@ -74,7 +74,7 @@ class Clip:
                 if picture is None:
                     continue
                 if wants(number):
-                    yield Shot(number, picture.image, number / capture.fps if capture.fps else None)
+                    yield SourceFrame(number, picture.image, number / capture.fps if capture.fps else None)
                 passed(number)
                 number += 1
 
@@ -87,11 +87,11 @@ class Folder:
         self.promised = len(paths)
         self._paths = paths
 
-    def shots(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[Shot]:
+    def frames(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[SourceFrame]:
         """See Source. Only what is wanted is read."""
         for number, path in enumerate(self._paths):
             if wants(number):
-                yield Shot(number, read_image(path), path=path)
+                yield SourceFrame(number, read_image(path), path=path)
             passed(number)
 
 

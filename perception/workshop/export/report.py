@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.options import DATA, Options
 from perception.workshop.export.pipeline import Done, Task
 from perception.workshop.export.sources import Judges, Model

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from perception.core.frame import Image
-from perception.workshop.calibration.listing import NAME, Entry, Manifest
+from perception.workshop.calibration.manifest import NAME, Entry, Manifest
 
 
 def picture(number: int, hw: tuple[int, int] = (36, 64)) -> Image:

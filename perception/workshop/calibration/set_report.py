@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from perception.workshop.calibration.choice import STEPS, Choice
-from perception.workshop.calibration.looking import Look, Seen
 from perception.workshop.calibration.reading import Source
+from perception.workshop.calibration.scanning import FrameCandidate, SourceScan
 from perception.workshop.calibration.vehicles import Judge
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """looks, choice: what there was to choose from, and what was chosen."""
+class SetReport:
+    """candidates, choice: what there was to choose from, and what was chosen."""
 
     sources: Sequence[Source]
-    seen: Sequence[Seen]
-    looks: Sequence[Look]
+    seen: Sequence[SourceScan]
+    candidates: Sequence[FrameCandidate]
     choice: Choice
     seed: int
     judge: Judge
@@ -27,14 +27,14 @@ class Report:
     def by_source(self) -> list[dict[str, Any]]:
         """Of each source: its name, how many frames it has, and how many of them were looked at and chosen."""
         images, held_out = (
-            Counter(self.looks[place].source for place in places)
+            Counter(self.candidates[place].source for place in places)
             for places in (self.choice.chosen, self.choice.held_out)
         )
         return [
             {
                 "name": source.name,
                 "frames": seen.frames,
-                "looked_at": len(seen.looks),
+                "looked_at": len(seen.candidates),
                 "unreadable": len(seen.unreadable),
                 "images": images[number],
                 "held_out": held_out[number],

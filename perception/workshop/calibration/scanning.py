@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from perception.workshop.calibration.reading import Shot, Source
+from perception.workshop.calibration.reading import Source, SourceFrame
 
 SMALL_WH = (32, 18)
 """Width and height of a thumbnail, in pixels."""
@@ -25,11 +25,11 @@ Thumbnail = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """One frame that may be chosen. source: place in the list of sources; frame, time_s: as in reading.Shot.
+class FrameCandidate:
+    """One frame that may be chosen. source: place in the list of sources; frame, time_s: as in reading.SourceFrame.
 
     small: (18, 32) uint8 grey levels. sharpness: variance of the Laplacian, to be compared within its source alone.
-    picture: for a second look; the file that holds it alone, or a JPEG at most PICTURE_WIDTH pixels wide.
+    picture: for a second candidate; the file that holds it alone, or a JPEG at most PICTURE_WIDTH pixels wide.
     """
 
     source: int
@@ -41,15 +41,15 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SourceScan:
     """A source after the first pass. frames: all it has. unreadable: files of a folder that hold no image."""
 
-    looks: list[Look]
+    candidates: list[FrameCandidate]
     frames: int
     unreadable: list[str]
 
 
-def look_through(source: Source, number: int, length: int, most: int, passed: Callable[[], None]) -> Seen:
+def scan(source: Source, number: int, length: int, most: int, passed: Callable[[], None]) -> SourceScan:
     """Looks at every frame of a source, or where it has more than `most`, at frames evenly spread over it.
 
     Between half of `most` and `most` frames are then looked at, for a source longer than that. number: the place of the
@@ -59,7 +59,7 @@ def look_through(source: Source, number: int, length: int, most: int, passed: Ca
     stride = 1
     while length > most * stride:
         stride *= 2
-    looks: list[Look] = []
+    candidates: list[FrameCandidate] = []
     unreadable: list[str] = []
     frames = 0
 
@@ -71,30 +71,30 @@ def look_through(source: Source, number: int, length: int, most: int, passed: Ca
         frames = frame + 1
         passed()
 
-    for shot in source.shots(wants, count):
-        look = look_at(shot, number)
-        if look is None:
-            unreadable.append(str(shot.path))
+    for frame in source.frames(wants, count):
+        candidate = candidate_of(frame, number)
+        if candidate is None:
+            unreadable.append(str(frame.path))
             continue
-        looks.append(look)
-        if len(looks) > most:  # the file has more frames than it promised
+        candidates.append(candidate)
+        if len(candidates) > most:  # the file has more frames than it promised
             stride *= 2
-            looks = [look for look in looks if wants(look.frame)]
-    return Seen(looks, frames, unreadable)
+            candidates = [candidate for candidate in candidates if wants(candidate.frame)]
+    return SourceScan(candidates, frames, unreadable)
 
 
-def look_at(shot: Shot, source: int) -> Look | None:
+def candidate_of(frame: SourceFrame, source: int) -> FrameCandidate | None:
     """What is seen of one frame; None where its file holds no image."""
-    if shot.image is None:
+    if frame.image is None:
         return None
-    grey = cv2.cvtColor(shot.image, cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(grey, SMALL_WH, interpolation=cv2.INTER_AREA)
     sharpness = float(cv2.Laplacian(_at_width(grey, SHARPNESS_WIDTH), cv2.CV_32F).var())
-    picture: Path | bytes | None = shot.path
+    picture: Path | bytes | None = frame.path
     if picture is None:
-        narrow = shot.image if shot.image.shape[1] <= PICTURE_WIDTH else _at_width(shot.image, PICTURE_WIDTH)
+        narrow = frame.image if frame.image.shape[1] <= PICTURE_WIDTH else _at_width(frame.image, PICTURE_WIDTH)
         picture = cv2.imencode(".jpg", narrow, [cv2.IMWRITE_JPEG_QUALITY, PICTURE_QUALITY])[1].tobytes()
-    return Look(source, shot.number, shot.time_s, np.asarray(small, np.uint8), sharpness, picture)
+    return FrameCandidate(source, frame.number, frame.time_s, np.asarray(small, np.uint8), sharpness, picture)
 
 
 def _at_width(image: Any, width: int) -> Any:
@@ -103,11 +103,11 @@ def _at_width(image: Any, width: int) -> Any:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def shares(lengths: Sequence[int], looks: int) -> list[int]:
+def shares(lengths: Sequence[int], count: int) -> list[int]:
     """How many frames of each source to look at, of sources with so many frames (0: unknown, which may take all).
 
-    `looks` in all, by the length of each, and some more where short ones would get too few.
+    `count` in all, by the length of each, and some more where short ones would get too few.
     """
     total = max(sum(lengths), 1)
-    least = -(-looks // (2 * len(lengths)))
-    return [max(-(-looks * length // total), least) if length else looks for length in lengths]
+    least = -(-count // (2 * len(lengths)))
+    return [max(-(-count * length // total), least) if length else count for length in lengths]

@@ -19,7 +19,7 @@ class Interrupted(PilotError):
     exit_code = 130  # as a shell tells of Ctrl-C
 
 
-class Progress:
+class ProgressBar:
     """On stderr. A context manager."""
 
     def __init__(self, stop: StopFlag) -> None:
@@ -32,7 +32,7 @@ class Progress:
         )  # fmt: skip
         self._task = self._bar.add_task("", total=None)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         self._bar.start()
         return self
 
@@ -48,9 +48,9 @@ class Progress:
     def step(self) -> None:
         """One of them is done. Raises Interrupted where a stop was asked for."""
         self._bar.advance(self._task)
-        self.turn()
+        self.check_stop()
 
-    def turn(self) -> None:
+    def check_stop(self) -> None:
         """Raises Interrupted where a stop was asked for."""
         if self._stop.requested:
             raise Interrupted("Stopped: no calibration set was written, and what was there is untouched")
