@@ -19,7 +19,7 @@ from perception.settings.model import ROOT
 from perception.system.bounded_file import BoundedFile
 from perception.system.own_files import NotMine, private_folder, read_mine
 from perception.workshop.accuracy.command import default_cache
-from perception.workshop.accuracy.look import read
+from perception.workshop.accuracy.model_run import read
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
 from perception.workshop.calibration import set_paths
 from perception.workshop.export.failures import Memory

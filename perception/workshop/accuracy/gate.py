@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from perception.workshop.accuracy.likeness import Likeness
 from perception.workshop.accuracy.score import Score
 from perception.workshop.accuracy.threshold import suggested
+from perception.workshop.accuracy.unlabelled import UnlabelledScore
 
 LEAST_SURE = 20
 """With fewer sure vehicles INT8 is not judged; of what stays in floating point a few do for a rough fault."""
@@ -108,7 +108,7 @@ def _labelled_faults(reference: Score, candidate: Score, max_drop: float) -> Ite
             )
 
 
-def judge_unlabelled(found: Likeness, max_drop_points: float) -> Verdict:
+def judge_unlabelled(found: UnlabelledScore, max_drop_points: float) -> Verdict:
     """The verdict on what a candidate sees beside its reference. max_drop_points: percent of the sure vehicles."""
     whole = found.whole
     faults = list(_unlabelled_faults(found, max_drop_points))
@@ -127,7 +127,7 @@ def judge_unlabelled(found: Likeness, max_drop_points: float) -> Verdict:
     return _verdict(faults, lines, report, max_drop_points, found.precision)
 
 
-def _unlabelled_faults(found: Likeness, max_drop: float) -> Iterator[str]:
+def _unlabelled_faults(found: UnlabelledScore, max_drop: float) -> Iterator[str]:
     if found.sure < LEAST_SURE and found.precision not in FLOATS:
         yield (
             f"The reference is sure of {found.sure} vehicles in {found.images} pictures, and {LEAST_SURE} are needed "

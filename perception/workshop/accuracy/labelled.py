@@ -17,7 +17,7 @@ from perception.settings.model import COCO_VEHICLES
 from perception.system.plain_file import reason_of
 from perception.workshop.accuracy.detector import places_of
 from perception.workshop.accuracy.labels import EXPECTED, Labels, read_label_file
-from perception.workshop.accuracy.look import UNREADABLE
+from perception.workshop.accuracy.model_run import UNREADABLE
 from perception.workshop.data_set import EXAMPLE, DataSet, read_data_set, shortened
 
 

@@ -13,8 +13,8 @@ from perception.core.errors import SettingsError
 from perception.core.frame import Detections, Scores
 from perception.workshop.accuracy.coco import Precision, average_precisions
 from perception.workshop.accuracy.labels import Labels
-from perception.workshop.accuracy.look import Look
 from perception.workshop.accuracy.matching import match
+from perception.workshop.accuracy.model_run import ModelRun
 from perception.workshop.accuracy.threshold import F1Curve
 
 MATCH_IOU = 0.5
@@ -100,33 +100,33 @@ class Score:
         }
 
 
-def score(look: Look, labels: Sequence[Labels], judged: Sequence[str], conf: float) -> Score:
-    """What a model found, against labels whose class ids are places in `look.classes`.
+def score(run: ModelRun, labels: Sequence[Labels], judged: Sequence[str], conf: float) -> Score:
+    """What a model found, against labels whose class ids are places in `run.classes`.
 
     judged: the classes that count. conf: the operating threshold. SettingsError where no label is of these classes.
     """
     used = {int(number) for one in labels for number in one.class_id}
-    names = tuple(name for place, name in enumerate(look.classes) if place in used and name in judged)
+    names = tuple(name for place, name in enumerate(run.classes) if place in used and name in judged)
     if not names:
         raise SettingsError(
             f"None of the labels is a {' or '.join(judged)}" if judged else "There is no class to judge",
             "Give pictures that show, and labels that name, the vehicles of the model.",
         )
-    own = np.array([names.index(name) if name in names else -1 for name in look.classes], np.int64)
+    own = np.array([names.index(name) if name in names else -1 for name in run.classes], np.int64)
     labels = [_kept(one, own) for one in labels]
-    found = [_of(one, own) for one in look.found]
-    precisions = average_precisions(found, labels, look.sizes)
+    found = [_of(one, own) for one in run.found]
+    precisions = average_precisions(found, labels, run.sizes)
     hits = [match(one.xyxy, one.class_id, real.xyxy, real.class_id, MATCH_IOU) for one, real in zip(found, labels)]
     confidence = np.concatenate([one.confidence for one in found])
     is_hit = np.concatenate(hits) >= 0
     label_class = np.concatenate([one.class_id for one in labels])
     return Score(
-        title=look.title,
-        precision=look.precision,
-        images=look.pictures,
+        title=run.title,
+        precision=run.precision,
+        images=run.pictures,
         conf=conf,
         classes=names,
-        missing=tuple(name for name in names if name in look.missing),
+        missing=tuple(name for name in names if name in run.missing),
         precisions={names[number]: precision for number, precision in precisions.items()},
         label_class=label_class,
         found_at=_found_at(hits, [one.confidence for one in found], [len(one) for one in labels]),

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from perception.workshop.accuracy.likeness import Likeness
 from perception.workshop.accuracy.score import Score
+from perception.workshop.accuracy.unlabelled import UnlabelledScore
 
 WIDTH = 160
 """Columns where the output is no terminal."""
 
 
 def console() -> Console:
-    """For tables: as wide as they need where nobody looks at a window."""
+    """For tables: as wide as they need where nobody runs at a window."""
     usual = Console()
     return usual if usual.is_terminal else Console(width=WIDTH)
 
@@ -55,7 +55,7 @@ def differences(scores: Sequence[Score]) -> Iterator[str]:
         yield f"{one.title} - {first.title}, points: {points}"
 
 
-def of_likenesses(reference: str, found: Sequence[Likeness]) -> Table:
+def of_unlabelled(reference: str, found: Sequence[UnlabelledScore]) -> Table:
     """A row for each model beside the reference, in pictures without labels."""
     first = found[0]
     names = list(dict.fromkeys(name for one in found for name in one.by_class))

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.core.frame import Detections
-from perception.workshop.accuracy.look import Look
 from perception.workshop.accuracy.matching import above, match
+from perception.workshop.accuracy.model_run import ModelRun
 from perception.workshop.accuracy.score import MATCH_IOU
 
 SURE_MARGIN = 0.15
@@ -38,7 +38,7 @@ class Shared:
 
 
 @dataclass(frozen=True, eq=False)
-class Likeness:
+class UnlabelledScore:
     """A candidate beside its reference.
 
     by_class: vehicles above `conf`. sure, lost: the vehicles of which the reference is sure, and those of them that the
@@ -91,10 +91,10 @@ class Likeness:
         }
 
 
-def likeness(reference: Look, candidate: Look, conf: float) -> Likeness:
+def score_unlabelled(reference: ModelRun, candidate: ModelRun, conf: float) -> UnlabelledScore:
     """Compares what two models found in the same pictures. ValueError where the pictures or the classes differ."""
     if reference.sizes != candidate.sizes or reference.classes != candidate.classes:
-        raise ValueError("the two looks are not of the same pictures and classes")
+        raise ValueError("the two runs are not of the same pictures and classes")
     pairs = [(above(one, conf), above(two, conf)) for one, two in zip(reference.found, candidate.found)]
     partners = [_partners(one, two) for one, two in pairs]
     matched = [places >= 0 for places in partners]
@@ -105,7 +105,7 @@ def likeness(reference: Look, candidate: Look, conf: float) -> Likeness:
     differences = [
         two.confidence[places[hit]] - one.confidence[hit] for (one, two), places, hit in zip(pairs, partners, matched)
     ]
-    return Likeness(
+    return UnlabelledScore(
         title=candidate.title,
         precision=candidate.precision,
         missing=candidate.missing,

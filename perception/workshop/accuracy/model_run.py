@@ -23,7 +23,7 @@ UNREADABLE = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class ModelRun:
     """What one model found.
 
     classes: the vehicle classes it was asked for; class ids in `found` are places in it. known: those of them that the
@@ -42,7 +42,7 @@ class Look:
 
     def __post_init__(self) -> None:
         if len(self.sizes) != len(self.found):
-            raise ValueError(f"Look has {len(self.sizes)} sizes and {len(self.found)} pictures")
+            raise ValueError(f"ModelRun has {len(self.sizes)} sizes and {len(self.found)} pictures")
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ class Look:
 _TEXTS = ("model", "backend", "precision", "classes", "known", "class_names")
 
 
-def read(path: Path) -> Look:
+def read(path: Path) -> ModelRun:
     """What `write` wrote. Raises OSError where there is no file, ValueError for another one."""
     try:
         with np.load(io.BytesIO(read_mine(path)), allow_pickle=False) as parts:
@@ -95,7 +95,7 @@ def read(path: Path) -> Look:
         texts: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in about.items()
         }
-        return Look(sizes=sizes, found=found, **texts)
+        return ModelRun(sizes=sizes, found=found, **texts)
     except (KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no list of detections: {error}") from None
 
