@@ -40,7 +40,7 @@ class Outage:
 
 
 @dataclass
-class Story:
+class PilotLog:
     """What the log said so far. Written by one thread, read by another: each field is replaced, or only grows."""
 
     frames: int = 0
@@ -92,7 +92,7 @@ class PilotProcess:
         """folder: for its settings and logs. lasts_s: after so long it ends by itself, whatever becomes of the soak."""
         folder.mkdir(parents=True, exist_ok=True)
         self.records = folder / "logs" / "frames.jsonl"
-        self.story = Story()
+        self.log = PilotLog()
         settings = {
             "source": {"uri": uri},
             "model": {"weights": model},
@@ -115,7 +115,7 @@ class PilotProcess:
             start_new_session=True,  # a Ctrl-C at the terminal is for the soak
         )
         assert self._process.stderr
-        self._listener = threading.Thread(target=self.story.read, args=(self._process.stderr,), daemon=True)
+        self._listener = threading.Thread(target=self.log.read, args=(self._process.stderr,), daemon=True)
         self._listener.start()
 
     def __enter__(self) -> PilotProcess:
@@ -137,7 +137,7 @@ class PilotProcess:
     def fault(self) -> PilotError:
         """Why it did not come to its first frame, in its own last words."""
         code = self.exit_code
-        said = _HEAD.sub("", self.story.last_lines[-1]) if self.story.last_lines else "it said nothing"
+        said = _HEAD.sub("", self.log.last_lines[-1]) if self.log.last_lines else "it said nothing"
         how = "gave no frame" if code is None else f"ended with exit code {code}"
         return _FAULTS.get(code or 0, SettingsError)(f"The pilot {how} at its start: {said}")
 

@@ -13,7 +13,7 @@ from perception.camera.images import read_image
 from perception.core.errors import SourceError
 from perception.lab.training.completion import complete, rule_for
 from perception.lab.training.drive_pictures import write_drive
-from perception.lab.training.teacher import look
+from perception.lab.training.teacher import teacher_detections
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.labels import read_labels, write_labels
 
@@ -50,7 +50,10 @@ def complete_photos(data: Path, folder: Path, teachers: Sequence[Path], pictures
         for name in ("images", "labels"):
             (target / name).mkdir(parents=True, exist_ok=True)
         asked = teachers if split == "train" and missing else ()
-        seen = [look(weights, missing, folder / "teachers" / f"{weights.stem}.json", device) for weights in asked]
+        seen = [
+            teacher_detections(weights, missing, folder / "teachers" / f"{weights.stem}.json", device)
+            for weights in asked
+        ]
         for path in missing:
             image = read_image(path)
             if image is None:

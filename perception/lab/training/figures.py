@@ -73,7 +73,7 @@ def _one_class(found: Detections) -> Detections:
     return nms(Candidates(found.xyxy, found.confidence, same), 0.7, (2**20, 2**20))
 
 
-def look_at(detect: Detect, data: Path) -> Split:
+def detect_split(detect: Detect, data: Path) -> Split:
     """Every picture of the validation split of `data` (images/val, labels/val)."""
     paths = list_images(data / "images" / "val")
     found, labels = [], []

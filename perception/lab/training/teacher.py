@@ -19,7 +19,7 @@ LEAST_CONFIDENCE = 0.05
 """What a teacher is less sure of is not even kept."""
 
 
-def look(weights: Path, images: Sequence[Path], notes_path: Path, device: str) -> Seen:
+def teacher_detections(weights: Path, images: Sequence[Path], notes_path: Path, device: str) -> Seen:
     """What the teacher in a .pt finds in each picture, by file name; class ids are places in config.COCO_VEHICLES.
 
     Notes are kept in `notes_path` and read from there the next time. device: as ultralytics names it, "cpu" or "0".

@@ -13,7 +13,7 @@ from perception.workshop.latency.logs.sources import WANTED, Blocks, Kind, Log, 
 from perception.workshop.latency.logs.text import JournalReader, TextReader
 from perception.workshop.latency.moments import local
 from perception.workshop.latency.records import RecordReader
-from perception.workshop.latency.tally import Tally
+from perception.workshop.latency.tally import LatencyTally
 
 OVERLAP_MS = 1000
 _LATE_MS = 2**62
@@ -21,7 +21,7 @@ Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Query:
     """What to count. since_ms, until_ms: Unix milliseconds, None for an open end. now: with a zone."""
 
     now: datetime
@@ -34,7 +34,7 @@ class Wish:
 class Outcome:
     """A tally, the names of the logs it comes from, and what a person should know of how it came about."""
 
-    tally: Tally
+    tally: LatencyTally
     names: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -63,25 +63,25 @@ def _line_reader(kind: Kind, now: datetime) -> LineReader:
     return JournalReader() if kind is Kind.JOURNAL else TextReader(now)
 
 
-def read(logs: list[Log], wish: Wish, advance: Advance = lambda _: None) -> Outcome:
+def read(logs: list[Log], query: Query, advance: Advance = lambda _: None) -> Outcome:
     """Counts the frames of the logs, the log with the earliest frame first; streams come last.
 
     advance: told the bytes that were read since the last call. Raises SettingsError where there is no frame at all, or
     a log cannot be read.
     """
-    outcome = Outcome(Tally(wish.gap_ms), [log.name for log in logs])
+    outcome = Outcome(LatencyTally(query.gap_ms), [log.name for log in logs])
     streams: list[tuple[Log, Kind | None]] = [(log, None) for log in logs if log.size is None]
-    for log, kind in [*_in_order(logs, wish.now), *streams]:
-        _count(outcome, log, kind, wish, advance)
+    for log, kind in [*_in_order(logs, query.now), *streams]:
+        _count(outcome, log, kind, query, advance)
     if not outcome.tally.frames:
-        raise _nothing(outcome, wish)
+        raise _nothing(outcome, query)
     return outcome
 
 
-def _nothing(outcome: Outcome, wish: Wish) -> PilotError:
+def _nothing(outcome: Outcome, query: Query) -> PilotError:
     names = ", ".join(outcome.names[:3]) + (", ..." if len(outcome.names) > 3 else "")
     tally = outcome.tally
-    if wish.since_ms is not None or wish.until_ms is not None:
+    if query.since_ms is not None or query.until_ms is not None:
         return SettingsError(f"{names}: no frame lies in the time asked for", "Widen --since and --until.")
     if outcome.warnings:
         return SettingsError(f"{names}: no frame can be read. {outcome.warnings[0]}")
@@ -113,7 +113,7 @@ def _head(log: Log, now: datetime) -> tuple[Kind | None, int]:
     return None, _LATE_MS
 
 
-def _count(outcome: Outcome, log: Log, kind: Kind | None, wish: Wish, advance: Advance) -> None:
+def _count(outcome: Outcome, log: Log, kind: Kind | None, query: Query, advance: Advance) -> None:
     """Count the frames of a log. Raises SettingsError where it cannot be read, or lacks times that are asked for."""
     tally, reader, untimed = outcome.tally, None, 0
     before, latest_ms, first_ms = tally.frames, tally.sequence.latest_ms, _LATE_MS
@@ -125,11 +125,11 @@ def _count(outcome: Outcome, log: Log, kind: Kind | None, wish: Wish, advance: A
                 tally.other += sum(bool(line.strip()) for line in block.split(b"\n"))
                 advance(source.moved())
                 continue
-            reader = reader or _line_reader(kind, wish.now)
+            reader = reader or _line_reader(kind, query.now)
             columns = reader.read(block)
             if columns is not None:
                 untimed += int((columns.at_ms == NO_TIME).sum())
-                columns = _asked_for(columns, log, wish)
+                columns = _asked_for(columns, log, query)
                 first_ms = int(columns.at_ms[columns.at_ms != NO_TIME].min(initial=first_ms))
                 tally.add(columns)
             advance(source.moved())
@@ -157,11 +157,11 @@ def _untimed(log: Log, untimed: int, frames: int, head: str) -> list[str]:
     ]
 
 
-def _asked_for(columns: Columns, log: Log, wish: Wish) -> Columns:
-    limited = wish.since_ms is not None or wish.until_ms is not None
+def _asked_for(columns: Columns, log: Log, query: Query) -> Columns:
+    limited = query.since_ms is not None or query.until_ms is not None
     if limited and (columns.at_ms == NO_TIME).any():
         raise SettingsError(
             f"{log.name} has lines without a time, so --since and --until cannot be used",
             "Print the journal with `-o short-iso` or `-o json`.",
         )
-    return columns.between(wish.since_ms, wish.until_ms)
+    return columns.between(query.since_ms, query.until_ms)

@@ -9,9 +9,9 @@ import numpy as np
 from perception.core.histogram import LatencyHistogram
 from perception.workshop.latency.columns import NO_TIME, TIMES
 from perception.workshop.latency.moments import iso
-from perception.workshop.latency.reading import Outcome, Wish
+from perception.workshop.latency.reading import Outcome, Query
 from perception.workshop.latency.sequence import FrameSequence
-from perception.workshop.latency.tally import BoardTally, Tally
+from perception.workshop.latency.tally import BoardTally, LatencyTally
 from perception.workshop.latency.worst import Moment
 
 SCHEMA = 1
@@ -20,7 +20,7 @@ HISTOGRAM_ROWS = 18
 Figures = dict[str, Any]
 
 
-def figures(outcome: Outcome, wish: Wish) -> Figures:
+def figures(outcome: Outcome, query: Query) -> Figures:
     """Everything that a report says of one run. Times in ms, moments in UTC."""
     tally, sequence = outcome.tally, outcome.tally.sequence
     counts, known = sequence.counts, sequence.latest_ms != NO_TIME
@@ -38,7 +38,7 @@ def figures(outcome: Outcome, wish: Wish) -> Figures:
         "dropped": tally.dropped,
         "dropped_share": round(tally.dropped / (tally.frames + tally.dropped), 6),
         "missing": counts.missing,
-        "gaps": _gaps(sequence, wish),
+        "gaps": _gaps(sequence, query),
         "clock_steps": counts.clock_steps,
         "restarts": counts.restarts,
         "changes": counts.changes,
@@ -53,7 +53,7 @@ def figures(outcome: Outcome, wish: Wish) -> Figures:
     }
 
 
-def _percentiles(tally: Tally, name: str) -> Figures | None:
+def _percentiles(tally: LatencyTally, name: str) -> Figures | None:
     histogram = tally.times[name]
     if not histogram.count:
         return None
@@ -65,13 +65,13 @@ def _percentiles(tally: Tally, name: str) -> Figures | None:
     }
 
 
-def _gaps(sequence: FrameSequence, wish: Wish) -> Figures:
+def _gaps(sequence: FrameSequence, query: Query) -> Figures:
     longest = [
         {"at": _moment(gap.at_ms), "length_s": gap.length_ms / 1000, "restart": gap.restart} for gap in sequence.gaps
     ]
     counts = sequence.counts
     return {
-        "longer_than_s": wish.gap_ms / 1000,
+        "longer_than_s": query.gap_ms / 1000,
         "count": counts.gaps,
         "total_s": counts.gap_ms / 1000,
         "longest": longest,

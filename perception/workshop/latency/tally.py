@@ -42,7 +42,7 @@ class BoardTally:
                     self.reasons[reason] += 1
 
 
-class Tally:
+class LatencyTally:
     """Everything that is counted over frames in order, the same in whatever blocks they come."""
 
     def __init__(self, gap_ms: int = 1000) -> None:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from perception.workshop.latency.columns import TIMES
 from perception.workshop.latency.plot.timeline import BINS
 from perception.workshop.latency.records import RecordReader
-from perception.workshop.latency.tally import Tally
+from perception.workshop.latency.tally import LatencyTally
 from tests.workshop.latency.runs import COOL, FP16, HOT, INT8, START_S, Step, figures_of, plain, steady, write
 
 
-def tally_of(*parts: list[Step]) -> Tally:
+def tally_of(*parts: list[Step]) -> LatencyTally:
     """One tally over all parts, each read as a block."""
-    tally, reader = Tally(), RecordReader()
+    tally, reader = LatencyTally(), RecordReader()
     for part in parts:
         if columns := reader.read("".join(step.record() for step in part).encode()):
             tally.add(columns)

@@ -37,7 +37,7 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PilotSetup:
     """Where the pilot runs: the checkout, a folder for its files, its model and its core; `settings` are YAML more."""
 
     root: Path
@@ -47,20 +47,20 @@ class Place:
     settings: str = ""
 
 
-def measure(place: Place, neighbour: Neighbour, rounds: int, seconds: float) -> Costs:
+def measure(setup: PilotSetup, neighbour: Neighbour, rounds: int, seconds: float) -> Costs:
     """Each round is a span alone and a span beside the neighbour, of `seconds` each.
 
     BackendError where the pilot does not start or ends early.
     """
     alone: list[Span] = []
     beside: list[Span] = []
-    with _pilot(place) as url:
+    with _pilot(setup) as url:
         time.sleep(2 * SETTLING_S)
         for _ in range(rounds):
             alone.append(_span(seconds))
             with neighbour(url):
                 beside.append(_span(seconds))
-    frames = list(_frames(place.folder / "frames.jsonl"))
+    frames = list(_frames(setup.folder / "frames.jsonl"))
     return Costs(_within(frames, alone), _within(frames, beside))
 
 
@@ -89,19 +89,19 @@ def _frames(path: Path) -> Iterator[tuple[float, float]]:
 
 
 @contextmanager
-def _pilot(place: Place) -> Iterator[str]:
-    folder = place.folder
+def _pilot(setup: PilotSetup) -> Iterator[str]:
+    folder = setup.folder
     (folder / "x.yaml").write_text(
         "source: {uri: 'demo://drive?seed=14&vehicles=8&duration=20&loop=1'}\n"
-        f"model: {{weights: '{place.weights}'}}\nallow_cpu: true\ncpu: {{threads: 1}}\n"
-        f"log: {{dir: '{folder}', max_mib: 1024}}\nweb: {{bind: '127.0.0.1:0'}}\n{place.settings}"
+        f"model: {{weights: '{setup.weights}'}}\nallow_cpu: true\ncpu: {{threads: 1}}\n"
+        f"log: {{dir: '{folder}', max_mib: 1024}}\nweb: {{bind: '127.0.0.1:0'}}\n{setup.settings}"
     )
     command = [
         "taskset",
         "-c",
-        str(place.core),
+        str(setup.core),
         sys.executable,
-        str(place.root / "pilot.py"),
+        str(setup.root / "pilot.py"),
         "--config",
         str(folder / "x.yaml"),
     ]

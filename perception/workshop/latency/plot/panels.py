@@ -18,7 +18,7 @@ from perception.workshop.latency.plot.time_axis import Times, local_days
 from perception.workshop.latency.report import Figures
 from perception.workshop.latency.sequence import Event
 from perception.workshop.latency.table import headline
-from perception.workshop.latency.tally import Tally
+from perception.workshop.latency.tally import LatencyTally
 
 BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE, GREY = (
     "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#777777",
@@ -32,7 +32,7 @@ MOST_BARS = 160
 RUNS = ((BLUE, "-"), (VERMILION, "--"))
 
 
-def one_run(tally: Tally, report: Figures) -> Figure:
+def one_run(tally: LatencyTally, report: Figures) -> Figure:
     """1200 px wide at 100 dpi: latency, drops, stages and the board over time, and the distribution."""
     bins = tally.timeline.bins(POINTS, FRAMES_EACH)
     board = bins is not None and bool(report["board"])
@@ -146,7 +146,9 @@ def _board(axis: Axes, times: Times) -> None:
         power.set_ylim(0, float(np.nanmax(times.bins.power_w)) * 1.2)
 
 
-def _distribution(axis: Axes, tallies: Sequence[Tally], reports: Sequence[Figures], names: Sequence[str]) -> None:
+def _distribution(
+    axis: Axes, tallies: Sequence[LatencyTally], reports: Sequence[Figures], names: Sequence[str]
+) -> None:
     """The share of frames by total, on a logarithmic scale, so that the tail shows."""
     low, high = np.inf, 0.0
     for tally in tallies:
@@ -195,7 +197,7 @@ def _percentiles(axis: Axes, report: Figures, name: str, place: int, edges: Floa
         )
 
 
-def two_runs(tallies: Sequence[Tally], reports: Sequence[Figures]) -> Figure:
+def two_runs(tallies: Sequence[LatencyTally], reports: Sequence[Figures]) -> Figure:
     """1200 px wide at 100 dpi: two runs from their starts, their distributions and their stages."""
     figure = Figure(figsize=(WIDTH_IN, 12.5), layout="constrained")
     heads = [f"{letter}: {headline(report)[0]}, {', '.join(report['served'])}" for letter, report in zip("AB", reports)]
@@ -207,7 +209,7 @@ def two_runs(tallies: Sequence[Tally], reports: Sequence[Figures]) -> Figure:
     return figure
 
 
-def _both_over_time(axis: Axes, tallies: Sequence[Tally]) -> None:
+def _both_over_time(axis: Axes, tallies: Sequence[LatencyTally]) -> None:
     for tally, letter, (colour, style) in zip(tallies, "AB", RUNS):
         bins = tally.timeline.bins(POINTS, FRAMES_EACH)
         if bins is None:

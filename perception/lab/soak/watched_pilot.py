@@ -38,7 +38,7 @@ class Verdict:
     holds: bool | None
 
 
-class Subject:
+class WatchedPilot:
     """A pilot under observation. A context manager, which lets go of its records."""
 
     def __init__(self, name: str, pilot: PilotProcess, restarts: tuple[Restarter, float] | None) -> None:
@@ -54,7 +54,7 @@ class Subject:
         self._began = time.monotonic()
         self._ended: float | None = None
 
-    def __enter__(self) -> Subject:
+    def __enter__(self) -> WatchedPilot:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,7 +72,7 @@ class Subject:
 
     def observe(self, now: float) -> None:
         """Takes a sample, and reads what was recorded since the last one."""
-        live_since = self.pilot.story.live_since
+        live_since = self.pilot.log.live_since
         taken = sample(self.pilot.pid, now - self._began, bool(live_since and now - live_since >= SETTLED_S))
         if taken and self.running:
             self.samples.append(taken)
@@ -88,7 +88,7 @@ class Subject:
         """What became of each restart of its camera."""
         if self._restarter is None:
             return []
-        return recoveries(self._restarter.done, list(self.pilot.story.outages), self._ended or time.monotonic())
+        return recoveries(self._restarter.done, list(self.pilot.log.outages), self._ended or time.monotonic())
 
     def verdicts(self, limits: Limits) -> list[Verdict]:
         """Each bar."""
@@ -111,10 +111,10 @@ class Subject:
         return [Verdict(self.name, *row) for row in rows]
 
     def _frames(self) -> Verdict:
-        account, story = self.account, self.pilot.story
+        account, log = self.account, self.pilot.log
         wrong = account.faults()
         if not self.running:  # all was read
-            wrong += account.differences(story.frames, story.summary)
+            wrong += account.differences(log.frames, log.summary)
         said = f"{account.processed:,} processed + {account.dropped:,} dropped of {account.captured:,} captured"
         holds = not wrong and account.captured > 0
         return Verdict(self.name, "frames", "; ".join([said, *wrong]), "all accounted for", holds)
@@ -139,7 +139,7 @@ class Subject:
 
     def figures(self) -> dict[str, Any]:
         """All that was seen, for the report."""
-        story, samples = self.pilot.story, self.samples
+        log, samples = self.pilot.log, self.samples
         stride = -(-len(samples) // MOST_ROWS) or 1
         began = self._began
         last = samples[-1] if samples else None
@@ -161,10 +161,10 @@ class Subject:
                     "lasted_s": _rounded(one.back_at and one.back_at - one.lost_at),
                     "longest_pause_s": one.pause_s,
                 }
-                for one in list(story.outages)
+                for one in list(log.outages)
             ],
-            "warnings": list(story.warnings),
-            "last_lines": list(story.last_lines),
+            "warnings": list(log.warnings),
+            "last_lines": list(log.last_lines),
             "sample_fields": Sample._fields,
             "samples": [[_rounded(value) for value in one] for one in samples[::stride]],
         }

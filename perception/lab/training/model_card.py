@@ -11,9 +11,9 @@ from perception.lab.training.figures import (
     Detect,
     Split,
     by_confidence,
+    detect_split,
     drive_scores,
     follow,
-    look_at,
 )
 from perception.reporting.truth import Score
 from perception.settings.model import COCO_VEHICLES
@@ -32,7 +32,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 
 def on_pictures(name: str, detect: Detect, data: Path) -> Rows:
     """Average precision on a validation split, by source and by class. detect: one with almost no threshold."""
-    split = look_at(detect, data)
+    split = detect_split(detect, data)
     rows = {source: _precision(split.of(*words)) for source, words in SOURCES.items()}
     by_class = split.precision().by_class
     for number, (ap50, ap) in by_class.items():
