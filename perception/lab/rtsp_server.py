@@ -29,7 +29,7 @@ SOUND = "audiotestsrc is-live=true wave=silence ! alawenc ! rtppcmapay"
 
 
 def launch_text(options: argparse.Namespace) -> str:
-    """The media of the stream; with --sound it comes first, as some cameras have it."""
+    """Return the media of the stream; with --sound the sound comes first, as some cameras have it."""
     if options.clip or options.folder:
         source = f"filesrc location={options.clip} ! decodebin" if options.clip else FOLDER.format(**vars(options))
         encoder = CODECS["h264"].format(fps=options.fps)
@@ -44,7 +44,7 @@ def launch_text(options: argparse.Namespace) -> str:
 
 
 def lock(server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory, user: str, password: str) -> None:
-    """Lets in this user alone."""
+    """Admit this user alone."""
     auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string("media.factory.role", "user")

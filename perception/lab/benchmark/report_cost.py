@@ -1,4 +1,4 @@
-"""What a latency report over a very long run costs: records written for it, then the script as a user starts it."""
+"""The cost of a latency report over a very long run: records are written, then the script runs as for a user."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _VEHICLE = '{"class":"car","confidence":0.8123,"xyxy":[312.4,201.9,402.7,262.3]}
 
 
 def write_records(path: Path, count: int, seed: int = 1) -> None:
-    """Writes `count` records in the form of frames.jsonl, 30 a second: slow frames, drops, restarts, hot spells."""
+    """Write `count` records in the form of frames.jsonl, 30 a second: slow frames, drops, restarts, hot spells."""
     next_id = 0
     with path.open("w", encoding="ascii", buffering=2**20) as file:
         for first in range(0, count, BLOCK):
@@ -64,7 +64,7 @@ def _lines(first: int, ids: Whole, dropped: Whole, random: np.random.Generator) 
 
 
 def measure(root: Path, path: Path) -> tuple[dict[str, float], int]:
-    """The report over `path` in a process of its own: its costs, and the frames that it counted.
+    """Run the report over `path` in a process of its own; return its costs and the frames that it counted.
 
     Wall and processor seconds, and the peak of memory in MiB: the sum over the process and its children, in which a
     shared page counts once (proportional set size), looked at every 0.1 s.
@@ -84,7 +84,7 @@ def measure(root: Path, path: Path) -> tuple[dict[str, float], int]:
 
 
 class _Watch:
-    """Looks at the memory of a process and its children until stopped."""
+    """Samples the memory of a process and its children until stopped."""
 
     def __init__(self, pid: int) -> None:
         self._peak = 0.0

@@ -1,4 +1,4 @@
-"""What it costs that the threads of a CPU backend spin or block while they wait: idle, and beside busy processes."""
+"""The cost of a CPU backend's threads that spin or block while they wait: idle, and beside busy processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTLE_S = 0.05
 
 
 def measure(root: Path, models: Sequence[Path], rounds: int, busy: int) -> Mapping[str, list[float]]:
-    """Milliseconds of a run by model, way and load. Both ways of a model run in turn, each in a process of its own.
+    """Return the milliseconds of a run by model, way and load; both ways run in turn, each in a process of its own.
 
     busy: processes that compute without a pause, in the second half.
     """

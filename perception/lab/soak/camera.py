@@ -1,4 +1,4 @@
-"""The camera of a soak: an RTSP server of its own, which dies and is there again."""
+"""The camera of a soak: an RTSP server of its own that is killed and restarted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCENE = DriveSettings(seed=14, vehicles=8, width=640, height=360, duration=20.0)
 
 
 def find_python() -> str:
-    """A Python in which the server runs: this one, or the system's. SettingsError where neither does."""
+    """Return a Python in which the server runs: this one, or the system's. SettingsError where neither does."""
     said = ""
     for python in dict.fromkeys((sys.executable, "/usr/bin/python3")):
         try:
@@ -42,7 +42,7 @@ def find_python() -> str:
 
 
 def drive_uri(fps: int) -> str:
-    """The drive as a source that never ends."""
+    """Return the drive as a source that never ends."""
     scene = replace(SCENE, fps=fps)
     names = ("seed", "vehicles", "width", "height", "duration", "fps")
     wanted = "&".join(f"{name}={getattr(scene, name):g}" for name in names)
@@ -50,7 +50,7 @@ def drive_uri(fps: int) -> str:
 
 
 def make_pictures(folder: Path, fps: int) -> None:
-    """Renders the drive into the folder, as 00000.jpg and so on."""
+    """Render the drive into the folder, as 00000.jpg and so on."""
     folder.mkdir(parents=True, exist_ok=True)
     drive = Drive(replace(SCENE, fps=fps))
     for number in range(drive.frame_count):
@@ -91,7 +91,7 @@ class RtspCamera:
         return url
 
     def kill(self) -> None:
-        """It is gone at once, as without power; its address refuses."""
+        """End it at once, as without power; its address refuses."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -102,5 +102,5 @@ class RtspCamera:
                 pipe.close()
 
     def start_again(self) -> None:
-        """It is there again under the same address. Raises SourceError where it does not start."""
+        """Start it again under the same address. Raises SourceError where it does not start."""
         self._start(str(urlsplit(self.url).port))

@@ -1,4 +1,4 @@
-"""The soak as a command: starts the pilots, watches over them, and says at the end what held."""
+"""The command of the soak: starts the pilots, watches them, and judges every bar at the end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ON = ("rtsp", "demo", "both")
 
 @dataclass(frozen=True)
 class SoakOptions:
-    """As on the command line. growth in percent."""
+    """The options of the command line. growth in percent."""
 
     hours: float
     on: str
@@ -50,7 +50,7 @@ class SoakOptions:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """The length of the soak."""
         return self.hours * 3600
 
     @property
@@ -65,7 +65,7 @@ class SoakOptions:
 
 
 def run(options: SoakOptions) -> int:
-    """Runs the soak and prints what came of it: 0 where every bar held, 1 where one did not or could not be judged.
+    """Run the soak and print the verdicts: 0 where every bar held, 1 where one did not or could not be judged.
 
     Raises PilotError where it cannot be started, or its camera cannot be started again.
     """
@@ -101,14 +101,14 @@ def _soak(options: SoakOptions, folder: Path, stop: StopFlag) -> bool:
 
 
 def _told(options: SoakOptions) -> dict[str, object]:
-    """The options for the report, less what is secret in a source."""
+    """Return the options for the report, without the credentials of a source."""
     told = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     return {**told, "source": options.source and redact(options.source)}
 
 
 @dataclass
 class Folder:
-    """Where the pilots write. keep: once all is over, too."""
+    """The folder that the pilots write to. keep: do not remove it at the end."""
 
     path: Path
     keep: bool
@@ -116,7 +116,7 @@ class Folder:
 
 @contextmanager
 def _folder(given: Path | None) -> Iterator[Folder]:
-    """The folder that was given, which is kept, or one of its own."""
+    """Give the named folder, which is kept, or a temporary one."""
     if given is not None:
         check_folder_writable("--folder", given)
         given.mkdir(exist_ok=True)
@@ -133,7 +133,7 @@ def _folder(given: Path | None) -> Iterator[Folder]:
 
 
 def _start(options: SoakOptions, folder: Path, stack: ExitStack, stop: StopFlag) -> list[WatchedPilot]:
-    """The pilots, each with its first frame behind it; none where a stop was asked for. PilotError from one of them."""
+    """Start the pilots and wait for their first frames; return none where a stop was requested. Raises PilotError."""
     lasts_s = options.seconds + FUSE_S
     pilots: dict[str, PilotProcess] = {}
     server = None
@@ -164,7 +164,7 @@ def _start(options: SoakOptions, folder: Path, stack: ExitStack, stop: StopFlag)
 
 
 def _first_frames(pilots: list[PilotProcess], stop: StopFlag) -> bool:
-    """Waits for the first frame of each; False where a stop was asked for. PilotError from one that gives none."""
+    """Wait for the first frame of each; False where a stop was requested. PilotError from one that gives none."""
     until = time.monotonic() + START_S
     while not stop.requested:
         waiting = [pilot for pilot in pilots if pilot.log.first_frame_at is None]
@@ -179,7 +179,7 @@ def _first_frames(pilots: list[PilotProcess], stop: StopFlag) -> bool:
 
 
 def _watch(options: SoakOptions, watched: list[WatchedPilot], stop: StopFlag, report: SoakReport) -> None:
-    """Until the time is over, all pilots have ended, or a stop is asked for."""
+    """Watch until the time is over, all pilots have ended, or a stop is requested."""
     ends_at = time.monotonic() + options.seconds
     sample_at = save_at = time.monotonic()
     with StatusLine(options.seconds) as status:

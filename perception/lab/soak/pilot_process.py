@@ -1,4 +1,4 @@
-"""A pilot as a process of its own, and what its log says of its source."""
+"""A pilot as a process of its own, and the state of its source by its log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perception.workshop.latency.logs.text import FRAME
 
 STOP_S = 30.0
 HIDDEN = ("JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_USEC")
-"""What a service finds in its environment and must not hand on."""
+"""Environment variables of a service that must not be handed on."""
 _PAUSE = re.compile(r"Next attempt to open .* in ([\d.]+) s$")
 _SUMMARY = re.compile(r"Latency over (\d+) frames: .*\| dropped (\d+) ")
 _HEAD = re.compile(r"^\S+ \S+ [A-Z]+ +")
@@ -41,7 +41,7 @@ class Outage:
 
 @dataclass
 class PilotLog:
-    """What the log said so far. Written by one thread, read by another: each field is replaced, or only grows."""
+    """The state that the log shows. Written by one thread, read by another: each field is replaced, or only grows."""
 
     frames: int = 0
     first_frame_at: float | None = None
@@ -53,12 +53,12 @@ class PilotLog:
     _again: bool = False
 
     def read(self, lines: Iterable[str]) -> None:
-        """Follows the log to its end."""
+        """Follow the log to its end."""
         for line in lines:
             self.take(line.rstrip("\n"), time.monotonic())
 
     def take(self, line: str, now: float) -> None:
-        """The next line, which came at `now`."""
+        """Take the next line, which came at `now`."""
         if FRAME in line:
             self._frame(now)
             return
@@ -76,7 +76,7 @@ class PilotLog:
             self.summary = int(found[1]), int(found[2])
 
     def _frame(self, now: float) -> None:
-        """A frame counts as the end of an outage after the source was said to live: one may have been under way."""
+        """Count a frame; it ends an outage only after "Source live", as one may have been under way before."""
         self.frames += 1
         self.first_frame_at = self.first_frame_at or now
         if self._again:
@@ -135,14 +135,14 @@ class PilotProcess:
         return self._process.poll()
 
     def fault(self) -> PilotError:
-        """Why it did not come to its first frame, in its own last words."""
+        """Return why it did not come to its first frame, from the last line of its log."""
         code = self.exit_code
         said = _HEAD.sub("", self.log.last_lines[-1]) if self.log.last_lines else "it said nothing"
         how = "gave no frame" if code is None else f"ended with exit code {code}"
         return _FAULTS.get(code or 0, SettingsError)(f"The pilot {how} at its start: {said}")
 
     def stop(self) -> None:
-        """Asks it to stop, and waits until all it said is read; kills it where that takes too long."""
+        """Ask it to stop, and waits until all it said is read; kills it where that takes too long."""
         self._process.terminate()
         try:
             self._process.wait(STOP_S)

@@ -1,4 +1,4 @@
-"""What the kernel says of a process: memory, threads, descriptors, processor time."""
+"""Samples of a process from /proc: memory, threads, descriptors, processor time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 
 
 def sample(pid: int, at_s: float, live: bool) -> Sample | None:
-    """The process as it is; None where it is gone. For a process of this user."""
+    """Sample a process of this user; None where it is gone."""
     folder = Path("/proc") / str(pid)
     try:
         sizes = _sizes_mib((folder / "smaps_rollup").read_text())

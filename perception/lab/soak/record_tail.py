@@ -23,7 +23,7 @@ class RecordTail:
         self._rest = b""
 
     def read(self) -> Iterator[bytes]:
-        """Blocks of whole lines."""
+        """Yield blocks of whole lines."""
         if self._file is None:
             with suppress(FileNotFoundError):  # the pilot has not begun it yet
                 self._file = self._path.open("rb")
@@ -36,7 +36,7 @@ class RecordTail:
             self._file = newer
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -50,7 +50,7 @@ class RecordTail:
                 yield block[:end]
 
     def _newer(self, file: IO[bytes]) -> IO[bytes] | None:
-        """The file that was begun after this one, open; None where there is none."""
+        """Return the file that was begun after this one, open; None where there is none."""
         mine = os.fstat(file.fileno()).st_ino
         newer: IO[bytes] | None = None
         for path in self._newest_first():

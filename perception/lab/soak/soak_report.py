@@ -24,7 +24,7 @@ _WORDS = {True: "holds", False: "DOES NOT HOLD", None: "not judged"}
 
 
 class SoakReport:
-    """Begins with the soak."""
+    """The report, which begins with the soak."""
 
     def __init__(self, path: Path, asked: Mapping[str, Any], limits: Limits) -> None:
         """asked: what the soak was started with, without anything secret."""
@@ -36,14 +36,14 @@ class SoakReport:
         self._moment = datetime.now(timezone.utc)
 
     def save(self, watched: Sequence[WatchedPilot]) -> None:
-        """Writes how it stands. A disk that is full gets another chance, and one line."""
+        """Write the report so far. Where the disk is full, one line says so and it is tried again."""
         try:
             self._write(watched, finished=False)
         except OSError as error:
             sys.stderr.write(f"{self._path} cannot be written ({error.strerror}); it is tried again\n")
 
     def finish(self, watched: Sequence[WatchedPilot]) -> None:
-        """Writes the whole, and prints the table. Raises SettingsError where the file cannot be written."""
+        """Write the whole, and prints the table. Raises SettingsError where the file cannot be written."""
         fault = None
         try:
             self._write(watched, finished=True)

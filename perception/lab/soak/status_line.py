@@ -1,4 +1,4 @@
-"""What a person sees while a soak runs: one line that changes, or a line now and then where nobody sits."""
+"""The status of a running soak on stderr: one changing line on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE_S = 300.0
 
 
 class StatusLine:
-    """On stderr. A context manager."""
+    """The line. A context manager."""
 
     def __init__(self, total_s: float) -> None:
         """total_s: how long the soak is to last."""
@@ -43,7 +43,7 @@ class StatusLine:
             self._bar.stop()
 
     def show(self, watched: Sequence[WatchedPilot]) -> None:
-        """How it stands; cheap enough for every turn."""
+        """Show the status; cheap enough for every turn."""
         now = time.monotonic()
         if self._shown:
             self._bar.update(self._task, completed=now - self._began, description=line(watched))
@@ -53,7 +53,7 @@ class StatusLine:
 
 
 def line(watched: Sequence[WatchedPilot]) -> str:
-    """Each pilot in some words."""
+    """Return the status of each pilot in a few words."""
     return " | ".join(_words(one) for one in watched)
 
 

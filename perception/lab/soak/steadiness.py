@@ -1,4 +1,4 @@
-"""Whether a process stayed as it was: the beginning of a run, after its warm-up, against its end."""
+"""Steadiness of a process: the beginning of a run, after its warm-up, against its end."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class Ends:
         return last / first - 1
 
     def memory_mib(self) -> tuple[float, float]:
-        """The medians."""
+        """Return the medians."""
         return median(one.memory_mib for one in self.first), median(one.memory_mib for one in self.last)
 
     def threads(self) -> tuple[int, int]:
-        """The most frequent number."""
+        """Return the most frequent number at both ends."""
         return mode(one.threads for one in self.first), mode(one.threads for one in self.last)
 
     def descriptors(self) -> tuple[int, int]:
-        """The most frequent number."""
+        """Return the most frequent number at both ends."""
         return mode(one.descriptors for one in self.first), mode(one.descriptors for one in self.last)
 
 
 def ends_of(samples: Sequence[Sample], warmup_s: float, every_s: float) -> Ends | None:
-    """Both ends of what came after the warm-up; None where that is too short to tell.
+    """Return both ends of the run after its warm-up; None where that is too short to tell.
 
     every_s: between two restarts of the source, 0 for none.
     """

@@ -1,4 +1,4 @@
-"""One pilot of a soak with all that is observed of it, and the bars that it must meet."""
+"""One pilot of a soak with all observations of it, and the bars that it must meet."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Verdict:
 
 
 class WatchedPilot:
-    """A pilot under observation. A context manager, which lets go of its records."""
+    """A pilot under observation. A context manager, which closes its records."""
 
     def __init__(self, name: str, pilot: PilotProcess, restarts: tuple[Restarter, float] | None) -> None:
         """restarts: who restarts its camera, and every how many seconds; None for nobody."""
@@ -62,16 +62,16 @@ class WatchedPilot:
 
     @property
     def running(self) -> bool:
-        """Whether the pilot is still there."""
+        """True while the pilot runs."""
         return self.pilot.exit_code is None
 
     def tick(self, now: float) -> None:
-        """Restarts the camera where that is due."""
+        """Restart the camera where that is due."""
         if self._restarter:
             self._restarter.tick(now)
 
     def observe(self, now: float) -> None:
-        """Takes a sample, and reads what was recorded since the last one."""
+        """Take a sample, and reads what was recorded since the last one."""
         live_since = self.pilot.log.live_since
         taken = sample(self.pilot.pid, now - self._began, bool(live_since and now - live_since >= SETTLED_S))
         if taken and self.running:
@@ -79,19 +79,19 @@ class WatchedPilot:
         self.account.add(self._tail.read())
 
     def finish(self) -> None:
-        """Ends the pilot and reads the rest."""
+        """End the pilot and reads the rest."""
         self.ended_early, self._ended = self.pilot.exit_code, time.monotonic()
         self.pilot.stop()
         self.account.add(self._tail.read())
 
     def recoveries(self) -> list[Recovery]:
-        """What became of each restart of its camera."""
+        """Return the recovery from each restart of its camera."""
         if self._restarter is None:
             return []
         return recoveries(self._restarter.done, list(self.pilot.log.outages), self._ended or time.monotonic())
 
     def verdicts(self, limits: Limits) -> list[Verdict]:
-        """Each bar."""
+        """Return the verdict on each bar."""
         ends = ends_of(self.samples, limits.warmup_s, self._every_s)
         found = [*self._steadiness(ends, limits), self._frames(), self._ending()]
         return [*found, *self._recovered()] if self._restarter else found
@@ -138,7 +138,7 @@ class WatchedPilot:
         ]
 
     def figures(self) -> dict[str, Any]:
-        """All that was seen, for the report."""
+        """Return all observations for the report."""
         log, samples = self.pilot.log, self.samples
         stride = -(-len(samples) // MOST_ROWS) or 1
         began = self._began

@@ -52,18 +52,18 @@ class Split:
     labels: Sequence[Labels]
 
     def of(self, *sources: str) -> Split:
-        """The pictures of some sources, the word before the first underscore; all without any."""
+        """Return the pictures of some sources, the word before the first underscore; all without any."""
         rows = [
             row for row in zip(self.names, self.found, self.labels) if not sources or row[0].split("_")[0] in sources
         ]
         return Split([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
     def precision(self) -> Precisions:
-        """mAP with the class."""
+        """Return the mAP with the class."""
         return average_precision(self.found, self.labels)
 
     def any_vehicle(self) -> float:
-        """AP50 whatever the class: of two boxes on one vehicle the less confident goes, as if there was one class."""
+        """Return AP50 as if there was one class: of two boxes on one vehicle the less confident one goes."""
         merged = [_one_class(found) for found in self.found]
         return average_precision(merged, self.labels, any_vehicle=True).map50
 
@@ -74,7 +74,7 @@ def _one_class(found: Detections) -> Detections:
 
 
 def detect_split(detect: Detect, data: Path) -> Split:
-    """Every picture of the validation split of `data` (images/val, labels/val)."""
+    """Run the detector on every picture of the validation split of `data` (images/val, labels/val)."""
     paths = list_images(data / "images" / "val")
     found, labels = [], []
     for path in track(paths, "Validation pictures"):
@@ -87,7 +87,7 @@ def detect_split(detect: Detect, data: Path) -> Split:
 
 
 def drive_scores(detect: Detect, seeds: int, light: str, rain: float) -> dict[str, Score]:
-    """Scores over unseen drives at 1280x720, for "all" and by class name; `rain` from 0 to 1."""
+    """Return scores over unseen drives at 1280x720, for "all" and by class name; `rain` from 0 to 1."""
     scores = {name: Score() for name in ("all", *COCO_VEHICLES)}
     for seed in track(range(FIRST_SEED, FIRST_SEED + seeds), f"Drive, {light}, rain {rain:g}"):
         for image, truth in _moments(seed, light, rain):
@@ -100,7 +100,7 @@ def drive_scores(detect: Detect, seeds: int, light: str, rain: float) -> dict[st
 
 
 def by_confidence(detect: Detect, seeds: int, light: str, rain: float) -> dict[float, Score]:
-    """Scores over the drives for calibration, by the confidence from which a detection counts.
+    """Return scores over the drives for calibration, by the confidence from which a detection counts.
 
     detect: one that reports from the lowest of CONFIDENCES on.
     """
@@ -119,12 +119,12 @@ def _of_class(truth: Truth, class_id: int) -> Truth:
 
 
 def _score(score: Score, found: Detections, truth: Truth) -> None:
-    """Adds a frame to the score, as the pilot does at the end of a demo; class ids are places in COCO_VEHICLES."""
+    """Add a frame to the score, as the pilot does at the end of a demo; class ids are places in COCO_VEHICLES."""
     score.add(found.xyxy, [COCO_VEHICLES[number] for number in found.class_id.tolist()], truth)
 
 
 def _moments(seed: int, light: str, rain: float) -> Iterator[tuple[Image, Truth]]:
-    """Pictures of one drive, seconds apart, with three to eight vehicles as the seed says."""
+    """Yield pictures of one drive, seconds apart, with three to eight vehicles as the seed says."""
     drive = Drive(DriveSettings(seed, 3 + seed % 6, fps=0.4, duration=FRAMES_A_SEED / 0.4, light=light, rain=rain))
     for number in range(FRAMES_A_SEED):
         yield drive.render(number)
@@ -140,7 +140,7 @@ class Followed:
 
 
 def follow(detect: Detect, reference: Detect, clip: Path, start: Sequence[float] = WHITE_CAR) -> Followed:
-    """In how many frames of a clip a detector finds the car that begins at about `start` (pixels).
+    """Count the frames of a clip in which a detector finds the car that begins at about `start` (pixels).
 
     `reference` is followed from frame to frame to know where the car is. Frames in which it does not see the car
     cannot be judged. Raises SourceError for a clip without a frame.

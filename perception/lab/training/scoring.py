@@ -26,7 +26,7 @@ class Precisions:
 
 
 def average_precision(found: Sequence[Detections], real: Sequence[Labels], any_vehicle: bool = False) -> Precisions:
-    """Average precision over pictures, by ultralytics' own arithmetic; classes without a label are left out.
+    """Return the average precision over pictures, by ultralytics' own arithmetic; without classes that have no label.
 
     any_vehicle: every class counts as one, so that only the box matters. ImportError without ultralytics.
     """

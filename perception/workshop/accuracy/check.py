@@ -1,6 +1,4 @@
-"""The accuracy of one model or of several beside their reference: each runs in a process of its own, then all are
-compared.
-"""
+"""Accuracy of one model, or of several beside their reference: each runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -26,20 +24,20 @@ from perception.workshop.calibration.calibration_set import read_set
 
 CHILD = "perception.workshop.accuracy.child"
 Runner = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Carries out one request of `child`, and gives its result: `child.run` here, or stage.run_stage in a process of its
+"""Carries out one request of `child` and returns its result: `child.run` here, or stage.run_stage in a process of its
 own.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What accuracy is judged on. labelled: the labels, where there are any."""
+    """The pictures that accuracy is judged on. labelled: the labels, where there are any."""
 
     images: tuple[Path, ...]
     labelled: LabelledSet | None
 
     def thinned(self, count: int | None) -> Pictures:
-        """At most `count` of them, spread evenly over the list; None leaves all."""
+        """Return at most `count` of them, spread evenly over the list; None leaves all."""
         if count is None or count >= len(self.images):
             return self
         step = len(self.images) / count
@@ -48,7 +46,7 @@ class Pictures:
 
 
 def find_pictures(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> Pictures:
-    """The pictures of a data set file or a folder: `val` with its labels, or else those held out of a calibration set.
+    """Return the pictures of a data set file or a folder: `val` with labels, or those held out of a calibration set.
 
     Of a set that holds none out, and of a plain folder, all. Raises SettingsError for one that cannot be used.
     """
@@ -66,7 +64,7 @@ def find_pictures(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> Picture
 
 @dataclass(frozen=True)
 class Comparison:
-    """How models are looked at. folder: for what they found. cache: keeps what ONNX models found, None nothing.
+    """The conditions of a comparison. folder: for detections. cache: keeps those of ONNX models, None nothing.
 
     conf: the operating threshold, at which recall and agreement are judged.
     """
@@ -79,7 +77,7 @@ class Comparison:
     conf: float = ModelSettings().conf
 
     def run_model(self, model: Path, reference: ModelRun | None = None) -> ModelRun:
-        """What a model finds in the pictures. reference: names the classes of an engine that does not."""
+        """Run a model on the pictures. reference: names the classes of an engine that does not."""
         names = reference.class_names if reference and model.suffix in ENGINES else self.how.names
         target = self.folder / f"{model.name}.npz"
         self.runner(child.request(model, self.pictures.images, target, replace(self.how, names=names), self.cache))
@@ -90,7 +88,7 @@ class Comparison:
             raise SettingsError(f"What {model} found cannot be read back: {reason}", "Run it again.") from None
 
     def scores(self, runs: Sequence[ModelRun]) -> list[Score]:
-        """Each against the labels: of the classes that one of the models has, at least."""
+        """Return the score of each run against the labels, of the classes that at least one of the models has."""
         if self.pictures.labelled is None:
             raise ValueError("these pictures have no labels")
         labels = self.pictures.labelled.labels(runs[0].sizes)
@@ -98,11 +96,11 @@ class Comparison:
         return [score(run, labels, known, self.conf) for run in runs]
 
     def unlabelled_scores(self, runs: Sequence[ModelRun]) -> list[UnlabelledScore]:
-        """Each but the first beside the first."""
+        """Return the score of each run but the first beside the first."""
         return [score_unlabelled(runs[0], run, self.conf) for run in runs[1:]]
 
     def notes(self, runs: Sequence[ModelRun]) -> Iterator[str]:
-        """What of the pictures and the classes is not as one would expect, a sentence each."""
+        """Yield a sentence for each thing about pictures and classes that is not as expected."""
         lost = [str(path) for path, size in zip(self.pictures.images, runs[0].sizes) if size == UNREADABLE]
         if lost:
             yield f"{len(lost)} of {len(self.pictures.images)} pictures cannot be read and are left out: {some(lost)}"
@@ -116,7 +114,7 @@ class Comparison:
 def judge(
     comparison: Comparison, reference: Path, candidate: Path, max_drop: float, show: Callable[[Table], None]
 ) -> Verdict:
-    """Whether `candidate` finds as well as `reference`, the ONNX model that it was built from.
+    """Return the verdict on `candidate` beside `reference`, the ONNX model that it was built from.
 
     max_drop: points of accuracy that it may lose. show: takes the figures of both. Raises SettingsError for pictures
     that cannot be judged on, BackendError or GpuError where a model cannot run.

@@ -1,4 +1,4 @@
-"""The stage that runs: one model over a list of pictures, in a process of its own.
+"""The stage that runs one model over a list of pictures, in a process of its own.
 
 `python -m perception.workshop.accuracy.child REQUEST.json RESULT.json`. What an ONNX model found on the CPU is kept in
 the folder of the cache, by the hashes of the model, of the pictures and of all that it depends on. What an engine found
@@ -30,7 +30,7 @@ Emit = Callable[[Mapping[str, Any]], None]
 def request(
     model: Path, images: Sequence[Path], target: Path, how: Conditions, cache: Path | None = None
 ) -> dict[str, Any]:
-    """The request, as JSON, to run `model` on `images` and to write the ModelRun to `target`.
+    """Return the request, as JSON, to run `model` on `images` and to write the ModelRun to `target`.
 
     cache: folder that keeps what an ONNX model found; None keeps nothing.
     """
@@ -45,7 +45,7 @@ def request(
 
 
 def run(values: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Writes the ModelRun that is asked for. The result tells the seconds it took, and whether the cache had it.
+    """Write the ModelRun that is asked for. The result has the seconds it took, and if it came from the cache.
 
     Raises SettingsError where no picture can be read, BackendError or GpuError where the model cannot run.
     """
@@ -73,7 +73,7 @@ def _conditions(values: Mapping[str, Any]) -> Conditions:
 
 
 def _kept_at(cache: str | None, model: Path, images: Sequence[Path], how: Conditions) -> Path | None:
-    """Where what this model finds in these pictures is kept; None where it is not."""
+    """Return the cache file of this model's detections in these pictures; None where they are not kept."""
     if cache is None or model.suffix != ".onnx":
         return None
     import onnxruntime
@@ -90,7 +90,7 @@ def _kept_at(cache: str | None, model: Path, images: Sequence[Path], how: Condit
 
 
 def _sha256_of_picture(path: Path) -> str:
-    """Empty for one that cannot be opened: it counts nowhere."""
+    """Return the hash of a picture, empty for one that cannot be opened: it counts nowhere."""
     try:
         return sha256_of(path)
     except OSError:
@@ -98,7 +98,7 @@ def _sha256_of_picture(path: Path) -> str:
 
 
 def _from_cache(kept: Path | None) -> ModelRun | None:
-    """What is kept there; None where there is nothing, or nothing that can be read."""
+    """Return the run that is kept there; None where there is none that can be read."""
     try:
         return read(kept) if kept else None
     except (OSError, ValueError):
@@ -106,7 +106,7 @@ def _from_cache(kept: Path | None) -> ModelRun | None:
 
 
 def _keep(made: ModelRun, kept: Path | None, emit: Emit) -> None:
-    """For the next time, where that is possible; where not, it only takes as long again."""
+    """Keep the run for the next time, where that is possible; where not, it only takes as long again."""
     if kept is None:
         return
     try:
@@ -118,7 +118,7 @@ def _keep(made: ModelRun, kept: Path | None, emit: Emit) -> None:
 
 
 def _run_model(model: Path, images: Sequence[Path], how: Conditions, emit: Emit) -> ModelRun:
-    """What the model finds. A picture that cannot be read has the size UNREADABLE; SettingsError where all are so."""
+    """Run the model. A picture that cannot be read has the size UNREADABLE; SettingsError where all are so."""
     detector, precision = open_detector(model, how)
     with detector as service:
         info = service.info
@@ -151,7 +151,7 @@ def _detect(service: DetectorService, batch: Sequence[Image]) -> Iterator[Detect
 
 
 def _batches(images: Sequence[Path], size: int) -> Iterator[tuple[list[int], list[Image]]]:
-    """The pictures that can be read, with their places, so many at a time as the model takes."""
+    """Yield the pictures that can be read, with their places, so many at a time as the model takes."""
     numbers: list[int] = []
     batch: list[Image] = []
     for number, path in enumerate(images):

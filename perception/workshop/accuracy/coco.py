@@ -24,7 +24,7 @@ class Precision:
 def average_precisions(
     found: Sequence[Detections], labels: Sequence[Labels], sizes: Sequence[tuple[int, int]]
 ) -> dict[int, Precision]:
-    """The precision of each class that has a label, over pictures of `sizes` (height, width in pixels).
+    """Return the precision of each class that has a label, over pictures of `sizes` (height, width in pixels).
 
     Of a picture the best 300 detections count. A class of which nothing was found has 0. SettingsError where
     faster-coco-eval is not installed.
@@ -60,7 +60,7 @@ def _import() -> tuple[Any, Any]:
 
 
 def _say_nothing(*_: object) -> None:
-    """It would print how long each step took."""
+    """Swallow the times that it would print."""
 
 
 def _data_set(labels: Sequence[Labels], sizes: Sequence[tuple[int, int]], classes: Sequence[int]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ REFUSED = 7
 
 @dataclass(frozen=True, slots=True)
 class AccuracyOptions:
-    """As on the command line. max_drop in points; None judges nothing. cache: None keeps nothing."""
+    """The options of the command line. max_drop in points; None judges nothing. cache: None keeps nothing."""
 
     models: tuple[Path, ...]
     reference: Path | None
@@ -45,7 +45,7 @@ class AccuracyOptions:
 
 
 def default_cache(engines: Path) -> Path | None:
-    """Where an export keeps what models found, too; None, with a word on stderr, where this user has no place there."""
+    """Return the cache that an export uses, too; None, with a word on stderr, where this user may not write there."""
     try:
         return work_folder(engines) / "looks"
     except SettingsError as fault:
@@ -54,7 +54,7 @@ def default_cache(engines: Path) -> Path | None:
 
 
 def run(options: AccuracyOptions) -> int:
-    """Prints the table: 0, or REFUSED where a candidate was judged and does not pass. Raises PilotError."""
+    """Print the table; return 0, or REFUSED where a candidate was judged and does not pass. Raises PilotError."""
     models = [path for path in (options.reference, *options.models) if path]
     check_json(options.json)
     if options.max_drop is not None and options.reference is None:
@@ -90,7 +90,7 @@ def _runs(comparison: Comparison, models: Sequence[Path], beside: bool) -> list[
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    """Shows the events of a child: a bar a model, on stderr."""
+    """Show the events of a child: a bar a model, on stderr."""
     with Progress(console=Console(file=sys.stderr), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -107,7 +107,7 @@ def _progress() -> Iterator[Any]:
 
 
 def _say(out: Console, line: str) -> None:
-    """Prints a line as it is."""
+    """Print a line as it is."""
     out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Opens exactly the file that is named, whatever else lies beside it, as the pilot's own detector."""
+"""Opens exactly the named model file, ignoring others beside it, as the pilot's own detector."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST_CONF = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """How a model is run.
+    """The conditions that a model runs under.
 
     classes: names of the vehicle classes. conf: confidence from which a detection counts; iou: overlap above which two
     boxes of a class are one. imgsz: side in pixels of an input that the model leaves open, None for what it was made
@@ -45,9 +45,9 @@ class Conditions:
 
 
 def open_detector(model: Path, how: Conditions) -> tuple[DetectorService, str]:
-    """The model in the file, and its precision in words; ONNX and PyTorch run on the CPU.
+    """Return the service of a model file and its precision in words; ONNX and PyTorch run on the CPU.
 
-    Raises SettingsError for a file of no known kind, BackendError or GpuError where it cannot serve.
+    Raises SettingsError for a file of an unknown kind, BackendError or GpuError where it cannot serve.
     """
     if model.suffix in ENGINES:
         return _open_engine(model, how)

@@ -53,14 +53,14 @@ class LabelFile:
     duplicates: int
 
     def in_pixels(self, image_hw: tuple[int, int]) -> Labels:
-        """The labels of a picture of this height and width."""
+        """Return the labels of a picture of this height and width."""
         middle, half = self.rows[:, 1:3].astype(np.float64), self.rows[:, 3:5].astype(np.float64) / 2
         scale = np.array([image_hw[1], image_hw[0]] * 2)
         return Labels.of(np.concatenate([middle - half, middle + half], 1) * scale, self.rows[:, 0])
 
 
 def read_labels(path: Path, image_hw: tuple[int, int], class_count: int = len(COCO_VEHICLES)) -> Labels:
-    """The labels of a picture of `image_hw` (height, width in pixels), as read_label_file reads them."""
+    """Return the labels of a picture of `image_hw` (height, width in pixels), as read_label_file reads them."""
     return read_label_file(path, range(class_count)).in_pixels(image_hw)
 
 
@@ -109,7 +109,7 @@ def _row(path: Path, number: int, words: list[str], polygon: bool, classes: Coll
 
 
 def write_labels(path: Path, labels: Labels, image_hw: tuple[int, int]) -> None:
-    """Writes labels, cut at the picture's edges; `image_hw` is its height and width in pixels."""
+    """Write labels, cut at the picture's edges; `image_hw` is its height and width in pixels."""
     height, width = image_hw
     limit = np.array([width, height, width, height], np.float64)
     boxes = np.clip(labels.xyxy.astype(np.float64), 0, limit) / limit

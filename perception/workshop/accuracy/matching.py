@@ -1,4 +1,4 @@
-"""Detections beside the vehicles that they may be, and those that count."""
+"""Matching of detections with vehicles, and selection by confidence."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def match(
     real_class: npt.NDArray[np.int64],
     iou: float,
 ) -> npt.NDArray[np.int64]:
-    """For each detection (n, 4), best first, the vehicle (m, 4) of its class that it is, or -1; each one once.
+    """Return for each detection (n, 4), best first, the place of its vehicle (m, 4), or -1; each vehicle once.
 
-    It is the vehicle that it overlaps most, by `iou` at least.
+    Its vehicle is the one of its class that it overlaps most, by at least `iou`.
     """
     overlap = np.where(found_class[:, None] == real_class[None, :], overlaps(found, real), 0.0)
     place = np.full(len(found), -1, np.int64)

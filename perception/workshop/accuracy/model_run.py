@@ -1,4 +1,4 @@
-"""What a model found in a list of pictures, as a file that one process writes and another one reads."""
+"""A model's detections in a list of pictures, as a file that one process writes and another one reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNREADABLE = (0, 0)
 
 @dataclass(frozen=True, eq=False)
 class ModelRun:
-    """What one model found.
+    """One model's detections in a list of pictures.
 
     classes: the vehicle classes it was asked for; class ids in `found` are places in it. known: those of them that the
     model has. sizes: of each picture, (height, width) in pixels. found: for each picture, best first. class_names: all
@@ -51,7 +51,7 @@ class ModelRun:
 
     @property
     def pictures(self) -> int:
-        """How many pictures could be read."""
+        """The number of pictures that could be read."""
         return sum(size != UNREADABLE for size in self.sizes)
 
     @property
@@ -60,7 +60,7 @@ class ModelRun:
         return f"{self.model} ({self.backend} {self.precision})"
 
     def write(self, path: Path) -> None:
-        """Writes the file whole or not at all. Raises SettingsError where it cannot."""
+        """Write the file whole or not at all. Raises SettingsError where it cannot."""
         whole = io.BytesIO()
         texts = {name: getattr(self, name) for name in _TEXTS}
         np.savez(
@@ -82,7 +82,7 @@ _TEXTS = ("model", "backend", "precision", "classes", "known", "class_names")
 
 
 def read(path: Path) -> ModelRun:
-    """What `write` wrote. Raises OSError where there is no file, ValueError for another one."""
+    """Read a run that `write` wrote. Raises OSError where there is no file, ValueError for another one."""
     try:
         with np.load(io.BytesIO(read_mine(path)), allow_pickle=False) as parts:
             about = json.loads(str(parts["about"]))

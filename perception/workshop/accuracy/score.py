@@ -1,4 +1,4 @@
-"""How well a model finds the labelled vehicles: average precision, recall at a threshold, and the best threshold."""
+"""The score of a model against labels: average precision, recall at a threshold, and the best threshold."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Score:
 
     @property
     def is_found(self) -> npt.NDArray[np.bool_]:
-        """Of each label, whether it is found above the operating threshold."""
+        """For each label, True where it is found above the operating threshold."""
         found: npt.NDArray[np.bool_] = self.found_at > np.float32(self.conf)
         return found
 
@@ -69,16 +69,16 @@ class Score:
         return float((self.found_at > 0).mean())
 
     def of_class(self, name: str) -> npt.NDArray[np.bool_]:
-        """Which labels are of the class."""
+        """Return a mask of the labels of the class."""
         own: npt.NDArray[np.bool_] = self.label_class == self.classes.index(name)
         return own
 
     def recall_of(self, name: str) -> float:
-        """The share of the labels of one class that is found above the operating threshold."""
+        """Return the share of the labels of one class that is found above the operating threshold."""
         return float(self.is_found[self.of_class(name)].mean())
 
     def to_values(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the figures as JSON takes them."""
         return {
             "title": self.title,
             "map50_95": _round(self.map50_95),
@@ -101,7 +101,7 @@ class Score:
 
 
 def score(run: ModelRun, labels: Sequence[Labels], judged: Sequence[str], conf: float) -> Score:
-    """What a model found, against labels whose class ids are places in `run.classes`.
+    """Return the score of a run against labels whose class ids are places in `run.classes`.
 
     judged: the classes that count. conf: the operating threshold. SettingsError where no label is of these classes.
     """

@@ -1,4 +1,4 @@
-"""Reads a calibration set, whole and unchanged, or says what is wrong with it."""
+"""A calibration set, read whole and compared with its manifest."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CalibrationSet:
 
 
 def read_set(data: Path) -> CalibrationSet:
-    """The set that `data` names: a file such as config/calibration.yaml, or a folder of images.
+    """Read the set that `data` names: a file such as config/calibration.yaml, or a folder of images.
 
     A file is of ultralytics' dataset format; of one made elsewhere `train` is taken, or else `val`. Where the set has a
     manifest, every file is compared with it. Raises SettingsError, with the cure, for a set that is not there, is empty
@@ -59,7 +59,7 @@ def read_set(data: Path) -> CalibrationSet:
 
 
 def minimum(count: int, force: bool) -> None:
-    """Warns of a set of fewer than ENOUGH images. SettingsError for fewer than LEAST, unless `force`."""
+    """Warn of a set of fewer than ENOUGH images. SettingsError for fewer than LEAST, unless `force`."""
     if count < LEAST and not force:
         raise SettingsError(
             f"A set of {count} images is too small to calibrate on: it takes at least {LEAST}, better {ENOUGH}",
@@ -97,7 +97,7 @@ def _read_yaml(data: Path) -> CalibrationSet:
 
 
 def _undescribed(root: Path, images: Sequence[Path]) -> CalibrationSet:
-    """Images without a manifest. Those that cannot be opened are left out, and told."""
+    """Return the set of images without a manifest. Those that cannot be opened are left out, with a warning."""
     if not images:
         raise SettingsError(
             f"{root} holds no images (looked for {' '.join(sorted(IMAGE_SUFFIXES))})",
@@ -120,7 +120,7 @@ def _undescribed(root: Path, images: Sequence[Path]) -> CalibrationSet:
 
 
 def _read_manifest(path: Path) -> CalibrationSet:
-    """The set beside a manifest, every file of it compared."""
+    """Return the set beside a manifest, after comparing every file."""
     data = read_plain(path, manifest.MAX_BYTES, SettingsError, "manifest")
     root = path.parent
     listed = manifest.parse(path, data)

@@ -27,7 +27,7 @@ GUARD_S = 1.0
 class Filters:
     """difference: mean over a thumbnail, in grey levels, by which a frame must differ from every one chosen.
 
-    sharpness: least share of the median of its source. empty: whether a frame without a vehicle may be chosen.
+    sharpness: least share of the median of its source. empty: True where a frame without a vehicle may be chosen.
     """
 
     difference: float
@@ -118,9 +118,9 @@ def choose(
 def _zone(
     candidates: Sequence[FrameCandidate], places: Sequence[int], share: float, dice: random.Random
 ) -> dict[int, bool]:
-    """The part of a source where held-out frames are looked for: one run of frames in each period.
+    """Return the part of a source where held-out frames are taken from: one run of frames in each period.
 
-    With each place whether it is in the core of its run. The edges belong to nobody as long as there is choice, so that
+    With each place True if it is in the core of its run. The edges are left out as long as there is choice, so that
     a held-out frame is no neighbour of a chosen one.
     """
     lasts_s = candidates[places[-1]].time_s
@@ -136,13 +136,13 @@ def _zone(
 
 
 def _periods(count: int, lasts_s: float | None) -> int:
-    """Of a clip one for each PERIOD_S; of a folder, which knows no time, as many as its images make sense of."""
+    """Return one for each PERIOD_S of a clip; for a folder, which has no time, one for 20 images."""
     wanted = count // 20 if lasts_s is None else int(lasts_s // PERIOD_S)
     return min(max(wanted, 1), MOST_PERIODS)
 
 
 def _spread(places: Sequence[int], dice: random.Random) -> list[int]:
-    """The places in an order whose every beginning is spread evenly: by van der Corput's sequence, from a random start.
+    """Return the places in an order whose every beginning is spread evenly: van der Corput's, from a random start.
 
     J. G. van der Corput, Verteilungsfunktionen, 1935: number k comes at the place of k with its bits reversed.
     """
@@ -171,7 +171,7 @@ class _Pool:
         self._sharpness = self._relative_sharpness()
 
     def _relative_sharpness(self) -> npt.NDArray[np.float64]:
-        """Of each candidate, to the median of its source."""
+        """Return the sharpness of each candidate relative to the median of its source."""
         sharpness = np.array([candidate.sharpness for candidate in self._candidates])
         sources = np.array([candidate.source for candidate in self._candidates])
         for source in np.unique(sources):
@@ -180,11 +180,11 @@ class _Pool:
         return sharpness
 
     def of_source(self, source: int) -> list[int]:
-        """Its places, in order of time."""
+        """Return the places of a source, in order of time."""
         return [place for place, candidate in enumerate(self._candidates) if candidate.source == source]
 
     def pick(self, orders: Sequence[Sequence[int]], count: int, steps: int = len(STEPS)) -> list[tuple[int, int]]:
-        """Takes up to `count` of the places, one of each source in turn; with each the step of STEPS it passed at.
+        """Take up to `count` places, one of each source in turn; return each with the step of STEPS it passed at.
 
         steps: how many of STEPS are tried.
         """
@@ -224,7 +224,7 @@ class _Pool:
         np.minimum(self._nearest, differences, out=self._nearest)
 
     def passed_over(self) -> tuple[int, int, int]:
-        """Of those not taken: near-duplicates, blurred ones, empty ones."""
+        """Return how many of those not taken are near-duplicates, blurred, empty."""
         strict, left = STEPS[0], ~self._taken
         return (
             int(np.sum(left & (self._nearest < strict.difference))),

@@ -1,4 +1,4 @@
-"""Building a calibration set as a command: candidate, choose, write, tell."""
+"""The command that builds a calibration set: scan, choose, write, report."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from perception.workshop.calibration.vehicles import Judge, open_judge
 from perception.workshop.calibration.writing import Chosen, write_set
 
 LOOKS = 4
-"""So many times the frames that are wanted are looked at, or half of that, where the clips have more."""
+"""So many candidates a wanted frame are scanned, or half of that, where the clips have more."""
 FORMATS = ("jpg", "png")
 DATA = Path("config", "calibration.yaml")
-"""Where an export looks for the set unless it is told, from the folder of pilot.py."""
+"""The default of an export, from the folder of pilot.py."""
 
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """As on the command line. model: None to take what is found; format: of frames of clips."""
+    """The options of the command line. model: None to take what is found; format: of frames of clips."""
 
     sources: Sequence[str]
     count: int
@@ -47,7 +47,7 @@ class CalibrationOptions:
 
 
 def run(options: CalibrationOptions) -> None:
-    """Builds the set and prints what came of it.
+    """Build the set and print its report.
 
     Raises SettingsError or SourceError where it cannot be built, BackendError for a model that was named and cannot
     run, Interrupted after SIGINT and SIGTERM. Whatever is raised, the set that was there before is untouched.
@@ -59,7 +59,7 @@ def run(options: CalibrationOptions) -> None:
 
 
 def build(options: CalibrationOptions, stop: StopFlag) -> list[str]:
-    """As `run`, with the report as lines. stop: looked at with every frame."""
+    """Build the set and return the report as lines. stop: checked with every frame."""
     if options.format not in FORMATS:
         raise SettingsError(f"--format {options.format!r} is none of {', '.join(FORMATS)}")
     minimum(options.count, options.force)
@@ -88,7 +88,7 @@ def build(options: CalibrationOptions, stop: StopFlag) -> list[str]:
 
 
 def _look(sources: Sequence[Source], options: CalibrationOptions, progress: ProgressBar) -> list[SourceScan]:
-    """What is seen of each source; once more where they hold far less than they promise, and too little was seen."""
+    """Scan each source; again where they hold far less than promised, so that too few frames were scanned."""
     wanted = options.count + options.held_out
     lengths = [source.promised for source in sources]
     seen = _look_once(sources, lengths, LOOKS * wanted, progress)
@@ -114,7 +114,7 @@ def _look_once(
 def _choose(
     candidates: Sequence[FrameCandidate], options: CalibrationOptions, judge: Judge, progress: ProgressBar
 ) -> Choice:
-    """SettingsError where there are too few frames; a warning where there are fewer than were asked for."""
+    """Choose the images. SettingsError where there are too few frames; a warning where fewer than asked for."""
     if not candidates:
         raise SettingsError("There is not one frame to choose from", "Name clips or images that can be read.")
     progress.begin("Choosing", options.count + options.held_out)

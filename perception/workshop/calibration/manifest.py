@@ -1,4 +1,4 @@
-"""manifest.json of a calibration set: where each picture came from, and the hash of each file."""
+"""manifest.json of a calibration set: the origin of each picture and the hash of each file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Manifest:
 
     @property
     def text(self) -> str:
-        """As a file: the same set gives the same bytes."""
+        """The file's text: the same set gives the same bytes."""
         parts = {
             "schema": SCHEMA,
             "choice": dict(self.choice),
@@ -58,7 +58,7 @@ class Manifest:
 
 
 def parse(path: Path, data: bytes) -> Manifest:
-    """The manifest in the bytes of the file at `path`. Raises SettingsError, with the cure, for anything else."""
+    """Parse the bytes of the file at `path`. Raises SettingsError, with the cure, for anything else."""
     try:
         values = json.loads(data)
         if values["schema"] != SCHEMA:

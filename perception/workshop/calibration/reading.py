@@ -19,7 +19,7 @@ from perception.core.frame import Image
 from perception.workshop.data_set import files_in
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
-"""What is taken from a folder; a file that is named may have any other name."""
+"""Videos that are taken from a folder; a file that is named may have any other name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class Source(Protocol):
     def promised(self) -> int: ...
 
     def frames(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[SourceFrame]:
-        """The frames whose numbers (from 0) are wanted, in order. `passed` hears each number, wanted or not."""
+        """Return the frames whose numbers (from 0) are wanted, in order. `passed` hears each number, wanted or not."""
         ...
 
 
@@ -58,7 +58,7 @@ class Clip:
         self._open = open_it
 
     def check(self) -> None:
-        """Raises SourceError where it does not open or has no frame."""
+        """Raise SourceError where it does not open or has no frame."""
         with closing(self._open()) as capture:
             capture.read()
 
@@ -96,7 +96,7 @@ class Folder:
 
 
 def open_sources(given: Sequence[str]) -> list[Source]:
-    """What the user named: videos, and folders with images, videos or both. A source that is named twice counts once.
+    """Open videos, and folders with images, videos or both. A source that is named twice counts once.
 
     Of a folder, what is broken or of another kind is left out, and told. Raises SourceError that names every one of
     `given` that does not exist, is a camera, or holds no frame.
@@ -117,7 +117,7 @@ def open_sources(given: Sequence[str]) -> list[Source]:
 
 
 def _sources_of(text: str) -> Iterator[tuple[str, Source]]:
-    """Each source with the key by which it is told from the others."""
+    """Yield each source with a key that identifies it."""
     uri = parse(text)
     if uri.camera:
         raise SourceError(
@@ -140,7 +140,7 @@ def _sources_of(text: str) -> Iterator[tuple[str, Source]]:
 
 
 def _sources_in(folder: Path) -> Iterator[tuple[str, Source]]:
-    """The clips in a folder and in the folders in it, each as a source, and all its images as one."""
+    """Yield the clips in a folder and in the folders in it, each as a source, and all its images as one."""
     try:
         files = files_in(folder)
     except OSError as error:
@@ -172,7 +172,7 @@ def _key(path: Path) -> str:
 
 
 def _clip(path: Path, name: str) -> Clip:
-    """A video that opens and has a frame. Raises SourceError for another one."""
+    """Return a video after trying that it opens and has a frame. Raises SourceError for another one."""
     if path.exists() and not path.is_file():  # a pipe without a writer would be waited for
         raise SourceError(f"{path} is a device, a pipe or a socket, not a file", "Give the path of a video.")
     uri = SourceUri("file", str(path), str(path))

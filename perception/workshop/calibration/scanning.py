@@ -1,4 +1,4 @@
-"""What is seen of a frame at a first glance: how it looks in small, and how sharp it is."""
+"""A first look at frames: a thumbnail and the sharpness of each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FrameCandidate:
 
 @dataclass(frozen=True, slots=True)
 class SourceScan:
-    """A source after the first pass. frames: all it has. unreadable: files of a folder that hold no image."""
+    """A source after its scan. frames: all it has. unreadable: files of a folder that hold no image."""
 
     candidates: list[FrameCandidate]
     frames: int
@@ -50,10 +50,10 @@ class SourceScan:
 
 
 def scan(source: Source, number: int, length: int, most: int, passed: Callable[[], None]) -> SourceScan:
-    """Looks at every frame of a source, or where it has more than `most`, at frames evenly spread over it.
+    """Scan every frame of a source, or where it has more than `most`, frames evenly spread over it.
 
-    Between half of `most` and `most` frames are then looked at, for a source longer than that. number: the place of the
-    source in the list. length: the frames it is thought to have, 0 where nobody knows. passed: called for each frame
+    Between half of `most` and `most` frames are then scanned. number: the place of the
+    source in the list. length: the frames it is thought to have, 0 where unknown. passed: called for each frame
     that goes by.
     """
     stride = 1
@@ -84,7 +84,7 @@ def scan(source: Source, number: int, length: int, most: int, passed: Callable[[
 
 
 def candidate_of(frame: SourceFrame, source: int) -> FrameCandidate | None:
-    """What is seen of one frame; None where its file holds no image."""
+    """Return the candidate of one frame; None where its file holds no image."""
     if frame.image is None:
         return None
     grey = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
@@ -98,13 +98,13 @@ def candidate_of(frame: SourceFrame, source: int) -> FrameCandidate | None:
 
 
 def _at_width(image: Any, width: int) -> Any:
-    """An image (H, W) or (H, W, 3) at this width in pixels, its sides in proportion."""
+    """Return an image (H, W) or (H, W, 3) at this width in pixels, its sides in proportion."""
     height = max(round(image.shape[0] * width / image.shape[1]), 1)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def shares(lengths: Sequence[int], count: int) -> list[int]:
-    """How many frames of each source to look at, of sources with so many frames (0: unknown, which may take all).
+    """Return how many frames of each source to scan, by their lengths (0: unknown, which may take all).
 
     `count` in all, by the length of each, and some more where short ones would get too few.
     """

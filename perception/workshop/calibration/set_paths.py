@@ -1,4 +1,4 @@
-"""Where a calibration set lies, and whether the one there may be replaced."""
+"""Paths of a calibration set, the check that it may be replaced, and its replacement in one step."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SetPaths:
 
     @property
     def described(self) -> str:
-        """What `data` holds: paths from its own folder, so that both may be moved together.
+        """The text of `data`: paths from its own folder, so that both may be moved together.
 
         `val` are the same images, as `yolo export int8=True data=...` calibrates on `val`.
         """
@@ -52,12 +52,12 @@ class SetPaths:
 
     @property
     def making(self) -> str:
-        """How the names of folders begin in which a set is being made."""
+        """The prefix of folders in which a set is being made."""
         return f".{self.folder.name}.making-"
 
 
 def check(paths: SetPaths, force: bool) -> None:
-    """Raises SettingsError, with the cure, where a set may not or cannot be put there.
+    """Raise SettingsError, with the cure, where a set may not or cannot be put there.
 
     With `force` a set is replaced, but never anything else.
     """
@@ -93,14 +93,14 @@ def _refuse_strangers(paths: SetPaths) -> None:
 
 
 def _read_data(paths: SetPaths) -> str:
-    """The beginning of the file that describes the set there, all of it where it is one of ours."""
+    """Return the beginning of the file that describes the set, all of it where this command made it."""
     with open_plain(paths.data, SettingsError) as file:
         return file.read(1 << 16).decode("utf-8", "replace")
 
 
 @contextmanager
 def told(paths: SetPaths) -> Iterator[None]:
-    """An error of the system as a SettingsError, with the cure."""
+    """Turn an OSError into a SettingsError with the cure."""
     try:
         yield
     except OSError as error:
@@ -111,7 +111,7 @@ def told(paths: SetPaths) -> Iterator[None]:
 
 @contextmanager
 def staging(paths: SetPaths) -> Iterator[Path]:
-    """A folder beside the set's, to make a new one in; gone afterwards, with all that is still in it.
+    """Give a folder beside the set's to make a new set in; it is removed afterwards, with all that is still in it.
 
     Those that a killed run left behind go, too. Raises OSError.
     """
@@ -133,7 +133,7 @@ def staging(paths: SetPaths) -> Iterator[Path]:
 
 
 def install(made: Path, paths: SetPaths) -> None:
-    """Puts the set in the folder `made` into its place, in one step; the one before is in `made` afterwards.
+    """Move the set in the folder `made` into its place, in one step; the one before is in `made` afterwards.
 
     Raises OSError; then the old set is still there.
     """
@@ -146,7 +146,7 @@ def install(made: Path, paths: SetPaths) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Swaps the names of two folders. In two steps where the file system has no such call."""
+    """Swap the names of two folders. In two steps where the file system has no such call."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28
     if renameat2 is not None:
         names = (AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)

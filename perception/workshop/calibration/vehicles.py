@@ -1,4 +1,4 @@
-"""Tells whether a vehicle is in a frame, with whatever model there is."""
+"""Tells frames with a vehicle from empty ones, with the first model that can run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHIPPED = "vehicle-n.onnx"
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """empty: whether no vehicle is in a frame; None where there is no model to tell. words: which one, or why none."""
+    """empty: True for a frame without a vehicle; None without a model. words: the model, or why there is none."""
 
     empty: Callable[[FrameCandidate], bool] | None
     words: str
@@ -31,7 +31,7 @@ class Judge:
 
 @contextmanager
 def open_judge(model: str | None) -> Iterator[Judge]:
-    """The model that was named, else the first of the pilot's own and the shipped one that can run here.
+    """Open the model that was named, else the first of the pilot's own and the shipped one that can run here.
 
     Raises BackendError for a model that was named and cannot run.
     """

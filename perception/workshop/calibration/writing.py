@@ -1,4 +1,4 @@
-"""Writes the chosen frames as a set: whole, or not at all."""
+"""Writes the chosen frames as a set, whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEPT_AS_THEY_ARE = frozenset({".jpeg", ".jpg", ".png"})
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is written: candidates in their order, and what the manifest tells besides."""
+    """The candidates to write, in their order, and further facts for the manifest."""
 
     images: Sequence[FrameCandidate]
     held_out: Sequence[FrameCandidate]
@@ -82,7 +82,7 @@ def _write_into(
 
 
 def _stems(sources: Sequence[Source], chosen: Chosen) -> dict[tuple[int, int], str]:
-    """The path of each picture in the set, less its suffix, by source and frame.
+    """Return the path of each picture in the set, without its suffix, by source and frame.
 
     Its place comes first, so that sorting by name keeps the order of choice: every beginning is a spread set, too.
     """
@@ -95,7 +95,7 @@ def _stems(sources: Sequence[Source], chosen: Chosen) -> dict[tuple[int, int], s
 
 
 def _wanted_frames(source: Source, wanted: set[int], check_stop: Callable[[], None]) -> Iterator[SourceFrame]:
-    """The wanted frames; reads no further than the last of them. SourceError where one is not there any more."""
+    """Yield the wanted frames; read no further than the last of them. SourceError where one is gone."""
     missing = set(wanted)
     if missing:
         for frame in source.frames(lambda number: number in wanted, lambda _: check_stop()):
@@ -112,7 +112,7 @@ def _wanted_frames(source: Source, wanted: set[int], check_stop: Callable[[], No
 
 
 def _encoded(frame: SourceFrame, suffix: str) -> tuple[bytes, str]:
-    """The bytes of an image file, and the suffix of its name."""
+    """Return the bytes of an image file, and the suffix of its name."""
     if frame.path is not None and frame.path.suffix.lower() in KEPT_AS_THEY_ARE:
         return frame.path.read_bytes(), frame.path.suffix.lower()
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []

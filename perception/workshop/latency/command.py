@@ -1,4 +1,4 @@
-"""The latency report as a command: what was asked for, read, printed and drawn."""
+"""The command of the latency report: reads the logs, prints and draws the figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONGEST_GAP_S = 1e9
 
 @dataclass(frozen=True, slots=True)
 class LatencyOptions:
-    """As on the command line. gap_s in seconds."""
+    """The options of the command line. gap_s in seconds."""
 
     compare: bool = False
     plot: Path | None = None
@@ -34,7 +34,7 @@ class LatencyOptions:
 
 
 def run(given: list[str], options: LatencyOptions) -> None:
-    """Prints the report. Raises SettingsError for what cannot be read, asked for or drawn."""
+    """Print the report. Raises SettingsError for what cannot be read, asked for or drawn."""
     query = _query(options)
     if options.compare and len(given) != 2:
         raise SettingsError(
@@ -56,7 +56,7 @@ def run(given: list[str], options: LatencyOptions) -> None:
 
 
 def _draw(path: Path, outcomes: list[Outcome], reports: list[Figures]) -> SettingsError | None:
-    """Draws before anything is printed, since who reads the print may go away; a fault waits until that is out."""
+    """Draw the plot before anything is printed, as the reader of a pipe may go away; return a fault for later."""
     from perception.workshop.latency.plot.drawing import draw
 
     try:
@@ -79,7 +79,7 @@ def _query(options: LatencyOptions) -> Query:
 
 
 def _read(runs: list[list[Log]], query: Query) -> list[Outcome]:
-    """With a progress bar on stderr, where that is a terminal."""
+    """Read the runs, with a progress bar on stderr where that is a terminal."""
     sizes = [log.size for logs in runs for log in logs]
     total = sum(size or 0 for size in sizes) if None not in sizes else None
     bar = Progress(

@@ -22,7 +22,7 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to count. since_ms, until_ms: Unix milliseconds, None for an open end. now: with a zone."""
+    """The frames to count. since_ms, until_ms: Unix milliseconds, None for an open end. now: with a zone."""
 
     now: datetime
     since_ms: int | None = None
@@ -32,7 +32,7 @@ class Query:
 
 @dataclass
 class Outcome:
-    """A tally, the names of the logs it comes from, and what a person should know of how it came about."""
+    """A tally, the names of its logs, and warnings about how it came about."""
 
     tally: LatencyTally
     names: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ def _line_reader(kind: Kind, now: datetime) -> LineReader:
 
 
 def read(logs: list[Log], query: Query, advance: Advance = lambda _: None) -> Outcome:
-    """Counts the frames of the logs, the log with the earliest frame first; streams come last.
+    """Count the frames of the logs, the log with the earliest frame first; streams come last.
 
     advance: told the bytes that were read since the last call. Raises SettingsError where there is no frame at all, or
     a log cannot be read.
@@ -92,7 +92,7 @@ def _nothing(outcome: Outcome, query: Query) -> PilotError:
 
 
 def _in_order(logs: list[Log], now: datetime) -> list[tuple[Log, Kind | None]]:
-    """The files, each with its kind, the earliest frame first; as they were given where one tells no times.
+    """Return the files, each with its kind, the earliest frame first; as they were given where one tells no times.
 
     The kind is None where it shows in reading.
     """
@@ -103,7 +103,7 @@ def _in_order(logs: list[Log], now: datetime) -> list[tuple[Log, Kind | None]]:
 
 
 def _head(log: Log, now: datetime) -> tuple[Kind | None, int]:
-    """The kind of a log, and the moment of its first frame: NO_TIME for none, a late one for a log without frames."""
+    """Return the kind of a log and the moment of its first frame: NO_TIME for none, _LATE_MS for no frame."""
     with open_log(log) as source:
         for block in Blocks(source):
             kind = kind_of(block)
@@ -147,7 +147,7 @@ def _count(outcome: Outcome, log: Log, kind: Kind | None, query: Query, advance:
 
 
 def _untimed(log: Log, untimed: int, frames: int, head: str) -> list[str]:
-    """Told where lines have a time that cannot be read, or some have one and others have none."""
+    """Return a warning where lines have a time that cannot be read, or some have one and others have none."""
     if not untimed or (untimed == frames and not head):
         return []
     first = f" (the first line begins with {head.strip()!r})" if head else ""

@@ -59,7 +59,7 @@ class RecordReader:
         self._decoder = msgspec.json.Decoder(Record)
 
     def read(self, block: bytes) -> Columns | None:
-        """The frames of a block of whole lines; None where it has none."""
+        """Return the frames of a block of whole lines; None where it has none."""
         records = self._decode(block)
         if not records:
             return None

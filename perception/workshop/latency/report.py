@@ -21,7 +21,7 @@ Figures = dict[str, Any]
 
 
 def figures(outcome: Outcome, query: Query) -> Figures:
-    """Everything that a report says of one run. Times in ms, moments in UTC."""
+    """Return all figures of one run. Times in ms, moments in UTC."""
     tally, sequence = outcome.tally, outcome.tally.sequence
     counts, known = sequence.counts, sequence.latest_ms != NO_TIME
     return {
@@ -107,7 +107,7 @@ def _worst(moment: Moment) -> Figures:
 
 
 def _rows(histogram: LatencyHistogram) -> list[Figures]:
-    """Even steps from the fastest frame to beyond the 99.5th percentile; the last row has what is above."""
+    """Return even steps from the fastest frame to beyond the 99.5th percentile; the last row has the rest."""
     middles, counts = histogram.buckets()
     low = float(middles[0])
     step = _round_step(max((histogram.percentile(99.5) - low) / HISTOGRAM_ROWS, low / 100))
@@ -124,7 +124,7 @@ def _rows(histogram: LatencyHistogram) -> list[Figures]:
 
 
 def _round_step(step: float) -> float:
-    """The next of 1, 2, 2.5, 5, 10 times a power of ten."""
+    """Return the next of 1, 2, 2.5, 5, 10 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(step))
     return float(next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= step * 0.999999))
 
@@ -134,7 +134,7 @@ def _moment(at_ms: int) -> str | None:
 
 
 def compared(one: Figures, two: Figures) -> Figures:
-    """Two runs and their differences, the second less the first. change_share: of the first, None where that is 0."""
+    """Return two runs and their differences, second less first. change_share: of the first, None where that is 0."""
     times = {
         name: {label: _change(one["times_ms"][name][label], two["times_ms"][name][label]) for label in SHOWN}
         for name in TIMES

@@ -1,4 +1,4 @@
-"""What lies between one frame and the next: missing ids, gaps in time, restarts, changes of the backend."""
+"""Counts of missing ids, gaps in time, restarts and changes of the backend between one frame and the next."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class FrameSequence:
 
 
 def _largest(step_ms: Integers, gap: npt.NDArray[np.bool_]) -> list[int]:
-    """The rows of the longest gaps; of equal ones all, so that the order in which they come changes nothing."""
+    """Return the rows of the longest gaps; of equal ones all, so that the order in which they come changes nothing."""
     rows = np.flatnonzero(gap)
     if rows.size > LONGEST_GAPS:
         rows = rows[step_ms[rows] >= np.partition(step_ms[rows], -LONGEST_GAPS)[-LONGEST_GAPS]]

@@ -1,4 +1,4 @@
-"""All that is counted of a log, in fixed memory."""
+"""Everything that is counted of a log, in fixed memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_REASONS = 20
 
 
 class BoardTally:
-    """Over the board's snapshots. Power is summed in whole milliwatts: then the order of frames changes nothing."""
+    """Counts of the board's snapshots. Power is summed in whole milliwatts, so that the order changes nothing."""
 
     def __init__(self) -> None:
         self.readings = 0
@@ -28,7 +28,7 @@ class BoardTally:
         self.reasons: Counter[str] = Counter()
 
     def add(self, columns: Columns) -> None:
-        """Takes the snapshots that came with frames."""
+        """Take the snapshots that came with frames."""
         for reading in columns.readings:
             self.readings += 1
             self.hottest_c = _higher(self.hottest_c, reading.temperature_c)
@@ -59,7 +59,7 @@ class LatencyTally:
         self.board = BoardTally()
 
     def add(self, columns: Columns) -> None:
-        """Takes the frames that come next."""
+        """Take the frames that come next."""
         if not len(columns):
             return
         self.frames += len(columns)

@@ -27,11 +27,11 @@ class Moment(NamedTuple):
 
     @property
     def second(self) -> int:
-        """Frames of one second are one moment; where a log has no times, each frame is."""
+        """The key of a moment: frames of one second share it; where a log has no times, each frame has its own."""
         return self.at_ms // 1000 if self.at_ms != NO_TIME else -self.frame_id
 
     def current_board(self) -> Reading | None:
-        """The board's snapshot, unless it was too old."""
+        """Return the board's snapshot, unless it was too old."""
         if self.board is None or abs(self.at_ms - self.board.at_ms) > STALE_MS:
             return None
         return self.board
@@ -45,7 +45,7 @@ class Worst:
         self._board: Reading | None = None
 
     def add(self, columns: Columns) -> None:
-        """Takes the frames that come next."""
+        """Take the frames that come next."""
         total_ms = columns.times["total"]
         enough = self.moments[-1].total_ms if len(self.moments) == MOST else -1.0
         rows = np.flatnonzero(total_ms >= enough)

@@ -1,4 +1,4 @@
-"""The commands of benchmark.py that need a GPU: a frame on an engine, cameras in one batch, and long runs."""
+"""The GPU commands of benchmark.py: a frame on an engine, cameras in one batch, and long runs."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _verdicts(rows: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _predict_here(weights: Path) -> Callable[[Image], Any]:
-    """ultralytics' predict in this interpreter."""
+    """Return ultralytics' predict in this interpreter."""
     try:
         return predict.on_images(str(weights))
     except ImportError as error:
@@ -142,7 +142,7 @@ def _predict_here(weights: Path) -> Callable[[Image], Any]:
 
 
 def _predict(weights: Path, clip: Path, python: str) -> dict[str, float]:
-    """ultralytics' predict on the GPU, in an interpreter of its own, on the frames of a clip."""
+    """Time ultralytics' predict on the GPU, in an interpreter of its own, on the frames of a clip."""
     command = [python, predict.__file__, "--time", str(weights), str(clip)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -165,7 +165,7 @@ def floor(
     runs: Annotated[int, typer.Option(min=1, help="runs in a turn")] = 1000,
     json: Json = None,
 ) -> None:
-    """What engines take by themselves, with one picture, in turn: INT8 beside FP16, say. Needs no model and no clip."""
+    """The time of engines alone, with one picture, in turn: INT8 beside FP16, say. Needs no model and no clip."""
     with Gpu() as gpu:
         times = floors(gpu, engines, 1, rounds, runs)
     rows = _rows(times)
@@ -275,7 +275,7 @@ def _open(engine: Path, names: Sequence[str], kernel_dir: Path) -> DetectorServi
 
 
 def model_names(onnx: Path) -> list[str]:
-    """The class names that an ONNX model of ultralytics carries."""
+    """Return the class names that an ONNX model of ultralytics carries."""
     session = OnnxRuntimeSession(onnx, ModelSettings().imgsz, 1)
     try:
         return list(session.facts.names.values())
@@ -284,7 +284,7 @@ def model_names(onnx: Path) -> list[str]:
 
 
 def agree(service: DetectorService, onnx: Path, images: Sequence[Image], together: int = 1) -> Agreement:
-    """How far a service, given so many images together, agrees with ONNX Runtime on the CPU, the reference."""
+    """Return the agreement of a service, given so many images together, with ONNX Runtime on the CPU."""
     session = OnnxRuntimeSession(onnx, ModelSettings().imgsz, 0)
     backend = SessionBackend(session, lambda names: vehicle_ids(names, COCO_VEHICLES, asked_for=False))
     frames = [Frame(image, 0, 0.0, "agreement") for image in images]
@@ -297,7 +297,7 @@ def agree(service: DetectorService, onnx: Path, images: Sequence[Image], togethe
 
 
 def refuse_disagreement(found: Agreement, least_iou: float = LEAST_IOU) -> None:
-    """Raises BackendError where the vehicles are not those of the reference: its times would mean nothing."""
+    """Raise BackendError where the vehicles are not those of the reference: its times would mean nothing."""
     agrees = (
         found.vehicles > 0
         and found.same_count >= LEAST_SAME_COUNT

@@ -1,4 +1,4 @@
-"""What a frame costs on a TensorRT engine, above what the engine itself costs: all ways in turn, in one process."""
+"""The cost of a frame on a TensorRT engine beyond the engine itself: all ways in turn, in one process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Ways:
 
 
 def open_ways(path: Path, names: Sequence[str], kernel_dir: Path, pictures: int, stack: ExitStack) -> Ways:
-    """Ours with a CUDA graph and without, and the usual loop: OpenCV's letterbox, full output, numpy's NMS.
+    """Open ours with a CUDA graph and without, and the usual loop: OpenCV's letterbox, full output, numpy's NMS.
 
     pictures: how many page-locked frames each of ours has, so that every picture has one of its own. Raises
     BackendError where one cannot be had; what is open by then, the stack closes.
@@ -90,7 +90,7 @@ def _service(stack: ExitStack, backend: GpuPipeline | SessionBackend) -> Detecto
 
 
 def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image]:
-    """The pictures, all of one size, in the service's own frames: as many as it lends."""
+    """Return the pictures, all of one size, in the service's own frames: as many as it lends."""
     service.lend((images[0].shape[0], images[0].shape[1]))  # from the next picture on there are frames of its size
     service.detect(_frame(images[0]))
     lent: list[Image] = []
@@ -113,7 +113,7 @@ def _frame(image: Image) -> Frame:
 
 
 def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, Callable[[Image], Any]]) -> Times:
-    """Milliseconds by way over `count` frames of ours, block by block in turn.
+    """Return the milliseconds by way over `count` frames of ours, block by block in turn.
 
     others: further ways to detect on one image, by name; they and the usual loop have a turn in RARE.
     """
@@ -149,7 +149,7 @@ def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, C
 
 
 def parts(ways: Ways, images: Sequence[Image], floor_ms: float, count: int) -> Times:
-    """What L consists of beside the engine, in ms for each frame: the parts and F add up to L."""
+    """Return the parts of L beside the engine, in ms for each frame: with F they add up to L."""
     lent = lent_frames(ways.graph, images)
     times: Times = {}
     for number in range(count):

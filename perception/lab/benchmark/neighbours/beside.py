@@ -1,4 +1,4 @@
-"""What a neighbour costs detection: a pilot alone and beside it in turn, in one run.
+"""The cost of a neighbour to detection: a pilot alone and beside it in turn, in one run.
 
 The pilot has one core and one thread of ONNX Runtime, the neighbour, niced, another core.
 """
@@ -38,7 +38,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class PilotSetup:
-    """Where the pilot runs: the checkout, a folder for its files, its model and its core; `settings` are YAML more."""
+    """The checkout, a folder for the pilot's files, its model and its core; `settings` are further YAML."""
 
     root: Path
     folder: Path
@@ -48,7 +48,7 @@ class PilotSetup:
 
 
 def measure(setup: PilotSetup, neighbour: Neighbour, rounds: int, seconds: float) -> Costs:
-    """Each round is a span alone and a span beside the neighbour, of `seconds` each.
+    """Measure each round alone and beside the neighbour, for `seconds` each.
 
     BackendError where the pilot does not start or ends early.
     """
@@ -65,7 +65,7 @@ def measure(setup: PilotSetup, neighbour: Neighbour, rounds: int, seconds: float
 
 
 def niced(core: int, script: str, *arguments: str) -> list[str]:
-    """The command that runs a script of ours on a core of its own, behind the pilot."""
+    """Return the command that runs a script of ours on a core of its own, behind the pilot."""
     return ["nice", "-n", "19", "taskset", "-c", str(core), sys.executable, script, *arguments]
 
 
@@ -77,12 +77,12 @@ def _span(seconds: float) -> Span:
 
 
 def _within(frames: list[tuple[float, float]], spans: list[Span]) -> list[float]:
-    """The times of the frames that lie in one of the spans as a whole."""
+    """Return the times of the frames that lie in one of the spans as a whole."""
     return [ms for at, ms in frames if any(began + ms / 1000 <= at <= ended for began, ended in spans)]
 
 
 def _frames(path: Path) -> Iterator[tuple[float, float]]:
-    """Unix seconds and total_ms of each record."""
+    """Yield Unix seconds and total_ms of each record."""
     for line in path.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         yield datetime.fromisoformat(record["ts"]).timestamp(), record["total_ms"]
@@ -117,7 +117,7 @@ def _pilot(setup: PilotSetup) -> Iterator[str]:
 
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where the page is, once the first frame was processed."""
+    """Return the URL of the page, once the first frame was processed."""
     ends_at = time.monotonic() + START_S
     while time.monotonic() < ends_at and process.poll() is None:
         text = log.read_text(encoding="utf-8", errors="replace")

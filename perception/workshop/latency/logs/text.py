@@ -1,4 +1,4 @@
-"""Reads pilot.log and what journalctl prints: the line of each frame, whatever stands before it."""
+"""Reads pilot.log and the output of journalctl: the line of each frame, whatever stands before it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Frames:
         self._board: list[tuple[int, Reading]] = []
 
     def add(self, message: str, at_ms: int) -> None:
-        """Takes one line."""
+        """Take one line."""
         found = _LINE.search(message)
         if found is None:
             if FRAME in message:
@@ -87,7 +87,7 @@ class _Frames:
             )
 
     def columns(self) -> Columns | None:
-        """What has come since the last call; None for no frame."""
+        """Return the frames since the last call; None where there is none."""
         if not self._ids:
             return None
         served, names = places(self._served)
@@ -130,11 +130,11 @@ class TextReader:
 
     @property
     def unread(self) -> str:
-        """The head of the first line whose time could not be read."""
+        """The head of the first line whose time could not be read, "" for none."""
         return printable(self._stamps.unread)
 
     def read(self, block: bytes) -> Columns | None:
-        """The frames of a block of whole lines; None where it has none."""
+        """Return the frames of a block of whole lines; None where it has none."""
         for line in block.decode("utf-8", "replace").split("\n"):
             if not line:
                 continue
@@ -147,7 +147,7 @@ class TextReader:
 
 
 class _Entry(msgspec.Struct, gc=False):
-    """An entry of the journal. A message with bytes that are no text comes as a list of numbers."""
+    """An entry of the journal. A message with bytes that are not text comes as a list of numbers."""
 
     stamp: Annotated[str, msgspec.Meta(pattern=r"^\d{1,18}$")] = msgspec.field(name="__REALTIME_TIMESTAMP")
     message: str | list[int] | None = msgspec.field(name="MESSAGE", default=None)
@@ -164,7 +164,7 @@ class JournalReader:
 
     @property
     def broken(self) -> int:
-        """Lines that are no entry of a journal, and messages of frames that cannot be read."""
+        """Lines that are not an entry of a journal, and messages of frames that cannot be read."""
         return self._broken + self._frames.broken
 
     @property
@@ -173,7 +173,7 @@ class JournalReader:
         return self._frames.other
 
     def read(self, block: bytes) -> Columns | None:
-        """The frames of a block of whole lines; None where it has none."""
+        """Return the frames of a block of whole lines; None where it has none."""
         for line in block.split(b"\n"):
             if not line.strip():
                 continue

@@ -1,4 +1,4 @@
-"""Draws a report: a PNG, or a page that has all in itself."""
+"""Draws a report: a PNG, or a self-contained page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMATS = (".png", ".html")
 
 
 def check_plot(path: Path) -> None:
-    """Raises SettingsError for a name that tells no format, a path that cannot be written, and a lack of matplotlib."""
+    """Raise SettingsError for a name that tells no format, a path that cannot be written, and a lack of matplotlib."""
     if path.suffix.lower() not in FORMATS:
         raise SettingsError(f"--plot {path}: the name must end in .png or .html")
     check_own("--plot", path)
@@ -35,7 +35,7 @@ def check_plot(path: Path) -> None:
 
 
 def draw(path: Path, outcomes: list[Outcome], reports: list[Figures]) -> None:
-    """Draws one run, or two side by side. Raises OSError where the file cannot be written."""
+    """Draw one run, or two side by side. Raises OSError where the file cannot be written."""
     from matplotlib import rc_context
 
     from perception.workshop.latency.plot.panels import one_run, two_runs
@@ -59,7 +59,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def _svg(figure: Figure) -> str:
-    """The `svg` element alone, without the document type and the metadata, which name other hosts."""
+    """Return the `svg` element alone, without the document type and the metadata, which name other hosts."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = out.getvalue()

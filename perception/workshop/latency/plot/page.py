@@ -1,4 +1,4 @@
-"""A report as a page for the browser: the picture and the tables, nothing from another host."""
+"""A report as a page for the browser: the plots and the tables, nothing from another host."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WORST = ("frame", "total", "preprocess", "infer", "postprocess", "age", "droppe
 
 
 def page(svg: str, reports: Sequence[Figures], generator: str) -> str:
-    """A document of HTML. svg: the picture as an element. generator: the program that made it."""
+    """Return an HTML document. svg: the plots as an element. generator: the program that made it."""
     letters = ("",) if len(reports) == 1 else ("A: ", "B: ")
     body = [f"<h1>{escape(_title(reports))}</h1>"]
     for letter, report in zip(letters, reports):

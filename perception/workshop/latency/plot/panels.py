@@ -1,4 +1,4 @@
-"""The picture of a report, drawn by matplotlib without its global state.
+"""The plots of a report, drawn by matplotlib without its global state.
 
 Colours are those of Okabe and Ito, which people tell apart whatever colours they see; marks differ in their form, too.
 """
@@ -33,7 +33,7 @@ RUNS = ((BLUE, "-"), (VERMILION, "--"))
 
 
 def one_run(tally: LatencyTally, report: Figures) -> Figure:
-    """1200 px wide at 100 dpi: latency, drops, stages and the board over time, and the distribution."""
+    """Draw one run 1200 px wide at 100 dpi: latency, drops, stages and the board over time, and the distribution."""
     bins = tally.timeline.bins(POINTS, FRAMES_EACH)
     board = bins is not None and bool(report["board"])
     heights = [4.2, 0.9, 3.0, *([1.5] if board else []), 3.2] if bins else [3.2]
@@ -82,12 +82,12 @@ def _latency(axis: Axes, times: Times, events: Sequence[Event]) -> None:
 
 
 def _limit(p99: Floats, top: Floats) -> float:
-    """Up to the slowest frame, but for lone ones far above what else there is."""
+    """Return the top of the axis: above the slowest frame, unless that is an outlier."""
     return float(min(np.nanmax(top) * 1.08, max(np.nanpercentile(p99, 98) * 1.8, np.nanpercentile(top, 90) * 1.2)))
 
 
 def _mark(axis: Axes, events: Sequence[Event]) -> None:
-    """A line for each change (dashed, with what serves from there on) and each restart (dotted)."""
+    """Draw a line for each change (dashed, with the new backend) and each restart (dotted)."""
     timed = [event for event in events if event.at_ms != NO_TIME]
     for kind, style, colour in (("restart", ":", "black"), ("change", "--", PURPLE)):
         found = [event for event in timed if event.kind == kind][:MOST_LINES]
@@ -149,7 +149,7 @@ def _board(axis: Axes, times: Times) -> None:
 def _distribution(
     axis: Axes, tallies: Sequence[LatencyTally], reports: Sequence[Figures], names: Sequence[str]
 ) -> None:
-    """The share of frames by total, on a logarithmic scale, so that the tail shows."""
+    """Draw the share of frames by total, on a logarithmic scale, so that the tail shows."""
     low, high = np.inf, 0.0
     for tally in tallies:
         middles, _ = tally.times["total"].buckets()
@@ -176,7 +176,7 @@ def _distribution(
 
 
 def _percentiles(axis: Axes, report: Figures, name: str, place: int, edges: Floats) -> None:
-    """A line with its label for each percentile; `place` 1 lies below place 0."""
+    """Draw a line with its label for each percentile; `place` 1 lies below place 0."""
     colour, style = RUNS[place]
     found = report["times_ms"]["total"]
     for row, label in enumerate(("p50", "p95", "p99", "p99_9")):
@@ -198,7 +198,7 @@ def _percentiles(axis: Axes, report: Figures, name: str, place: int, edges: Floa
 
 
 def two_runs(tallies: Sequence[LatencyTally], reports: Sequence[Figures]) -> Figure:
-    """1200 px wide at 100 dpi: two runs from their starts, their distributions and their stages."""
+    """Draw two runs 1200 px wide at 100 dpi: latency from their starts, their distributions and their stages."""
     figure = Figure(figsize=(WIDTH_IN, 12.5), layout="constrained")
     heads = [f"{letter}: {headline(report)[0]}, {', '.join(report['served'])}" for letter, report in zip("AB", reports)]
     figure.suptitle("\n".join(heads), x=0.01, ha="left", fontsize=12)

@@ -72,7 +72,7 @@ class Timeline:
         self._table = _Table()
 
     def add(self, columns: Columns) -> None:
-        """Takes frames. Those without a moment are left out."""
+        """Take frames. Those without a moment are left out."""
         timed = columns.at_ms != NO_TIME
         if not timed.any():
             return
@@ -146,7 +146,7 @@ class Timeline:
         return other
 
     def bins(self, most: int = BINS, frames_each: int = 1) -> Bins | None:
-        """What the bins hold; None where no frame had a moment.
+        """Return the bins; None where no frame had a moment.
 
         most: how many there may be. frames_each: how many frames a bin must have on average, where this leaves enough
         bins to see anything.
@@ -183,7 +183,7 @@ class Timeline:
         )
 
     def _percentile(self, percent: int) -> Floats:
-        """(BINS,) ms."""
+        """Return a percentile of each bin, (BINS,) ms."""
         reached = np.cumsum(self._table.buckets, axis=1)
         rank = np.maximum(np.ceil(reached[:, -1] * percent / 100), 1)
         bucket = (reached < rank[:, None]).sum(axis=1)
