@@ -8,10 +8,9 @@ from typing import Any
 
 from perception.lab.soak.account import Account
 from perception.lab.soak.pilot_process import PilotProcess
-from perception.lab.soak.process import Sample, sample
 from perception.lab.soak.record_tail import RecordTail
 from perception.lab.soak.restarts import Recovery, Restarter, recoveries
-from perception.lab.soak.steadiness import Ends, ends_of
+from perception.lab.soak.steadiness import Ends, Sample, ends_of, sample
 
 SETTLED_S = 2.0
 """After so long with pictures a source counts as live, for the samples."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 from perception.core.errors import PilotError, SettingsError
 from perception.workshop.latency.columns import NO_TIME, Columns
@@ -39,22 +38,7 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
-class LineReader(Protocol):
-    """Turns blocks of whole lines into columns. broken: lines that should be frames; other: lines that need not be.
-
-    unread: the head of the first line whose time cannot be read, "" for none.
-    """
-
-    @property
-    def broken(self) -> int: ...
-
-    @property
-    def other(self) -> int: ...
-
-    @property
-    def unread(self) -> str: ...
-
-    def read(self, block: bytes) -> Columns | None: ...
+LineReader = RecordReader | JournalReader | TextReader
 
 
 def _line_reader(kind: Kind, now: datetime) -> LineReader:

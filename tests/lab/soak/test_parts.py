@@ -11,10 +11,9 @@ import pytest
 
 from perception.lab.soak.account import Account
 from perception.lab.soak.pilot_process import Outage, PilotLog
-from perception.lab.soak.process import Sample, sample
 from perception.lab.soak.record_tail import RecordTail
 from perception.lab.soak.restarts import DOWN_S, STEP_S, Restart, Restarter, recoveries
-from perception.lab.soak.steadiness import ends_of
+from perception.lab.soak.steadiness import Sample, ends_of, sample
 from perception.system.bounded_file import BoundedFile
 
 
