@@ -17,7 +17,7 @@ from perception.lab.benchmark.predict import OPTIONS, load_with_threads
 
 WARMUP = 10
 SETTLE_S = 0.02
-"""Threads of the way before spin for a while after their work, and would take the next one's processor."""
+"""Threads of the way before spin for a while, and would take the next one's processor."""
 
 
 class Detector(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 CHILD = "perception.lab.benchmark.wait_child"
 WAYS = ("spin", "block")
 SETTLE_S = 0.05
-"""Threads that spin do so for a while after their work, and would take the next one's processor."""
+"""Spinning threads go on for a while after their work, and would take the next one's processor."""
 
 
 def measure(root: Path, models: Sequence[Path], rounds: int, busy: int) -> Mapping[str, list[float]]:

@@ -15,7 +15,7 @@ from perception.workshop.latency.sequence import FrameSequence
 
 GAP_MS = 1000
 SHARE = 10
-"""Drift compares the first and the last of so many parts of the run."""
+"""The run is cut into SHARE parts, of which drift compares the first and the last."""
 KEPT = ("total", "age")
 
 

@@ -26,9 +26,9 @@ from perception.workshop.own_file import check_json
 TICK_S = 0.2
 SAVE_S = 60.0
 START_S = 180.0
-"""So long a pilot may take to its first frame: as long as its service lets it."""
+"""Limit for the first frame of a pilot, as in its service."""
 FUSE_S = 300.0
-"""So long after the soak a pilot ends by itself, whatever became of the soak."""
+"""After the soak a pilot ends by itself within this time, whatever became of the soak."""
 WARMUP_S = 600.0
 ON = ("rtsp", "demo", "both")
 

@@ -34,7 +34,7 @@ class Restarter:
     """Kills the camera every `every_s`, and starts it again. now: monotonic seconds, also of the first start."""
 
     def __init__(self, camera: Camera, every_s: float, now: float, ends_at: float, clock: Callable[[], float]) -> None:
-        """ends_at: of the soak; the camera does not die so late that nobody would see it come back."""
+        """ends_at: of the soak; the camera is not killed so late that its return would not be seen."""
         self.done: list[Restart] = []
         self._camera = camera
         self._every_s = every_s

@@ -10,9 +10,9 @@ from statistics import median, mode
 from typing import NamedTuple
 
 FEWEST = 5
-"""With fewer samples at either end nothing is said."""
+"""With fewer samples at either end the run is not judged."""
 SHARE = 10
-"""Compared are the first and the last of so many parts. Each lasts LEAST_S and holds two restarts, where halves can."""
+"""The first and the last of SHARE parts are compared. Each lasts LEAST_S and holds two restarts, where halves can."""
 RESTARTS = 2
 LEAST_S = 30.0
 

@@ -15,7 +15,7 @@ from perception.lab.soak.steadiness import Ends, Sample, ends_of, sample
 SETTLED_S = 2.0
 """After so long with pictures a source counts as live, for the samples."""
 MOST_ROWS = 2000
-"""So many samples stand in the report at most, evenly chosen."""
+"""At most this many samples go into the report, evenly chosen."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class WatchedPilot:
     """A pilot under observation. A context manager, which closes its records."""
 
     def __init__(self, name: str, pilot: PilotProcess, restarts: tuple[Restarter, float] | None) -> None:
-        """restarts: who restarts its camera, and every how many seconds; None for nobody."""
+        """restarts: the restarter of its camera, and its period in seconds; None without one."""
         self.name = name
         self.pilot = pilot
         self.samples: list[Sample] = []

@@ -22,10 +22,10 @@ REPEATS = {"india": 4, "openimages": 4}
 
 
 def prepare(data: Path, folder: Path, teachers: Sequence[Path], frames: int, pictures: int | None, device: str) -> Path:
-    """Write the whole training set under `folder` and gives the .yaml that describes it. What is there is kept.
+    """Write the whole training set under `folder` and return the .yaml that describes it. Files that exist are kept.
 
-    data: holds images/{train,val} and labels/{train,val}. frames: of the drive. pictures: the first so many of each
-    split alone, None for all. Raises SourceError where `data` holds no pictures.
+    data: holds images/{train,val} and labels/{train,val}. frames: of the drive. pictures: at most so many of each
+    split, None for all. Raises SourceError where `data` holds no pictures.
     """
     complete_photos(data, folder, teachers, pictures, device)
     if frames:

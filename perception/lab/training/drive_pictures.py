@@ -45,7 +45,7 @@ class Job:
 def write_drive(folder: Path, frames: int, workers: int = 0) -> None:
     """Write `frames` pictures and their labels to folder/images and folder/labels, as `drive_<seed>_<number>`.
 
-    The same number gives the same files. Seeds already written are passed over. workers: 0 for one a core.
+    The same number gives the same files. Seeds already written are skipped. workers: 0 for one per core.
     """
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)

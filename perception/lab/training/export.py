@@ -40,7 +40,7 @@ def export(checkpoint: Path, folder: Path, stem: str, sure_from: float, about: M
 
 
 def strip(checkpoint: Path, target: Path, sure_from: float) -> dict[str, Any]:
-    """Write the averaged weights of a checkpoint in half precision, and gives the settings they were trained with.
+    """Write the averaged weights of a checkpoint in half precision, and return the settings they were trained with.
 
     What tells of the machine (paths, dates, the repository) stays behind.
     """

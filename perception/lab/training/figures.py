@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.progress import track
 
@@ -17,10 +17,12 @@ from perception.core.errors import SourceError
 from perception.core.frame import Boxes, Candidates, Detections, Frame, Image, Truth
 from perception.core.nms import nms
 from perception.drive import Drive, DriveSettings
+from perception.lab.benchmark.frame_cost import read_clip
 from perception.lab.training.dataset import list_images
 from perception.lab.training.scoring import Precisions, average_precision
 from perception.reporting.truth import Score
 from perception.settings.model import COCO_VEHICLES
+from perception.workshop.accuracy.detector import places_of
 from perception.workshop.accuracy.labels import Labels, read_labels
 from perception.workshop.accuracy.matching import above, chosen
 
@@ -147,7 +149,7 @@ def follow(detect: Detect, reference: Detect, clip: Path, start: Sequence[float]
     """
     place: Boxes = np.asarray([start], np.float32)
     found = asked = frames = 0
-    for image in track(list(_read(clip)), clip.name):
+    for image in track(read_clip(clip, sys.maxsize), clip.name):
         frames += 1
         known = _cars(reference(image))
         overlap = overlaps(place, known)[0] if len(known) else np.zeros(1)
@@ -157,8 +159,6 @@ def follow(detect: Detect, reference: Detect, clip: Path, start: Sequence[float]
         own = _cars(detect(image))
         asked += 1
         found += bool(len(own) and overlaps(place, own).max() >= 0.5)
-    if not frames:
-        raise SourceError(f"{clip} holds no frame that can be decoded")
     return Followed(found, asked, frames)
 
 
@@ -167,25 +167,12 @@ def _cars(found: Detections) -> Boxes:
     return cars
 
 
-def _read(clip: Path) -> Iterator[Image]:
-    capture = cv2.VideoCapture(str(clip))
-    while True:
-        good, image = capture.read()
-        if not good:
-            break
-        yield np.asarray(image, np.uint8)
-    capture.release()
-
-
 class Service:
     """A detector service as a plain function from a picture to vehicles in our own class ids."""
 
     def __init__(self, detect: Callable[[Frame], Detections], names: Mapping[int, str]) -> None:
         self._detect = detect
-        self._places = np.full(max(names) + 1, -1, np.int64)
-        for number, name in names.items():
-            if name in COCO_VEHICLES:
-                self._places[number] = COCO_VEHICLES.index(name)
+        self._places = places_of(COCO_VEHICLES, names)
 
     def __call__(self, image: Image) -> Detections:
         found = self._detect(Frame(image, 0, time.monotonic(), "evaluation"))

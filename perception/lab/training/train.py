@@ -55,7 +55,7 @@ class Recipe:
 
 
 def train(described: Path, runs: Path, recipe: Recipe, resume: bool | None) -> Path:
-    """Train on the data set that `described` (.yaml) names, under `runs`; gives the last checkpoint.
+    """Train on the data set that `described` (.yaml) names, under `runs`; return the last checkpoint.
 
     resume: True takes up the interrupted run that lies there (SettingsError without one), False starts anew, None
     does whichever fits.

@@ -151,7 +151,7 @@ def _detect(service: DetectorService, batch: Sequence[Image]) -> Iterator[Detect
 
 
 def _batches(images: Sequence[Path], size: int) -> Iterator[tuple[list[int], list[Image]]]:
-    """Yield the pictures that can be read, with their places, so many at a time as the model takes."""
+    """Yield the pictures that can be read, with their places, in batches of the model's size."""
     numbers: list[int] = []
     batch: list[Image] = []
     for number, path in enumerate(images):

@@ -26,7 +26,7 @@ from perception.workshop.place import work_folder
 from perception.workshop.stage import Event, run_stage
 
 REFUSED = 7
-"""Exit code where a candidate loses more than --max-drop, as an export has it."""
+"""Exit code where a candidate loses more than --max-drop, as of an export."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class AccuracyOptions:
 
 
 def default_cache(engines: Path) -> Path | None:
-    """Return the cache that an export uses, too; None, with a word on stderr, where this user may not write there."""
+    """Return the cache that an export uses, too; None, with a line on stderr, where this user may not write there."""
     try:
         return work_folder(engines) / "looks"
     except SettingsError as fault:

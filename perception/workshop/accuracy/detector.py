@@ -29,7 +29,7 @@ class Conditions:
     classes: names of the vehicle classes. conf: confidence from which a detection counts; iou: overlap above which two
     boxes of a class are one. imgsz: side in pixels of an input that the model leaves open, None for what it was made
     for. names: the classes of a model whose file names none. layout: of the output, None where it is to be found.
-    threads: of ONNX Runtime or PyTorch, 0 for one a core. device: number of the GPU. kernel_dir: where built kernels
+    threads: of ONNX Runtime or PyTorch, 0 for one per core. device: number of the GPU. kernel_dir: where built kernels
     are kept.
     """
 

@@ -51,7 +51,7 @@ class LabelledSet:
 def read_labelled(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> LabelledSet | None:
     """Return the pictures of `val` in a data set file; None where not one of them has a label file.
 
-    A picture whose labels are wrong is left out, as ultralytics leaves it out, and told. classes: names of the vehicle
+    A picture whose labels are wrong is left out, as by ultralytics, with a warning. classes: names of the vehicle
     classes. Raises SettingsError for a file that cannot be used, or where no picture is left.
     """
     found = read_data_set(data)
@@ -66,7 +66,7 @@ def read_labelled(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> Labelle
 
 
 def _usable(data: Path, images: Sequence[Path], names: Mapping[int, str]) -> list[Path]:
-    """Return the pictures whose labels can be used; what is wrong with the others is told, each kind of it once."""
+    """Return the pictures whose labels can be used; warn of the others, once for each kind of fault."""
     good: list[Path] = []
     faults: list[str] = []
     repeated: list[Path] = []

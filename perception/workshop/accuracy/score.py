@@ -18,7 +18,7 @@ from perception.workshop.accuracy.model_run import ModelRun
 from perception.workshop.accuracy.threshold import F1Curve
 
 MATCH_IOU = 0.5
-"""From this overlap on a detection is the vehicle of a label."""
+"""The least overlap of a detection with the label of its vehicle."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,7 +51,7 @@ STEPS = (
     Filters(0.0, 0.0, True),
 )
 STRICT_STEPS = 3
-"""So many steps are tried in the zones for held-out frames, before other frames are taken."""
+"""The number of steps that are tried in the zones for held-out frames, before other frames are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """So many images to choose and so many to hold out. The same candidates and seed give the same choice."""
+    """The numbers of images to choose and to hold out. The same candidates and seed give the same choice."""
 
     images: int
     held_out: int
@@ -89,7 +89,7 @@ def choose(
 
     Of fewer candidates than the images that are wanted, both get their share. Held-out frames lie in zones of their own
     in time, from which the others are taken only when all else is used up. is_empty: True for a frame without a
-    vehicle, None where nobody can tell; it is asked of those alone that are about to be chosen. took: called for each
+    vehicle, None without a model; it is asked only of those about to be chosen. took: called for each
     frame that is chosen.
     """
     pool = _Pool(candidates, is_empty, took)
@@ -121,7 +121,7 @@ def _zone(
     """Return the part of a source where held-out frames are taken from: one run of frames in each period.
 
     With each place True if it is in the core of its run. The edges are left out as long as there is choice, so that
-    a held-out frame is no neighbour of a chosen one.
+    a held-out frame is not a neighbour of a chosen one.
     """
     lasts_s = candidates[places[-1]].time_s
     guard = 0 if not lasts_s else round(GUARD_S * len(places) / lasts_s)

@@ -25,7 +25,7 @@ from perception.workshop.calibration.vehicles import Judge, open_judge
 from perception.workshop.calibration.writing import Chosen, write_set
 
 LOOKS = 4
-"""So many candidates a wanted frame are scanned, or half of that, where the clips have more."""
+"""Candidates that are scanned per wanted frame, or half as many, where the clips have more."""
 FORMATS = ("jpg", "png")
 DATA = Path("config", "calibration.yaml")
 """The default of an export, from the folder of pilot.py."""

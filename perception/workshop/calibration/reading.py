@@ -98,8 +98,8 @@ class Folder:
 def open_sources(given: Sequence[str]) -> list[Source]:
     """Open videos, and folders with images, videos or both. A source that is named twice counts once.
 
-    Of a folder, what is broken or of another kind is left out, and told. Raises SourceError that names every one of
-    `given` that does not exist, is a camera, or holds no frame.
+    Of a folder, files that are broken or of another kind are left out, with a warning. Raises SourceError that names
+    every one of `given` that does not exist, is a camera, or holds no frame.
     """
     sources: dict[str, Source] = {}
     faults: list[SourceError] = []

@@ -66,7 +66,7 @@ def check(paths: SetPaths, force: bool) -> None:
         raise SettingsError(f"--output {paths.folder}: {paths.folder.parent} cannot be written by this user")
     check_writable("--data", paths.data)
     _refuse_strangers(paths)
-    with told(paths), staging(paths):
+    with as_settings_error(paths), staging(paths):
         pass  # a trial
     if force:
         return
@@ -99,7 +99,7 @@ def _read_data(paths: SetPaths) -> str:
 
 
 @contextmanager
-def told(paths: SetPaths) -> Iterator[None]:
+def as_settings_error(paths: SetPaths) -> Iterator[None]:
     """Turn an OSError into a SettingsError with the cure."""
     try:
         yield
@@ -118,8 +118,8 @@ def staging(paths: SetPaths) -> Iterator[Path]:
     lock = Lock()
     parent = paths.folder.parent
     for left in parent.glob(f"{glob.escape(paths.making)}*"):
-        with suppress(Held, OSError):  # of a run that goes on, or of somebody else
-            private_folder(left)  # nobody else's, and no link
+        with suppress(Held, OSError):  # of a run in progress, or of another user
+            private_folder(left)  # not another user's, and not a link
             lock.take(left)
             shutil.rmtree(left)
     made = Path(tempfile.mkdtemp(prefix=paths.making, dir=parent))

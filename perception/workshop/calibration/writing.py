@@ -17,7 +17,7 @@ from perception.workshop.calibration import manifest
 from perception.workshop.calibration.manifest import HELD_OUT, IMAGES, Entry, Manifest
 from perception.workshop.calibration.reading import Source, SourceFrame
 from perception.workshop.calibration.scanning import FrameCandidate
-from perception.workshop.calibration.set_paths import SetPaths, install, staging, told
+from perception.workshop.calibration.set_paths import SetPaths, as_settings_error, install, staging
 
 JPEG_QUALITY = 95
 KEPT_AS_THEY_ARE = frozenset({".jpeg", ".jpg", ".png"})
@@ -48,7 +48,7 @@ def write_set(
     work. wrote: called for each picture. Raises SettingsError, with the cure, where the disk is in the way, and
     SourceError where a source has changed since it was scanned. Whatever is raised, the set before it is untouched.
     """
-    with told(paths), staging(paths) as made:
+    with as_settings_error(paths), staging(paths) as made:
         size = _write_into(made, sources, chosen, suffix, check_stop, wrote)
         install(made, paths)
     return size

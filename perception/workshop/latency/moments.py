@@ -25,7 +25,7 @@ _SHORT = re.compile(r" ?([^\W\d_][^\s\d]{0,11}|\d{1,2}[^\W\d_]) +(\d{1,2}) (\d\d
 _CLOCK = re.compile(r"\d\d?:\d\d")
 _UNIX = re.compile(r"(\d{9,11})\.(\d{6}) ")
 FIRST_MS, LAST_MS = -2 * _DAY_MS, 7_258_118_400_000
-"""From before 1970, where a board without a battery for its clock begins, to 2200; what lies beyond is no time."""
+"""From before 1970, where a board without a clock battery begins, to 2200; anything else is not a time."""
 
 _UNITS_S = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600}
 _UNITS_S.update({"d": 86400, "day": 86400, "w": 604800, "week": 604800})

@@ -50,7 +50,7 @@ def _line_reader(kind: Kind, now: datetime) -> LineReader:
 def read(logs: list[Log], query: Query, advance: Advance = lambda _: None) -> Outcome:
     """Count the frames of the logs, the log with the earliest frame first; streams come last.
 
-    advance: told the bytes that were read since the last call. Raises SettingsError where there is no frame at all, or
+    advance: takes the bytes read since the last call. Raises SettingsError where there is no frame at all, or
     a log cannot be read.
     """
     outcome = Outcome(LatencyTally(query.gap_ms), [log.name for log in logs])

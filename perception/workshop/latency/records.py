@@ -50,7 +50,7 @@ _SERVED = attrgetter("backend", "precision")
 
 
 class RecordReader:
-    """Turns lines of frames.jsonl into columns, and counts those that are no record."""
+    """Turns lines of frames.jsonl into columns, and counts those that are not a record."""
 
     def __init__(self) -> None:
         self.broken = 0

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from perception.workshop.latency.columns import NO_TIME, Columns, Integers
 
 MOST_EVENTS = 500
-"""So many restarts and changes are kept with their moment; all are counted."""
+"""At most this many restarts and changes are kept with their moment; all are counted."""
 LONGEST_GAPS = 5
 MOST_NAMES = 50
 OTHER_NAMES = "others"

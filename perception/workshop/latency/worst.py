@@ -11,7 +11,7 @@ from perception.workshop.latency.columns import NO_TIME, TIMES, Columns
 
 MOST = 10
 STALE_MS = 5000
-"""The board's snapshot before a frame belongs to it when it is no older than this."""
+"""The board's last snapshot before a frame belongs to it unless it is older than this."""
 
 
 class Moment(NamedTuple):

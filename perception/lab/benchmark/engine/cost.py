@@ -32,7 +32,7 @@ from perception.settings.model import COCO_VEHICLES, ModelSettings
 BLOCK = 1000
 """Frames of one way before the next has its turn."""
 RARE = 5
-"""The slow ways have a turn in so many."""
+"""One turn of the slow ways for each RARE turns of the others."""
 
 Times = dict[str, list[float]]
 
@@ -52,7 +52,7 @@ def open_ways(path: Path, names: Sequence[str], kernel_dir: Path, pictures: int,
     """Open ours with a CUDA graph and without, and the usual loop: OpenCV's letterbox, full output, numpy's NMS.
 
     pictures: how many page-locked frames each of ours has, so that every picture has one of its own. Raises
-    BackendError where one cannot be had; what is open by then, the stack closes.
+    BackendError where one cannot be opened; the stack closes what is open by then.
     """
     file = open_engine(path)
     by_id = identity.class_names(file, names)

@@ -25,7 +25,7 @@ BLOCK = 2 * 2**20
 PIECE = 2**17
 ZSTD_CHUNK = 2**14
 LONGEST_LINE = 2**20
-"""A longer line is no line of the pilot; it is passed over without being held."""
+"""A longer line cannot be the pilot's; it is skipped without being held in memory."""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 _FAMILIES = ("frames.jsonl", "pilot.log")

@@ -158,7 +158,11 @@ class JournalReader(_FrameLines):
             try:
                 entry = self._decoder.decode(line)
                 message = entry.message if isinstance(entry.message, str) else bytes(entry.message or ()).decode()
-            except (msgspec.DecodeError, ValueError, RecursionError):  # a ValueError also for numbers that are no bytes
+            except (
+                msgspec.DecodeError,
+                ValueError,
+                RecursionError,
+            ):  # ValueError also for numbers that are not bytes
                 self.broken += 1
                 continue
             self._add(message, bounded(int(entry.stamp) // 1000))

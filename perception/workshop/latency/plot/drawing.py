@@ -81,7 +81,7 @@ def _svg(figure: Figure) -> str:
 
 
 def _page(svg: str, reports: Sequence[Figures], generator: str) -> str:
-    """Return an HTML document that needs nothing from another host. svg: the plots as an element. generator: the program that made it."""
+    """Return an HTML document that needs no other host. svg: the plots as an element. generator: the program."""
     letters = ("",) if len(reports) == 1 else ("A: ", "B: ")
     body = [f"<h1>{escape(_title(reports))}</h1>"]
     for letter, report in zip(letters, reports):

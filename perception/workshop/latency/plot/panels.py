@@ -76,8 +76,12 @@ def _latency(axis: Axes, times: Times, events: Sequence[Event]) -> None:
     if times.throttled():
         handles.append(Patch(color=ORANGE, alpha=0.25, label="throttled"))
     axis.legend(handles=handles, loc="lower left", ncol=len(handles), frameon=False, bbox_to_anchor=(0, 0.99))
-    axis.set_ylabel("total, ms")
-    axis.set_title(f"Latency over time (in steps of {times.step()})", loc="left", pad=26)
+    _title(axis, f"Latency over time (in steps of {times.step()})", "total, ms", pad=26)
+
+
+def _title(axis: Axes, title: str, unit: str, pad: float | None = None) -> None:
+    axis.set_title(title, loc="left", pad=pad)
+    axis.set_ylabel(unit)
     axis.grid(alpha=0.3)
 
 
@@ -109,9 +113,7 @@ def _drops(axis: Axes, times: Times) -> None:
     bins = times.bins
     axis.bar(local_days(bins.start_ms), bins.dropped, times.width, align="edge", color=VERMILION, linewidth=0)
     axis.set_ylim(0, max(int(bins.dropped.max()) * 1.2, 1))
-    axis.set_ylabel("dropped")
-    axis.set_title(f"Frames dropped for a newer picture: {int(bins.dropped.sum()):,}", loc="left")
-    axis.grid(alpha=0.3)
+    _title(axis, f"Frames dropped for a newer picture: {int(bins.dropped.sum()):,}", "dropped")
 
 
 def _stages(axis: Axes, times: Times) -> None:
@@ -126,18 +128,15 @@ def _stages(axis: Axes, times: Times) -> None:
     )
     axis.legend(loc="lower left", ncol=len(known) + 1, frameon=False, bbox_to_anchor=(0, 0.99))
     axis.set_ylim(0, float(np.nanmax(total)) * 1.05)
-    axis.set_ylabel("mean, ms")
-    axis.set_title("Where the time goes", loc="left", pad=26)
-    axis.grid(alpha=0.3)
+    _title(axis, "Where the time goes", "mean, ms", pad=26)
 
 
 def _board(axis: Axes, times: Times) -> None:
     told = ~np.isnan(times.bins.temperature_c)
     at = local_days(times.bins.start_ms) + times.width / 2
     axis.plot(at[told], times.bins.temperature_c[told], color=VERMILION, label="temperature")
-    axis.set_ylabel("C", color=VERMILION)
-    axis.set_title("The board: temperature (solid) and power (dashed)", loc="left")
-    axis.grid(alpha=0.3)
+    _title(axis, "The board: temperature (solid) and power (dashed)", "C")
+    axis.yaxis.label.set_color(VERMILION)
     told = ~np.isnan(times.bins.power_w)
     if told.any():
         power = axis.twinx()
@@ -168,9 +167,7 @@ def _distribution(
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xlim(edges[0], edges[-1])
     axis.set_xlabel("total, ms (the last bar has what is beyond)")
-    axis.set_ylabel("% of frames (log)")
-    axis.set_title("Distribution", loc="left")
-    axis.grid(alpha=0.3)
+    _title(axis, "Distribution", "% of frames (log)")
     if any(names):
         axis.legend(loc="upper right", frameon=False)
 
@@ -221,10 +218,8 @@ def _both_over_time(axis: Axes, tallies: Sequence[LatencyTally]) -> None:
         axis.plot(minutes, bins.p50_ms[used], color=colour, linestyle=style, label=f"{letter}: p50, and up to p99")
     axis.set_ylim(bottom=0)
     axis.set_xlabel("minutes since the first frame")
-    axis.set_ylabel("total, ms")
-    axis.set_title("Latency over time", loc="left")
+    _title(axis, "Latency over time", "total, ms")
     axis.legend(frameon=False)
-    axis.grid(alpha=0.3)
 
 
 def _both_stages(axis: Axes, reports: Sequence[Figures]) -> None:

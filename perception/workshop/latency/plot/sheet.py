@@ -15,8 +15,8 @@ EDGE, BETWEEN = 1, 3
 
 @dataclass(frozen=True)
 class Sheet:
-    """Rows of text under a head. keys: so many columns name the row, and stand in each part. left: columns of text,
-    which may be folded; the others are figures. sections: rows under which a line is drawn.
+    """Rows of text under a head. keys: the first columns, which name the row, stand in each part. left: columns of
+    text, which may be folded; the others are figures. sections: rows under which a line is drawn.
     """
 
     title: str
