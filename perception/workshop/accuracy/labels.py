@@ -68,8 +68,8 @@ def read_label_file(path: Path, classes: Collection[int]) -> LabelFile:
     """Return what a label file holds, as ultralytics takes it (verify_image_label, ultralytics/data/utils.py).
 
     Lines with more than six words are polygons, of which the box counts. Without a file there are no labels. Raises
-    SettingsError, naming file and line, where ultralytics would leave the picture out: for what is not a number, lies outside the
-    picture by more than a hundredth, or is none of `classes`.
+    SettingsError, naming file and line, where ultralytics would leave the picture out: for what is not a number, lies
+    outside the picture by more than a hundredth, or is none of `classes`.
     """
     try:
         lines = read_plain(path, MAX_BYTES, SettingsError, "label file").decode("utf-8").strip().splitlines()
