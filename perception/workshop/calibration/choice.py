@@ -89,8 +89,8 @@ def choose(
 
     Of fewer candidates than the images that are wanted, both get their share. Held-out frames lie in zones of their own
     in time, from which the others are taken only when all else is used up. is_empty: True for a frame without a
-    vehicle, None without a model; it is asked only of those about to be chosen. took: called for each
-    frame that is chosen.
+    vehicle, None without a model; it is asked only of those about to be chosen. took: called for each frame
+    that is chosen.
     """
     pool = _Pool(candidates, is_empty, took)
     dice = random.Random(wanted.seed)

@@ -24,7 +24,7 @@ from perception.workshop.calibration.set_report import SetReport
 from perception.workshop.calibration.vehicles import Judge, open_judge
 from perception.workshop.calibration.writing import Chosen, write_set
 
-LOOKS = 4
+SCANNED_PER_WANTED = 4
 """Candidates that are scanned per wanted frame, or half as many, where the clips have more."""
 FORMATS = ("jpg", "png")
 DATA = Path("config", "calibration.yaml")
@@ -72,7 +72,7 @@ def build(options: CalibrationOptions, stop: StopFlag) -> list[str]:
         except Stopped:
             raise Interrupted("Stopped before anything was done") from None
         progress = stack.enter_context(ProgressBar(stop))
-        seen = _look(sources, options, progress)
+        seen = _scan_all(sources, options, progress)
         candidates = [candidate for one in seen for candidate in one.candidates]
         choice = _choose(candidates, options, judge, progress)
         report = SetReport(sources, seen, candidates, choice, options.seed, judge)
@@ -87,13 +87,13 @@ def build(options: CalibrationOptions, stop: StopFlag) -> list[str]:
     return [*report.lines(), *_ending(options, size)]
 
 
-def _look(sources: Sequence[Source], options: CalibrationOptions, progress: ProgressBar) -> list[SourceScan]:
+def _scan_all(sources: Sequence[Source], options: CalibrationOptions, progress: ProgressBar) -> list[SourceScan]:
     """Scan each source; again where they hold far less than promised, so that too few frames were scanned."""
     wanted = options.count + options.held_out
     lengths = [source.promised for source in sources]
-    seen = _look_once(sources, lengths, LOOKS * wanted, progress)
+    seen = _scan_once(sources, lengths, SCANNED_PER_WANTED * wanted, progress)
     if sum(len(one.candidates) for one in seen) < wanted and any(one.frames < of for one, of in zip(seen, lengths)):
-        seen = _look_once(sources, [one.frames for one in seen], LOOKS * wanted, progress)
+        seen = _scan_once(sources, [one.frames for one in seen], SCANNED_PER_WANTED * wanted, progress)
     for one in seen:
         if one.unreadable:
             named = ", ".join(one.unreadable[:3]) + (", ..." if len(one.unreadable) > 3 else "")
@@ -101,7 +101,7 @@ def _look(sources: Sequence[Source], options: CalibrationOptions, progress: Prog
     return seen
 
 
-def _look_once(
+def _scan_once(
     sources: Sequence[Source], lengths: Sequence[int], count: int, progress: ProgressBar
 ) -> list[SourceScan]:
     seen = []

@@ -29,7 +29,7 @@ class FrameCandidate:
     """One frame that may be chosen. source: place in the list of sources; frame, time_s: as in reading.SourceFrame.
 
     small: (18, 32) uint8 grey levels. sharpness: variance of the Laplacian, to be compared within its source alone.
-    picture: for a second candidate; the file that holds it alone, or a JPEG at most PICTURE_WIDTH pixels wide.
+    picture: for the detector; the file that holds it alone, or a JPEG at most PICTURE_WIDTH pixels wide.
     """
 
     source: int
@@ -52,9 +52,8 @@ class SourceScan:
 def scan(source: Source, number: int, length: int, most: int, passed: Callable[[], None]) -> SourceScan:
     """Scan every frame of a source, or where it has more than `most`, frames evenly spread over it.
 
-    Between half of `most` and `most` frames are then scanned. number: the place of the
-    source in the list. length: the frames it is thought to have, 0 where unknown. passed: called for each frame
-    that goes by.
+    Between half of `most` and `most` frames are then scanned. number: the place of the source in the list. length: the
+    frames it is thought to have, 0 where unknown. passed: called for each frame that goes by.
     """
     stride = 1
     while length > most * stride:
