@@ -60,7 +60,7 @@ class SoakOptions:
 
     @property
     def sample_s(self) -> float:
-        """Between two samples."""
+        """The time between two samples."""
         return min(max(self.seconds / 240, 0.5), 10.0)
 
 

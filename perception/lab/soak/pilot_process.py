@@ -126,12 +126,12 @@ class PilotProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process id."""
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that ended it."""
+        """The exit code; None while it runs, negative for the signal that ended it."""
         return self._process.poll()
 
     def fault(self) -> PilotError:
@@ -142,7 +142,7 @@ class PilotProcess:
         return _FAULTS.get(code or 0, SettingsError)(f"The pilot {how} at its start: {said}")
 
     def stop(self) -> None:
-        """Ask it to stop, and waits until all it said is read; kills it where that takes too long."""
+        """Ask it to stop, and wait until its whole log is read; kill it where that takes too long."""
         self._process.terminate()
         try:
             self._process.wait(STOP_S)

@@ -1,4 +1,4 @@
-"""Follows frames.jsonl while it is written, also when the file becomes an older one."""
+"""Follows frames.jsonl while it is written, across rotations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ BLOCK = 2**20
 
 
 class RecordTail:
-    """Gives what was appended since the last call, in whole lines and in order.
+    """Reads the records appended since the last call, in whole lines and in order.
 
-    To be asked more often than all older files are replaced: what is gone by then is missing, and shows as missing.
+    It must be read before all older files are replaced: what is gone by then shows as missing.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Restarts of the camera: when it dies, when it is there again, and when the pilot has frames again."""
+"""Restarts of the camera: its end, its return, and the next frame of the pilot."""
 
 from __future__ import annotations
 

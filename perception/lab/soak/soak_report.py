@@ -43,7 +43,7 @@ class SoakReport:
             sys.stderr.write(f"{self._path} cannot be written ({error.strerror}); it is tried again\n")
 
     def finish(self, watched: Sequence[WatchedPilot]) -> None:
-        """Write the whole, and prints the table. Raises SettingsError where the file cannot be written."""
+        """Write the whole report and print the table. Raises SettingsError where the file cannot be written."""
         fault = None
         try:
             self._write(watched, finished=True)

@@ -35,7 +35,7 @@ class Sample(NamedTuple):
 
     @property
     def memory_mib(self) -> float:
-        """Resident and swapped out: what the kernel moves to swap has not been freed."""
+        """The memory resident and swapped out: moving to swap does not free it."""
         return self.rss_mib + self.swap_mib
 
 
@@ -75,7 +75,7 @@ class Ends:
 
     @property
     def growth(self) -> float:
-        """Of the median memory, as a share of the first one."""
+        """The growth of the median memory, as a share of the first one."""
         first, last = self.memory_mib()
         return last / first - 1
 

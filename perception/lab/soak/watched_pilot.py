@@ -20,7 +20,7 @@ MOST_ROWS = 2000
 
 @dataclass(frozen=True)
 class Limits:
-    """The bars. warmup_s: what the first seconds do is not judged. growth: of memory, as a share."""
+    """The bars. warmup_s: the first seconds are not judged. growth: of memory, as a share."""
 
     warmup_s: float
     growth: float
@@ -70,7 +70,7 @@ class WatchedPilot:
             self._restarter.tick(now)
 
     def observe(self, now: float) -> None:
-        """Take a sample, and reads what was recorded since the last one."""
+        """Take a sample, and read the records since the last one."""
         live_since = self.pilot.log.live_since
         taken = sample(self.pilot.pid, now - self._began, bool(live_since and now - live_since >= SETTLED_S))
         if taken and self.running:
@@ -78,7 +78,7 @@ class WatchedPilot:
         self.account.add(self._tail.read())
 
     def finish(self) -> None:
-        """End the pilot and reads the rest."""
+        """End the pilot and read the rest."""
         self.ended_early, self._ended = self.pilot.exit_code, time.monotonic()
         self.pilot.stop()
         self.account.add(self._tail.read())

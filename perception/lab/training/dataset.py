@@ -1,4 +1,4 @@
-"""The training set as files: completed photographs, the drive, and the list that says how often each is seen."""
+"""The training set as files: completed photographs, the drive, and the list with repeats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a training checkpoint to the files that ship: weights as .pt and .onnx, and what they were made from."""
+"""Export of a training checkpoint to the files that ship: weights as .pt and .onnx, and their origin."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def shift_confidence(model: Any, sure_from: float) -> None:
 
 
 def _write_onnx(weights: Path, target: Path) -> None:
-    """Export a .pt; its metadata carries the class names, and says what it is."""
+    """Export a .pt; its metadata carries the class names and a description."""
     import onnx
 
     model = onnx_from_weights(weights, 640)

@@ -64,7 +64,7 @@ def _say_nothing(*_: object) -> None:
 
 
 def _data_set(labels: Sequence[Labels], sizes: Sequence[tuple[int, int]], classes: Sequence[int]) -> dict[str, Any]:
-    """Labels as COCO's JSON has them; every id counts from 1, since 0 stands for none in places."""
+    """Return labels as COCO's JSON has them; every id counts from 1, since 0 stands for none in places."""
     annotations = [
         {"image_id": picture, "category_id": int(number) + 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
         for picture, one in enumerate(labels, 1)

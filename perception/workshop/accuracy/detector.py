@@ -61,7 +61,7 @@ def open_detector(model: Path, how: Conditions) -> tuple[DetectorService, str]:
 
 
 def places_of(classes: Sequence[str], class_names: Mapping[int, str]) -> npt.NDArray[np.int64]:
-    """For each id of a model the place of its class in `classes`, or -1; see classes.pick."""
+    """Return for each id of a model the place of its class in `classes`, or -1; see classes.pick."""
     places = np.full(max(class_names) + 1, -1, np.int64)
     for place in reversed(range(len(classes))):
         places[list(pick(class_names, classes[place : place + 1]).ids)] = place

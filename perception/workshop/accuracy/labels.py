@@ -37,7 +37,7 @@ class Labels:
 
     @classmethod
     def of(cls, xyxy: object, class_id: object) -> Labels:
-        """Labels from anything that numpy reads, an empty list included."""
+        """Make labels from anything that numpy reads, an empty list included."""
         boxes = np.asarray(xyxy, np.float32).reshape(-1, 4)
         return cls(boxes, np.asarray(class_id, np.int64).reshape(-1))
 
@@ -85,7 +85,7 @@ def read_label_file(path: Path, classes: Collection[int]) -> LabelFile:
 
 
 def _row(path: Path, number: int, words: list[str], polygon: bool, classes: Collection[int]) -> list[float]:
-    """One line, whose box is inside the picture and whose class is one of `classes`. Raises SettingsError."""
+    """Return the values of one line, whose box must be inside the picture and whose class in `classes`."""
 
     def fault(what: str) -> SettingsError:
         return SettingsError(f"{path}, line {number}: {what}", EXPECTED)

@@ -56,7 +56,7 @@ class ModelRun:
 
     @property
     def title(self) -> str:
-        """The name of the file, and what ran it."""
+        """The name of the file and its backend."""
         return f"{self.model} ({self.backend} {self.precision})"
 
     def write(self, path: Path) -> None:

@@ -148,7 +148,7 @@ def _of(found: Detections, own: npt.NDArray[np.int64]) -> Detections:
 def _found_at(
     hits: Sequence[npt.NDArray[np.int64]], confidences: Sequence[Scores], counts: Sequence[int]
 ) -> npt.NDArray[np.float32]:
-    """For each label of all pictures the confidence of the detection that is it, 0 where there is none."""
+    """Return for each label of all pictures the confidence of its detection, 0 where there is none."""
     parts = []
     for places, confidence, count in zip(hits, confidences, counts):
         part = np.zeros(count, np.float32)
