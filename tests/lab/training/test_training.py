@@ -188,7 +188,7 @@ def write_data(folder: Path) -> Path:
 
 
 def write_notes(folder: Path) -> list[Path]:
-    """What two teachers saw in the training picture, as kept notes, so that no teacher is asked."""
+    """Detections of two teachers in the training picture, as kept notes, so that no teacher is asked."""
     (folder / "teachers").mkdir(parents=True)
     for name in ("one", "two"):
         (folder / "teachers" / f"{name}.json").write_text('{"india_train.png": [[4, 0.4, 10, 10, 40, 30]]}')

@@ -1,4 +1,4 @@
-"""Looking with a model: exactly the file that was named, its classes by name, and the cache of what it found."""
+"""Running a model: exactly the file that was named, its classes by name, and the cache of its detections."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 def run_on(model: Path, images: list[Path], how: Conditions = HOW, cache: Path | None = None) -> tuple[ModelRun, bool]:
-    """What is found, and whether the cache had it."""
+    """Return the run, and True if the cache had it."""
     target = model.parent / "found.npz"
     result = child.run(child.request(model, images, target, how, cache), lambda _: None)
     return read(target), bool(result["cached"])

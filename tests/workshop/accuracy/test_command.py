@@ -27,7 +27,7 @@ from tests.workshop.accuracy.folders import write_set
 
 CAR = "1 0.25 0.375 0.25 0.25"
 BUS = "3 0.71875 0.4375 0.4375 0.375"
-"""What tiny_model finds in every picture, as labels."""
+"""The vehicles that tiny_model finds in every picture, as labels."""
 LESS = tiny_model.BOXES[:1]
 """The car alone."""
 

@@ -44,5 +44,5 @@ def write_set(root: Path, images: int = 3, held_out: int = 2) -> Manifest:
 
 
 def names(folder: Path) -> list[str]:
-    """What lies in a folder."""
+    """Return the contents of a folder."""
     return sorted(path.name for path in folder.iterdir())

@@ -186,7 +186,7 @@ def test_a_mistake_ends_it_with_a_sentence_and_its_exit_code(
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler of its own for a signal: see proc_pid_status(5)."""
+    """Return True if a process has a handler of its own for a signal: see proc_pid_status(5)."""
     lines = Path("/proc", str(pid), "status").read_text().splitlines()
     (caught,) = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt")]
     return bool(caught >> (number - 1) & 1)

@@ -15,7 +15,7 @@ from tests.workshop.calibration.sets import write_pictures
 
 
 def numbers(source: Source, wanted: range) -> list[int]:
-    """What the pictures that are wanted show."""
+    """Return the numbers that the wanted pictures show."""
     found = source.frames(lambda number: number in wanted, lambda _: None)
     return [number_of(frame.image) for frame in found if frame.image is not None]
 

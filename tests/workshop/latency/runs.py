@@ -72,7 +72,7 @@ def figures_of(*names: str | Path, query: Query | None = None) -> Figures:
 
 
 def plain(value: Any) -> Any:
-    """What an object holds, down to numbers, for comparing."""
+    """Return the contents of an object, down to numbers, for comparing."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Pictures: their size and what they show, and that a page needs nothing from another host."""
+"""Plots: their size and contents, and a page that needs nothing from another host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted: percentiles, gaps, restarts, changes, the worst moments. No cut of a log changes any of it."""
+"""The tally: percentiles, gaps, restarts, changes, the worst moments. No cut of a log changes any of it."""
 
 from __future__ import annotations
 
