@@ -158,11 +158,7 @@ class JournalReader(_FrameLines):
             try:
                 entry = self._decoder.decode(line)
                 message = entry.message if isinstance(entry.message, str) else bytes(entry.message or ()).decode()
-            except (
-                msgspec.DecodeError,
-                ValueError,
-                RecursionError,
-            ):  # ValueError also for numbers that are not bytes
+            except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError also for numbers above 255
                 self.broken += 1
                 continue
             self._add(message, bounded(int(entry.stamp) // 1000))
