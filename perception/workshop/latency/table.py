@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from perception.workshop.latency.columns import STAGES, TIMES
-from perception.workshop.latency.plot.sheet import Sheet
 from perception.workshop.latency.report import SHOWN, Figures
+from perception.workshop.latency.wrapped_table import WrappedTable
 
 PIPED_WIDTH, LEAST_WIDTH = 120, 40
 BAR = 40
@@ -56,11 +56,11 @@ def headline(report: Figures) -> list[str]:
     return lines
 
 
-def _stages(report: Figures) -> Sheet:
+def _stages(report: Figures) -> WrappedTable:
     """Return the percentiles by stage."""
     known = [(name, report["times_ms"][name]) for name in TIMES if report["times_ms"][name]]
     rows = [[name, f"{found['frames']:,}", *(f"{found[label]:.1f}" for label in SHOWN)] for name, found in known]
-    return Sheet(
+    return WrappedTable(
         "Milliseconds; every frame counts, also the first ones after a start",
         ["", "frames", *(label.replace("_", ".") for label in SHOWN)],
         rows,
@@ -105,20 +105,20 @@ def _board(board: Figures | None) -> Iterable[str]:
     yield "Board: " + "; ".join(parts)
 
 
-def _events(report: Figures) -> Sheet:
+def _events(report: Figures) -> WrappedTable:
     rows = [
         [clock(event["at"]), event["kind"], event["before"] if event["kind"] == "change" else "", event["after"]]
         for event in report["events"][:MOST_EVENTS]
     ]
     more = report["restarts"] + report["changes"] - min(len(report["events"]), MOST_EVENTS)
     caption = f"and {more:,} more: --json has the first {len(report['events'])}" if more else None
-    return Sheet("Restarts and changes", ["when", "what", "from", "to"], rows, left=range(4), caption=caption)
+    return WrappedTable("Restarts and changes", ["when", "what", "from", "to"], rows, left=range(4), caption=caption)
 
 
-def _worst(report: Figures) -> Sheet:
+def _worst(report: Figures) -> WrappedTable:
     head = ("when", "frame", "total", "pre", "infer", "post", "age", "dropped", "board", "power", "served by")
     rows = [worst_row(row, "%m-%d %H:%M:%S") for row in report["worst"]]
-    return Sheet("The worst moments: the slowest frame of a second", head, rows, left=(0, len(head) - 1))
+    return WrappedTable("The worst moments: the slowest frame of a second", head, rows, left=(0, len(head) - 1))
 
 
 def worst_row(row: Figures, form: str = "%Y-%m-%d %H:%M:%S") -> list[str]:
@@ -181,7 +181,7 @@ def shown_side_by_side(both: Figures, out: Console) -> Group:
         if change := both["differences"][name]:
             rows.append([words, "", *_cells(change)])
     head = ("", "", "A", "B", "difference", "")
-    sheet = Sheet("Milliseconds; a difference is B less A", head, rows, 2, (0,), sections)
+    sheet = WrappedTable("Milliseconds; a difference is B less A", head, rows, 2, (0,), sections)
     heads = [
         Text("\n".join([f"{letter}: {line}" if not place else f"   {line}" for place, line in enumerate(lines)]))
         for letter, lines in (("A", [*headline(one), *happened(one)]), ("B", [*headline(two), *happened(two)]))

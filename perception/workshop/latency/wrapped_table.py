@@ -14,7 +14,7 @@ EDGE, BETWEEN = 1, 3
 
 
 @dataclass(frozen=True)
-class Sheet:
+class WrappedTable:
     """Rows of text under a head. keys: the first columns, which name the row, stand in each part. left: columns of
     text, which may be folded; the others are figures. sections: rows under which a line is drawn.
     """
