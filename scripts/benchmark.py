@@ -16,15 +16,14 @@ import typer
 from loguru import logger
 
 from detector_service import DetectorService, open_service
+from perception.backends.base import request_of
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.session_backend import SessionBackend
-from perception.core.classes import vehicle_ids
 from perception.lab.benchmark import drive_cost, frame_cost, loop_cost, report_cost, start_cost, steady, wait_cost
 from perception.lab.benchmark.engine import commands as engine_commands
 from perception.lab.benchmark.neighbours import beside, broker_cost, web_cost
 from perception.reporting.logs import start_logging
 from perception.settings.model import (
-    COCO_VEHICLES,
     LogSettings,
     ModelSettings,
     RecordSettings,
@@ -55,8 +54,8 @@ def frame(
     """A frame through ours, the bare session and ultralytics' predict, in turn."""
     images = frame_cost.read_clip(clip, 64)
     session = OnnxRuntimeSession(onnx, None, threads)
-    backend = SessionBackend(session, lambda names: vehicle_ids(names, COCO_VEHICLES, asked_for=False))
-    with DetectorService(backend, ModelSettings().conf, ModelSettings().iou) as service:
+    backend = SessionBackend(session)
+    with DetectorService(backend, request_of(Settings(), backend.info.class_names)) as service:
         times = frame_cost.measure(service, session, weights, threads, images, rounds)
     rows = {name: percentiles(values) for name, values in times.items()}
     verdicts = [f"ours - bare session.run: {rows['ours - bare']['p50']:.2f} ms median"]

@@ -117,7 +117,7 @@ def _detector(weights: Path, conf: float) -> Iterator[Detect]:
     """The project's own service on some weights, reporting what is above `conf`."""
     settings = Settings(model=ModelSettings(weights=str(weights), conf=conf), allow_cpu=True)
     with open_service(settings) as service:
-        yield Service(lambda frame: service.detect(frame).detections, service.info.class_names)
+        yield Service(lambda frame: service.detect([frame])[0].detections, service.info.class_names)
 
 
 def _prepare(data: Path, out: Path, frames: int, pictures: int | None, device: str) -> Path:

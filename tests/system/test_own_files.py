@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from perception.app.failed_exports import Memory
+from perception.backends.tensorrt.place import Place, work_folder
 from perception.camera import exclusive
 from perception.camera.exclusive import lock_camera
 from perception.camera.uri import parse
@@ -22,8 +24,6 @@ from perception.workshop.accuracy.command import default_cache
 from perception.workshop.accuracy.model_run import read
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
 from perception.workshop.calibration import set_paths
-from perception.workshop.export.failures import Memory
-from perception.workshop.place import Place, work_folder
 from tests import strangers
 
 pytestmark = [strangers.needs_root, pytest.mark.needs("python3")]

@@ -23,7 +23,7 @@ SETTLE_S = 0.02
 class Detector(Protocol):
     """The one call of DetectorService that is measured."""
 
-    def detect(self, frame: Frame) -> Result: ...
+    def detect(self, frames: Sequence[Frame]) -> list[Result]: ...
 
 
 def read_clip(path: Path, count: int) -> list[Image]:
@@ -56,7 +56,7 @@ def measure(
         image = images[number % len(images)]
         taken: dict[str, float] = {}
         frame = Frame(image, number, time.monotonic(), "benchmark")
-        taken["ours"], result = _timed(lambda: service.detect(frame))  # noqa: B023 - called at once
+        taken["ours"], result = _timed(lambda: service.detect([frame])[0])  # noqa: B023 - called at once
         taken["  preprocess"] = result.stages.preprocess_ms
         taken["  infer"] = result.stages.infer_ms
         taken["  postprocess"] = result.stages.postprocess_ms

@@ -33,7 +33,7 @@ def measure(service: Detector, info: BackendInfo, settings: Settings, log: TextL
         asked = time.perf_counter()
         for frame in frames(source, settings.run, stop):
             taken = time.perf_counter()
-            result = service.detect(frame)
+            result = service.detect([frame])[0]
             detected = time.perf_counter()
             report, summary = meter.measure(frame, result), meter.window()
             metered = time.perf_counter()

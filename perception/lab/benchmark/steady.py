@@ -24,7 +24,7 @@ def memory_by_frame(service: Detector, uri: str, count: int, step: int) -> dict[
     settings, memory = SourceSettings(uri=uri), {}
     with open_source(settings) as source:
         for frame in frames(source, RunSettings(max_frames=count), StopFlag()):
-            service.detect(frame)
+            service.detect([frame])
             if (frame.frame_id + 1) % step == 0:
                 memory[frame.frame_id + 1] = resident_mib()
     return memory

@@ -147,7 +147,7 @@ def _run_model(model: Path, images: Sequence[Path], how: Conditions, emit: Emit)
 
 def _detect(service: DetectorService, batch: Sequence[Image]) -> Iterator[Detections]:
     frames = [Frame(image, number, 0.0, "accuracy") for number, image in enumerate(batch)]
-    return (result.detections for result in service.detect_batch(frames))
+    return (result.detections for result in service.detect(frames))
 
 
 def _batches(images: Sequence[Path], size: int) -> Iterator[tuple[list[int], list[Image]]]:

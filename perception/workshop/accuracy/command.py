@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from perception.backends.tensorrt.place import work_folder
 from perception.core.errors import SettingsError
 from perception.workshop.accuracy import table
 from perception.workshop.accuracy.check import CHILD, Comparison, find_pictures
@@ -22,7 +23,6 @@ from perception.workshop.accuracy.model_run import ModelRun
 from perception.workshop.accuracy.threshold import suggested
 from perception.workshop.figures import save
 from perception.workshop.own_file import check_json
-from perception.workshop.place import work_folder
 from perception.workshop.stage import Event, run_stage
 
 REFUSED = 7

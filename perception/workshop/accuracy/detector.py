@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from detector_service import Backend, DetectorService
+from detector_service import DetectorService
+from perception.backends.base import Backend, Request
 from perception.backends.models.choice import Wish
 from perception.backends.models.model_files import check_kind
-from perception.backends.session_backend import PickClasses, SessionBackend
+from perception.backends.session_backend import SessionBackend
 from perception.core.classes import pick, vehicle_ids
 from perception.core.errors import BackendError, SettingsError
 from perception.settings.model import COCO_VEHICLES, ROOT, ModelSettings
@@ -57,7 +59,15 @@ def open_detector(model: Path, how: Conditions) -> tuple[DetectorService, str]:
         raise SettingsError(f"{model} does not exist", "Give the path of a model.")
     check_kind(model)
     backend = _open_onnx(model, how) if model.suffix == ".onnx" else _open_pytorch(model, how)
-    return DetectorService(backend, how.conf, how.iou), backend.info.precision
+    return _service(backend, how), backend.info.precision
+
+
+def _service(backend: Backend, how: Conditions) -> DetectorService:
+    with ExitStack() as opened:
+        opened.push(backend.__exit__)
+        class_ids = vehicle_ids(backend.info.class_names, how.classes, asked_for=False)
+        opened.pop_all()
+    return DetectorService(backend, Request(how.conf, how.iou, class_ids))
 
 
 def places_of(classes: Sequence[str], class_names: Mapping[int, str]) -> npt.NDArray[np.int64]:
@@ -74,15 +84,14 @@ def _open_engine(model: Path, how: Conditions) -> tuple[DetectorService, str]:
     from perception.backends.tensorrt.identity import precision_of
 
     file = open_engine(model)
-    picker, device, layout = _picker(how), how.device, how.layout
-    backend = open_engine_backend(file, picker, how.names, how.imgsz, how.kernel_dir, device, layout=layout)
-    return DetectorService(backend, how.conf, how.iou), precision_of(file)
+    backend = open_engine_backend(file, how.names, how.imgsz, how.kernel_dir, how.device, layout=how.layout)
+    return _service(backend, how), precision_of(file)
 
 
 def _open_onnx(model: Path, how: Conditions) -> Backend:
     from perception.backends.onnxruntime import OnnxRuntimeSession
 
-    return SessionBackend(OnnxRuntimeSession(model, how.imgsz, how.threads), _picker(how), how.names, Wish(how.layout))
+    return SessionBackend(OnnxRuntimeSession(model, how.imgsz, how.threads), how.names, Wish(how.layout))
 
 
 def _open_pytorch(model: Path, how: Conditions) -> Backend:
@@ -90,10 +99,4 @@ def _open_pytorch(model: Path, how: Conditions) -> Backend:
 
     if reason := why_not_importable():
         raise BackendError(f"{model} cannot be run: {reason}", "Install it, or give the model as ONNX.")
-    return SessionBackend(
-        PyTorchSession(model, how.imgsz, how.threads, "cpu"), _picker(how), how.names, Wish(how.layout)
-    )
-
-
-def _picker(how: Conditions) -> PickClasses:
-    return lambda names: vehicle_ids(names, how.classes, asked_for=False)
+    return SessionBackend(PyTorchSession(model, how.imgsz, how.threads, "cpu"), how.names, Wish(how.layout))

@@ -62,7 +62,7 @@ def _open(model: str) -> DetectorService:
 def _judge(service: DetectorService, name: str) -> Judge:
     def empty(candidate: FrameCandidate) -> bool:
         image = _picture(candidate)
-        return image is not None and not len(service.detect(Frame(image, 0, 0.0, "calibration")).detections)
+        return image is not None and not len(service.detect([Frame(image, 0, 0.0, "calibration")])[0].detections)
 
     return Judge(empty, f"{name} ({service.info.name} {service.info.precision})")
 

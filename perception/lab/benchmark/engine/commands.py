@@ -15,10 +15,10 @@ import numpy as np
 import typer
 
 from detector_service import DetectorService, open_service
+from perception.backends.base import request_of
 from perception.backends.gpu.cuda import Gpu
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.session_backend import SessionBackend
-from perception.core.classes import vehicle_ids
 from perception.core.errors import BackendError
 from perception.core.frame import Frame, Image
 from perception.lab.benchmark import predict
@@ -29,7 +29,7 @@ from perception.lab.benchmark.frame_cost import read_clip
 from perception.lab.benchmark.processor import clocks, stay_on
 from perception.lab.benchmark.steady import resident_mib
 from perception.lab.benchmark.timing import each_ms
-from perception.settings.model import COCO_VEHICLES, ROOT, EngineSettings, ModelSettings, Settings
+from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
 from perception.workshop.figures import percentiles, save, show
 from perception.workshop.own_file import check_json
 from perception.workshop.quantize.agreement import Agreement, agreement
@@ -219,7 +219,7 @@ def _in_turn(
         for service, name in names.items():
             pictures = [lent[service][(number + camera) % len(lent[service])] for camera in range(cameras)]
             frames = [Frame(picture, number, time.monotonic(), "benchmark") for picture in pictures]
-            launch = many.detect_batch if service is many else lambda frames: [one.detect(frame) for frame in frames]
+            launch = many.detect if service is many else lambda frames: [one.detect([frame]) for frame in frames]
             taken = each_ms(launch, [frames])
             times[name] += taken if number >= 50 else []
     return times
@@ -286,13 +286,13 @@ def model_names(onnx: Path) -> list[str]:
 def agree(service: DetectorService, onnx: Path, images: Sequence[Image], together: int = 1) -> Agreement:
     """Return the agreement of a service, given so many images together, with ONNX Runtime on the CPU."""
     session = OnnxRuntimeSession(onnx, ModelSettings().imgsz, 0)
-    backend = SessionBackend(session, lambda names: vehicle_ids(names, COCO_VEHICLES, asked_for=False))
+    backend = SessionBackend(session)
     frames = [Frame(image, 0, 0.0, "agreement") for image in images]
     groups = [frames[start : start + together] for start in range(0, len(frames), together)]
-    results = [result for group in groups for result in service.detect_batch(group)]
-    with DetectorService(backend, ModelSettings().conf, ModelSettings().iou) as reference:
+    results = [result for group in groups for result in service.detect(group)]
+    with DetectorService(backend, request_of(Settings(), backend.info.class_names)) as reference:
         return agreement(
-            (reference.detect(frame).detections, result.detections) for frame, result in zip(frames, results)
+            (reference.detect([frame])[0].detections, result.detections) for frame, result in zip(frames, results)
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from detector_service import DetectorService
+from perception.backends.base import request_of
 from perception.backends.gpu import kernels
 from perception.backends.gpu.cuda import Gpu
 from perception.backends.gpu.pipeline import GpuPipeline
@@ -22,12 +23,11 @@ from perception.backends.tensorrt import identity
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.backends.tensorrt.runtime import Engine
 from perception.backends.tensorrt.session import TensorRtSession
-from perception.core.classes import vehicle_ids
 from perception.core.errors import BackendError
 from perception.core.frame import Frame, Image
 from perception.lab.benchmark.engine.floor import WARMUP, floor
 from perception.lab.benchmark.timing import each_ms, over_and_over
-from perception.settings.model import COCO_VEHICLES, ModelSettings
+from perception.settings.model import ModelSettings, Settings
 
 BLOCK = 1000
 """Frames of one way before the next has its turn."""
@@ -56,7 +56,6 @@ def open_ways(path: Path, names: Sequence[str], kernel_dir: Path, pictures: int,
     """
     file = open_engine(path)
     by_id = identity.class_names(file, names)
-    vehicles = vehicle_ids(by_id, COCO_VEHICLES, asked_for=False)
 
     def engine() -> Engine:
         gpu = stack.enter_context(Gpu())
@@ -67,12 +66,12 @@ def open_ways(path: Path, names: Sequence[str], kernel_dir: Path, pictures: int,
     def pipeline(with_graph: bool) -> GpuPipeline:
         own = engine()
         head = choose(Candidate(file.path, Facts(by_id), by_id, own.input_hw, own.try_out, str), Wish())
-        return GpuPipeline(own, _kernels(own.gpu, kernel_dir), head, by_id, vehicles, with_graph, pictures)
+        return GpuPipeline(own, _kernels(own.gpu, kernel_dir), head, by_id, with_graph, pictures)
 
     graph = pipeline(with_graph=True)
     ours = _service(stack, graph)
     eager = _service(stack, pipeline(with_graph=False))
-    usual = _service(stack, SessionBackend(TensorRtSession(engine(), by_id), lambda _: vehicles))
+    usual = _service(stack, SessionBackend(TensorRtSession(engine(), by_id)))
     alone = engine()
     alone.set_batch(1)
     return Ways(ours, eager, usual, graph, alone)
@@ -86,13 +85,13 @@ def _kernels(gpu: Gpu, folder: Path) -> Any:
 
 
 def _service(stack: ExitStack, backend: GpuPipeline | SessionBackend) -> DetectorService:
-    return stack.enter_context(DetectorService(backend, ModelSettings().conf, ModelSettings().iou))
+    return stack.enter_context(DetectorService(backend, request_of(Settings(), backend.info.class_names)))
 
 
 def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image]:
     """Return the pictures, all of one size, in the service's own frames: as many as it lends."""
     service.lend((images[0].shape[0], images[0].shape[1]))  # from the next picture on there are frames of its size
-    service.detect(_frame(images[0]))
+    service.detect([_frame(images[0])])
     lent: list[Image] = []
     for image in images:
         frame = service.lend((image.shape[0], image.shape[1]))
@@ -105,7 +104,7 @@ def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image
 
 def serial(service: DetectorService, images: Sequence[Image], count: int, first: int = 0) -> list[float]:
     """Return ms from a frame in host memory to its vehicles in Python, one frame after the other."""
-    return each_ms(service.detect, map(_frame, over_and_over(images, count, first)))
+    return each_ms(service.detect, ([_frame(image)] for image in over_and_over(images, count, first)))
 
 
 def _frame(image: Image) -> Frame:
@@ -153,7 +152,7 @@ def parts(ways: Ways, images: Sequence[Image], floor_ms: float, count: int) -> T
     lent = lent_frames(ways.graph, images)
     times: Times = {}
     for number in range(count):
-        result = ways.graph.detect(_frame(lent[number % len(lent)]))
+        result = ways.graph.detect([_frame(lent[number % len(lent)])])[0]
         letterbox, engine, filtering = ways.pipeline.device_ms
         pre, infer, post = result.stages.preprocess_ms, result.stages.infer_ms, result.stages.postprocess_ms
         assert pre is not None

@@ -9,10 +9,10 @@ import pytest
 
 import detector_service
 from detector_service import open_service
+from perception.app import export_at_start as at_start
 from perception.app.check import _check_backend
 from perception.core.errors import BackendError
 from perception.system.stop import Stopped
-from perception.workshop.export import at_start
 from tests.backends.test_selection import Prepare, World, not_installed, serves, world
 from tests.doubles.fake_tensorrt import write_engine
 
