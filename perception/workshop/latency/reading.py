@@ -117,7 +117,7 @@ def _count(outcome: Outcome, log: Log, kind: Kind | None, query: Query, advance:
                 first_ms = int(columns.at_ms[columns.at_ms != NO_TIME].min(initial=first_ms))
                 tally.add(columns)
             advance(source.moved())
-    if NO_TIME != latest_ms > first_ms + OVERLAP_MS:
+    if first_ms < latest_ms - OVERLAP_MS:
         outcome.warnings.append(
             f"{log.name} begins at {local(first_ms)}, before the others end: frames that are in two logs count twice"
         )
