@@ -201,8 +201,8 @@ def web(
     """What three viewers of the picture and a scrape of /metrics each second cost detection, on the demo."""
     got = {"bytes": 0, "scrapes": 0}
     with tempfile.TemporaryDirectory() as folder:
-        place = beside.Place(ROOT, Path(folder), weights, cores[0])
-        costs = beside.measure(place, lambda url: web_cost.viewers(url, cores[1], got), rounds, seconds)
+        setup = beside.PilotSetup(ROOT, Path(folder), weights, cores[0])
+        costs = beside.measure(setup, lambda url: web_cost.viewers(url, cores[1], got), rounds, seconds)
     told = f"the viewers got {got['bytes'] / 2**20:.1f} MiB and {got['scrapes']} scrapes"
     save(json, {"web": _beside(costs, "watched", weights, rounds, seconds, told)})
 
@@ -218,8 +218,8 @@ def broker(
     """What an MQTT broker costs detection that floods the pilot, on the demo."""
     with tempfile.TemporaryDirectory() as folder, broker_cost.HostileBroker(cores[1]) as hostile:
         settings = f"mqtt: {{host: 127.0.0.1, port: {hostile.port}}}\n"
-        place = beside.Place(ROOT, Path(folder), weights, cores[0], settings)
-        costs = beside.measure(place, hostile.attacks, rounds, seconds)
+        setup = beside.PilotSetup(ROOT, Path(folder), weights, cores[0], settings)
+        costs = beside.measure(setup, hostile.attacks, rounds, seconds)
     told = f"{hostile.attacked} connections were attacked with {hostile.sent / 2**20:.1f} MiB"
     save(json, {"broker": _beside(costs, "attacked", weights, rounds, seconds, told)})
 

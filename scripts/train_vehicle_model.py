@@ -20,7 +20,7 @@ from detector_service import open_service
 from perception.lab.training.dataset import digests, prepare
 from perception.lab.training.export import export
 from perception.lab.training.figures import CONFIDENCES, Detect, Service
-from perception.lab.training.report import by_threshold, on_drives, on_footage, on_pictures
+from perception.lab.training.model_card import by_threshold, on_drives, on_footage, on_pictures
 from perception.lab.training.train import Recipe, train
 from perception.settings.model import ModelSettings, Settings
 from perception.workshop.door import enter

@@ -1,4 +1,4 @@
-"""Opens exactly the file that is named, whatever else lies beside it, as the pilot's own detector."""
+"""Opens exactly the named model file, ignoring others beside it, as the pilot's own detector."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ LEAST_CONF = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """How a model is run.
+    """The conditions that a model runs under.
 
     classes: names of the vehicle classes. conf: confidence from which a detection counts; iou: overlap above which two
     boxes of a class are one. imgsz: side in pixels of an input that the model leaves open, None for what it was made
     for. names: the classes of a model whose file names none. layout: of the output, None where it is to be found.
-    threads: of ONNX Runtime or PyTorch, 0 for one a core. device: number of the GPU. kernel_dir: where built kernels
+    threads: of ONNX Runtime or PyTorch, 0 for one per core. device: number of the GPU. kernel_dir: where built kernels
     are kept.
     """
 
@@ -47,9 +47,9 @@ class Conditions:
 
 
 def open_detector(model: Path, how: Conditions) -> tuple[DetectorService, str]:
-    """The model in the file, and its precision in words; ONNX and PyTorch run on the CPU.
+    """Return the service of a model file and its precision in words; ONNX and PyTorch run on the CPU.
 
-    Raises SettingsError for a file of no known kind, BackendError or GpuError where it cannot serve.
+    Raises SettingsError for a file of an unknown kind, BackendError or GpuError where it cannot serve.
     """
     if model.suffix in ENGINES:
         return _open_engine(model, how)
@@ -71,7 +71,7 @@ def _service(backend: Backend, how: Conditions) -> DetectorService:
 
 
 def places_of(classes: Sequence[str], class_names: Mapping[int, str]) -> npt.NDArray[np.int64]:
-    """For each id of a model the place of its class in `classes`, or -1; see classes.pick."""
+    """Return for each id of a model the place of its class in `classes`, or -1; see classes.pick."""
     places = np.full(max(class_names) + 1, -1, np.int64)
     for place in reversed(range(len(classes))):
         places[list(pick(class_names, classes[place : place + 1]).ids)] = place

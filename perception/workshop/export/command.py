@@ -18,7 +18,7 @@ from perception.doctor.report import text_lines
 from perception.system.lock import Held, Lock
 from perception.system.trusted_file import reason_of, write_whole
 from perception.workshop.build import preflight
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export import report
 from perception.workshop.export.children import Children
 from perception.workshop.export.install import check_previous, finish, roll_back

@@ -13,7 +13,7 @@ from perception.backends.tensorrt.engine_file import open_engine
 from perception.backends.tensorrt.place import Place
 from perception.core.errors import AccuracyError, BackendError, BuildError, GpuError
 from perception.system.trusted_file import sha256_of
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.install import Replaced, install
 from perception.workshop.export.options import Options
 from perception.workshop.export.sources import Model

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.backends.tensorrt.place import Place
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.options import DATA, Options
 from perception.workshop.export.pipeline import Done, Task
 from perception.workshop.export.sources import Judges, Model

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.backends.tensorrt.place import work_folder
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import BUILD, EXAMINE, ONNX, QDQ, VERIFY, Task
 from perception.workshop.export.sources import Model

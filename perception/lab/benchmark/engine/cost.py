@@ -1,9 +1,9 @@
-"""What a frame costs on a TensorRT engine, above what the engine itself costs: all ways in turn, in one process."""
+"""The cost of a frame on a TensorRT engine beyond the engine itself: all ways in turn, in one process."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,13 @@ from perception.backends.tensorrt.session import TensorRtSession
 from perception.core.errors import BackendError
 from perception.core.frame import Frame, Image
 from perception.lab.benchmark.engine.floor import WARMUP, floor
+from perception.lab.benchmark.timing import each_ms, over_and_over
 from perception.settings.model import ModelSettings, Settings
 
 BLOCK = 1000
 """Frames of one way before the next has its turn."""
 RARE = 5
-"""The slow ways have a turn in so many."""
+"""One turn of the slow ways for each RARE turns of the others."""
 
 Times = dict[str, list[float]]
 
@@ -48,10 +49,10 @@ class Ways:
 
 
 def open_ways(path: Path, names: Sequence[str], kernel_dir: Path, pictures: int, stack: ExitStack) -> Ways:
-    """Ours with a CUDA graph and without, and the usual loop: OpenCV's letterbox, full output, numpy's NMS.
+    """Open ours with a CUDA graph and without, and the usual loop: OpenCV's letterbox, full output, numpy's NMS.
 
     pictures: how many page-locked frames each of ours has, so that every picture has one of its own. Raises
-    BackendError where one cannot be had; what is open by then, the stack closes.
+    BackendError where one cannot be opened; the stack closes what is open by then.
     """
     file = open_engine(path)
     by_id = identity.class_names(file, names)
@@ -88,9 +89,9 @@ def _service(stack: ExitStack, backend: GpuPipeline | SessionBackend) -> Detecto
 
 
 def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image]:
-    """The pictures, all of one size, in the service's own frames: as many as it lends."""
+    """Return the pictures, all of one size, in the service's own frames: as many as it lends."""
     service.lend((images[0].shape[0], images[0].shape[1]))  # from the next picture on there are frames of its size
-    service.detect([_frame(images[0])])[0]
+    service.detect([_frame(images[0])])
     lent: list[Image] = []
     for image in images:
         frame = service.lend((image.shape[0], image.shape[1]))
@@ -102,25 +103,8 @@ def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image
 
 
 def serial(service: DetectorService, images: Sequence[Image], count: int, first: int = 0) -> list[float]:
-    """From a frame in host memory to its vehicles in Python, one after the other, in ms."""
-    times = []
-    for number in range(first, first + count):
-        frame = _frame(images[number % len(images)])
-        started = time.perf_counter()
-        service.detect([frame])[0]
-        times.append((time.perf_counter() - started) * 1000)
-    return times
-
-
-def copies(images: Sequence[Image], target: Image, count: int, first: int = 0) -> list[float]:
-    """One copy of a frame into page-locked memory, in ms."""
-    times = []
-    for number in range(first, first + count):
-        image = images[number % len(images)]
-        started = time.perf_counter()
-        np.copyto(target, image)
-        times.append((time.perf_counter() - started) * 1000)
-    return times
+    """Return ms from a frame in host memory to its vehicles in Python, one frame after the other."""
+    return each_ms(service.detect, ([_frame(image)] for image in over_and_over(images, count, first)))
 
 
 def _frame(image: Image) -> Frame:
@@ -128,17 +112,21 @@ def _frame(image: Image) -> Frame:
 
 
 def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, Callable[[Image], Any]]) -> Times:
-    """Milliseconds by way over `count` frames of ours, block by block in turn.
+    """Return the milliseconds by way over `count` frames of ours, block by block in turn.
 
     others: further ways to detect on one image, by name; they and the usual loop have a turn in RARE.
     """
     lent, lent_eager = lent_frames(ways.graph, images), lent_frames(ways.eager, images)
     target = lent.pop()
+
+    def copy(image: Image) -> None:
+        np.copyto(target, image)
+
     times: Times = {}
     for service, frames in ((ways.graph, lent), (ways.eager, lent_eager), (ways.usual, images[:20])):
         serial(service, frames, WARMUP)
     for detect in others.values():
-        list(_each(detect, images, WARMUP // RARE, 0))
+        each_ms(detect, over_and_over(images, WARMUP // RARE))
     for block, first in enumerate(range(0, count, BLOCK)):
         size = min(BLOCK, count - first)
         turns: list[tuple[str, Callable[[int], list[float]]]] = [
@@ -146,7 +134,7 @@ def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, C
             ("F without graph", lambda n: floor(ways.engine, n, with_graph=False)),
             ("L ours, pinned frames", lambda n: serial(ways.graph, lent, n, first)),  # noqa: B023
             ("L ours, ordinary frames", lambda n: serial(ways.graph, images, n, first)),  # noqa: B023
-            ("  one copy of a frame", lambda n: copies(images, target, n, first)),  # noqa: B023
+            ("  one copy of a frame", lambda n: each_ms(copy, over_and_over(images, n, first))),  # noqa: B023
             ("L ours, pinned, no graph", lambda n: serial(ways.eager, lent_eager, n, first)),  # noqa: B023
         ]
         for name, run in turns:
@@ -155,19 +143,12 @@ def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, C
             usual = serial(ways.usual, images, size // RARE, first)
             times.setdefault("the usual loop", []).extend(usual)
             for name, detect in others.items():
-                times.setdefault(name, []).extend(_each(detect, images, size // RARE, first))
+                times.setdefault(name, []).extend(each_ms(detect, over_and_over(images, size // RARE, first)))
     return times
 
 
-def _each(detect: Callable[[Image], Any], images: Sequence[Image], count: int, first: int) -> Iterable[float]:
-    for number in range(first, first + count):
-        started = time.perf_counter()
-        detect(images[number % len(images)])
-        yield (time.perf_counter() - started) * 1000
-
-
 def parts(ways: Ways, images: Sequence[Image], floor_ms: float, count: int) -> Times:
-    """What L consists of beside the engine, in ms for each frame: the parts and F add up to L."""
+    """Return the parts of L beside the engine, in ms for each frame: with F they add up to L."""
     lent = lent_frames(ways.graph, images)
     times: Times = {}
     for number in range(count):
