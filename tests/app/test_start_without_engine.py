@@ -81,7 +81,7 @@ def test_without_an_engine_one_is_exported_where_that_is_asked_for(
     assert exporter.asked_for.read_text() == (
         f"--model {world.onnx} --precision fp16 --output {folder} --imgsz 64 --device cuda:0\n"
     )
-    assert serves(world.settings()) == "tensorrt fp32: 2"
+    assert serves(world.settings(), at_start.export_engine) == "tensorrt fp32: 2"
     assert exporter.times == 1, "the engine is there now"
 
 
@@ -89,18 +89,18 @@ def test_a_failed_export_is_told_once_passed_over_and_not_repeated_at_the_next_s
     world: World, exporter: Exporter, logged: list[str]
 ) -> None:
     exporter.ends_with(6)
-    assert serves(world.settings()) == "onnxruntime fp32: 2"
+    assert serves(world.settings(), at_start.export_engine) == "onnxruntime fp32: 2"
     assert "WARNING TensorRT after an export passed over: the export failed: No memory. Reboot.. Try it" in "\n".join(
         logged
     )
-    assert serves(world.settings()) == "onnxruntime fp32: 2"
+    assert serves(world.settings(), at_start.export_engine) == "onnxruntime fp32: 2"
     assert exporter.times == 1
     assert any("an export of the same model failed (" in line for line in logged)
 
 
 def test_an_engine_of_another_tensorrt_is_built_again(world: World, exporter: Exporter, logged: list[str]) -> None:
     world.write(version="10.7.0")
-    assert serves(world.settings()) == "tensorrt fp32: 2"
+    assert serves(world.settings(), at_start.export_engine) == "tensorrt fp32: 2"
     assert exporter.times == 1
 
 
@@ -142,7 +142,7 @@ def test_nothing_is_exported_where_that_would_not_help(
 ) -> None:
     prepare, settings, said = KEPT[why]
     prepare(world)
-    assert serves(world.settings(**settings)) == "onnxruntime fp32: 2"
+    assert serves(world.settings(**settings), at_start.export_engine) == "onnxruntime fp32: 2"
     assert exporter.times == 0
     assert said in "\n".join(logged)
 

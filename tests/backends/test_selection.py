@@ -20,6 +20,7 @@ import pytest
 import detector_service
 from detector_service import open_service
 from perception.backends import selection
+from perception.backends.base import Export
 from perception.backends.gpu import kernels
 from perception.core.errors import BackendError, SettingsError
 from perception.core.frame import Frame
@@ -77,9 +78,9 @@ def world(tmp_path: Path, device: Device, tensorrt: ModuleType, monkeypatch: pyt
     return World(tmp_path, device, tensorrt, monkeypatch)
 
 
-def serves(settings: Settings) -> str:
+def serves(settings: Settings, export: Export | None = None) -> str:
     """The backend that serves a picture, and how many vehicles it finds in it."""
-    with open_service(settings) as service:
+    with open_service(settings, export=export) as service:
         found = service.detect([Frame(make_image(), 0, 0.0, "test")])[0].detections
         return f"{service.info.name} {service.info.precision}: {len(found)}"
 
