@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Protocol
 
 from perception.app.sinks import Sinks
+from perception.app.stream import open_source
 from perception.backends.models.model_files import find_model
-from perception.camera import open_source
 from perception.camera.feed import LOOK_S
 from perception.core.classes import pick
 from perception.core.errors import EndOfStream, PilotError, SettingsError, SourceError

@@ -25,9 +25,9 @@ from perception.reporting.logs import TextLog, start_logging
 from perception.settings.live import LiveSettings
 from perception.settings.model import load
 from perception.system.home import LOCAL, ROOT, SHIPPED, settings_path
-from perception.system.memory import lack_of_memory
 from perception.system.own_files import keep_world_from_writing
 from perception.system.plain_file import from_home
+from perception.system.reasons import lack_of_memory
 from perception.system.stop import StopFlag, Stopped
 
 Job = Callable[[LiveSettings, StopFlag, TextLog], int]

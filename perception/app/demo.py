@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from perception.camera.capture import Picture
-from perception.camera.pace import Pace
+from perception.camera.capture import Pace, Picture
 from perception.camera.uri import SourceUri
 from perception.core.errors import EndOfStream, SourceError
 from perception.drive import Drive, DriveSettings

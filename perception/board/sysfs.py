@@ -12,11 +12,12 @@ Where the files are documented:
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from perception.system.jetson import read_text
 
 # A power-gated sensor either answers EAGAIN or reports a temperature below this (-256 C on Jetson Linux).
 COLDEST_C = -100.0
@@ -53,36 +54,10 @@ class PowerMode(NamedTuple):
     name: str | None
 
 
-def read_text(path: Path) -> str | None:
-    """The text of a small file without its trailing whitespace, or None.
-
-    A file of sysfs may answer EAGAIN, which Python's buffered readers turn into a TypeError, so it is read as it is.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        return os.read(handle, 65536).decode("utf-8", "replace").rstrip("\n\0 ")
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
-
-
 def read_number(path: Path) -> float | None:
     """The number at the start of a small file, or None."""
     match = re.match(r"\s*-?\d{1,18}(\.\d+)?(?=\s|$)", read_text(path) or "")
     return float(match.group()) if match else None
-
-
-def is_jetson(root: Path = Path("/")) -> bool:
-    """Whether this is a board with a Tegra chip: by the release file of L4T, or by the device tree.
-
-    The file alone is absent on some vendors' images and in most containers. This is the one definition.
-    """
-    compatible = read_text(root / "proc/device-tree/compatible") or ""
-    return os.path.lexists(root / "etc/nv_tegra_release") or "nvidia,tegra" in compatible
 
 
 def temperatures_c(root: Path) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -67,3 +68,17 @@ class Capture(Protocol):
     def read(self) -> Picture | None: ...
 
     def close(self) -> None: ...
+
+
+class Pace:
+    """Holds a file or the drive to a rate, as a camera keeps one. rate: pictures a second; 0 holds nothing back."""
+
+    def __init__(self, rate: float) -> None:
+        self._period_s = 1 / rate if rate else 0.0
+        self._due = time.monotonic()
+
+    def wait(self) -> None:
+        """Sleeps until the next picture is due. A reader that fell behind by more than one catches up no further."""
+        if self._period_s:
+            self._due = max(self._due + self._period_s, time.monotonic() - self._period_s)
+            time.sleep(max(self._due - time.monotonic(), 0))

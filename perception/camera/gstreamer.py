@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from perception.board.sysfs import is_jetson as is_jetson
 from perception.camera.capture import UnusableSource
 from perception.camera.uri import SourceUri
 

@@ -17,8 +17,8 @@ from perception.camera.picture_file import MAX_BYTES, PictureFault
 from perception.camera.uri import IMAGE_SUFFIXES, SourceUri
 from perception.core.errors import EndOfStream, SourceError
 from perception.core.frame import Image
-from perception.system.memory import lack_of_memory
 from perception.system.plain_file import read_plain
+from perception.system.reasons import lack_of_memory
 
 NAMED = 3
 """How many files a message names."""

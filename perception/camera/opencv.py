@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -22,20 +22,23 @@ from perception.camera.uri import SourceUri
 from perception.core.errors import SourceError
 from perception.core.redact import redact_value
 from perception.settings.model import SourceSettings
+from perception.system.jetson import is_jetson
 from perception.system.lock import Lock
-from perception.system.memory import lack_of_memory
-from perception.system.quiet import silence_opencv
+from perception.system.opencv_process import NOTHING, prepare_opencv
+from perception.system.reasons import lack_of_memory
 
 BACKLOG_S = 5.0
 """FFmpeg examines a stream for so long at most (analyzeduration)."""
 
 
-def open_capture(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture | None:
-    """An open VideoCapture, or None where it does not open.
+def open_capture(
+    target: str, api: int, parameters: Sequence[int] = (), variables: Mapping[str, str] = NOTHING
+) -> cv2.VideoCapture | None:
+    """Return an open VideoCapture, or None where it does not open. variables: as prepare_opencv takes them.
 
     Raises UnusableSource for pictures that are too large to be decoded.
     """
-    silence_opencv()
+    prepare_opencv(cv2, variables)
     try:
         capture = cv2.VideoCapture(target, api, list(parameters)) if parameters else cv2.VideoCapture(target, api)
     except cv2.error as error:
@@ -127,9 +130,9 @@ def open_v4l2(uri: SourceUri, settings: SourceSettings) -> Camera:
         raise SourceError(
             f"This user may not open {device}", "Join its group: sudo usermod -aG video $USER; log in again."
         )
-    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(max(round(settings.stall_s), 1)))
+    variables = {"OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(round(settings.stall_s), 1))}
     with _released_on_fault(lock_camera(uri, device)) as lock:
-        capture = open_capture(str(device), cv2.CAP_V4L2)
+        capture = open_capture(str(device), cv2.CAP_V4L2, (), variables)
         if capture is None:
             raise SourceError(
                 f"{device} did not open: it is in use, or no camera",
@@ -191,14 +194,14 @@ def refuse_difference(uri: SourceUri, wanted: dict[str, object], got: dict[str, 
 
 def open_rtsp(uri: SourceUri, settings: SourceSettings) -> Camera:
     """An RTSP stream: decoded in hardware on a Jetson, by FFmpeg elsewhere."""
-    if gstreamer.is_jetson() and has_gstreamer():
+    if is_jetson() and has_gstreamer():
         return open_pipeline(uri, gstreamer.rtsp_pipeline(uri, settings.stall_s), settings)
     # To OpenCV's own choice of TCP before UDP: no guessing of the rate from 20 pictures, which the stream tells anyway,
     # and which takes two seconds of a camera that gives ten a second.
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|fpsprobesize;0")
+    variables = {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_flags;prefer_tcp|fpsprobesize;0"}
     # One decoder thread: frame threads would hold back as many pictures as there are threads, unseen by any stamp.
     parameters = known({**_timeouts(settings), "CAP_PROP_N_THREADS": 1})
-    capture = open_capture(uri.target, cv2.CAP_FFMPEG, parameters)
+    capture = open_capture(uri.target, cv2.CAP_FFMPEG, parameters, variables)
     if capture is None:
         raise SourceError(
             f"{uri.label} did not open: no answer, wrong credentials, or no such stream",

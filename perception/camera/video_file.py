@@ -9,9 +9,8 @@ from pathlib import Path
 import cv2
 from loguru import logger
 
-from perception.camera.capture import Borrower, Picture
+from perception.camera.capture import Borrower, Pace, Picture
 from perception.camera.opencv import known, open_capture, rate_of, summary_of
-from perception.camera.pace import Pace
 from perception.camera.uri import SourceUri
 from perception.core.errors import EndOfStream, SourceError
 

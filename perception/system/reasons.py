@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 MOST_CHARACTERS = 320
+OPENCV_NO_MEMORY = -4
+"""OpenCV's cv::Error::StsNoMem."""
 _BEGINNING = 90
 _CURES = (
     (r"(?i)unsupported model IR version|IR version: ?\d+", "Export it with an older onnx, or update onnxruntime."),
@@ -40,3 +42,14 @@ def cure_of(error: BaseException, otherwise: str = "") -> str:
     """Return what helps against a fault that is a usual one, else `otherwise`."""
     text = str(error)
     return next((cure for pattern, cure in _CURES if re.search(pattern, text)), otherwise)
+
+
+def lack_of_memory(fault: BaseException) -> str:
+    """What could not be had, where the exception says that memory or a thread could not; "" for any other exception."""
+    if isinstance(fault, MemoryError):  # numpy's own is one, too
+        return str(fault) or "an allocation failed"
+    if isinstance(fault, RuntimeError) and str(fault) == "can't start new thread":
+        return str(fault)
+    if type(fault).__module__ == "cv2" and getattr(fault, "code", None) == OPENCV_NO_MEMORY:
+        return str(getattr(fault, "err", fault))
+    return ""

@@ -17,8 +17,8 @@ from typing import Any
 
 from loguru import logger
 
-from perception.app.stream import wait_until_open
-from perception.camera import exclusive, gstreamer, open_source, opencv, outage
+from perception.app.stream import open_source, wait_until_open
+from perception.camera import exclusive, gstreamer, opencv, outage
 from perception.core.errors import EndOfStream, SourceError
 from perception.core.frame import Frame
 from perception.settings.model import SourceSettings
@@ -33,7 +33,7 @@ def probe(task: dict[str, Any]) -> dict[str, Any]:
     outage.BACKOFF_S = (0.05, 0.1)
     exclusive.FOLDER = Path(task["locks"])
     if task.get("jetson"):
-        setattr(gstreamer, "is_jetson", lambda: True)  # noqa: B010
+        setattr(opencv, "is_jetson", lambda: True)  # noqa: B010
         gstreamer.TO_BGR = gstreamer.TO_BGR.replace("nvvidconv", "videoconvert")
     settings = SourceSettings.model_validate(task["source"])
     frames: list[dict[str, Any]] = []

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from perception.camera import open_source, outage
+from perception.app.stream import open_source
+from perception.camera import outage
 from perception.camera.latest import Reader
 from perception.core.errors import SourceError
 from perception.core.frame import Frame

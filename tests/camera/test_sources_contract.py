@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.camera import open_source
+from perception.app.stream import open_source
 from perception.camera.latest import Reader
 from perception.camera.uri import redact
 from perception.core.errors import EndOfStream

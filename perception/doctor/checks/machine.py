@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from perception.board.sysfs import is_jetson
 from perception.system.child import Answer, Runner
+from perception.system.jetson import is_jetson
 
 COMMAND_LIMIT_S = 5.0
 PROBE_LIMIT_S = 10.0
