@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import grp
 import hashlib
 import os
@@ -14,8 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from perception.core.errors import BackendError
-from perception.system.plain_file import open_plain as open_plain
-from perception.system.plain_file import reason_of as reason_of
+from perception.system.plain_file import open_regular
 
 REBUILD = "python3 scripts/export_int8_engine.py --model MODEL"
 """The command that builds an engine and installs it with its sidecar; `--precision` follows where it matters."""
@@ -153,11 +151,9 @@ def sync(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes. Raises OSError, also for what is no file and may never end."""
+    """Return the sha256 of a file's bytes. Raises OSError, also for what is no regular file."""
     digest = hashlib.sha256()
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
