@@ -19,7 +19,7 @@ from loguru import logger
 
 from perception.app.footage import protect
 from perception.app.sinks import text_and_record_bytes
-from perception.core.errors import GpuError, PilotError, SettingsError
+from perception.core.errors import BackendError, GpuError, PilotError, SettingsError, SourceError
 from perception.core.redact import clean, redact_value
 from perception.reporting.logs import TextLog, start_logging
 from perception.settings.live import LiveSettings
@@ -53,8 +53,16 @@ KEYS: Mapping[str, str] = MappingProxyType(
         "fp16": "fp16",
     }
 )
-"""Which setting a flag goes before."""
+"""The setting that each flag overrides."""
 
+
+HELP = f"""Detects vehicles in a camera or a clip, and logs each frame with its latency.
+
+Flags go before the settings file. Exit codes: 0 end of stream or asked to stop, {SettingsError.exit_code} settings,
+{SourceError.exit_code} source, or what else is in use or not there yet, {BackendError.exit_code} no allowed backend,
+{GpuError.exit_code} GPU fault or no memory; {PilotError.exit_code} a bug, or where check --doctor finds a problem of
+the machine alone.
+"""
 
 # typer reads these at run time, on Python 3.10 too: Optional, where newer code would write X | None.
 _Text = Optional[str]
@@ -72,7 +80,7 @@ def start(run: Job, check: Job, stop: StopFlag) -> NoReturn:
     """Parses the command line, does the job with the settings it gives, and leaves with the exit code."""
     keep_world_from_writing()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(_command)
+    app.command(help=HELP)(_command)
     try:
         code = app(obj=({"run": run, "check": check}, stop), standalone_mode=False)
     except Exception as fault:
@@ -119,12 +127,7 @@ def _command(
     fp16: Annotated[_Switch, _option("--fp16/--no-fp16", help="an FP16 engine may serve")] = None,
     doctor: Annotated[bool, typer.Option("--doctor", help="with check: what is wrong with this machine, too")] = False,
 ) -> None:
-    """Detects vehicles in a camera or a clip, and logs each frame with its latency.
-
-    Flags go before the settings file. Exit codes: 0 end of stream or asked to stop, 2 settings, 3 source,
-    or what else is in use or not there yet, 4 no allowed backend, 5 GPU fault or no memory; 1 a bug, or where check
-    --doctor finds a problem of the machine alone.
-    """
+    """Does the job that `words` name with the settings that the flags give, and leaves with its exit code."""
     jobs, stop = context.obj
     named = Path(from_home(str(config))) if config else None
     flags = {key: (f"--{name.replace('_', '-')}", context.params[name]) for name, key in KEYS.items()}

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from perception.doctor.checks.machine import SERVICE_CONFIG, same_interpreter, this_machine
-from perception.doctor.examine import examine, exit_code
+from perception.doctor.examine import CHECKS, examine, exit_code
 from perception.doctor.report import json_text, text_lines
-from perception.doctor.table import CHECKS
 from perception.system.child import Children
 from perception.system.home import ROOT, settings_path
 from perception.system.plain_file import from_home

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from perception.board import sysfs
 from perception.doctor.checks.machine import Machine
-from perception.doctor.examine import examine, look
+from perception.doctor.examine import CHECKS, examine, look
 from perception.doctor.finding import Check, Finding, Verdict, ok
 from perception.doctor.report import json_text, text_lines
-from perception.doctor.table import CHECKS
 from tests.doctor.engine_maker import write_engine
 from tests.doctor.trees import NAMES, Tree
 

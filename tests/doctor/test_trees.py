@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from perception.doctor.examine import CHECKS, JETSON
 from perception.doctor.finding import Verdict
-from perception.doctor.table import CHECKS, JETSON
 from perception.system.child import Answer
 from tests.doctor.codes import codes_in_source
 from tests.doctor.engine_maker import write_engine

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from perception.doctor.checks.machine import Machine, Usage, User
-from perception.doctor.examine import examine
+from perception.doctor.examine import CHECKS, examine
 from perception.doctor.finding import Finding, Result, Verdict
-from perception.doctor.table import CHECKS
 from perception.system.child import Answer
 
 TREES = Path(__file__).parent / "trees"

@@ -1,31 +1,37 @@
-"""What systemd says of a unit, and of this pilot's."""
+"""Asks systemd about the pilot's unit, and about that of jetson-stats."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from perception.core.errors import BackendError, GpuError, PilotError, SettingsError, SourceError
 from perception.doctor.checks.machine import UNIT, Machine
 from perception.doctor.finding import Finding, ok, problem, unknown, warning
 from perception.system.child import signal_name
 
 PROPERTIES = "LoadState,ActiveState,SubState,Result,NRestarts,ExecMainCode,ExecMainStatus,StatusText,UnitFileState"
 
+_FAULTS: Mapping[type[PilotError], str] = MappingProxyType(
+    {
+        PilotError: "a bug ({}): its traceback is in the journal",
+        SettingsError: "its settings cannot be used ({})",
+        SourceError: "its source could not be opened, or what it needs was in use or not there yet ({})",
+        BackendError: "no allowed backend can serve ({})",
+        GpuError: "a fault of the GPU ({})",
+    }
+)
 EXIT_CODES: Mapping[str, str] = MappingProxyType(
     {
         "0": "it ended by itself (0: end of the source, or asked to stop)",
-        "1": "a bug (1): its traceback is in the journal",
-        "2": "its settings cannot be used (2)",
-        "3": "its source could not be opened, or what it needs was in use or not there yet (3)",
-        "4": "no allowed backend can serve (4)",
-        "5": "a fault of the GPU (5)",
+        **{str(kind.exit_code): words.format(kind.exit_code) for kind, words in _FAULTS.items()},
         "200": "its WorkingDirectory is not there (200)",
         "203": "its Python is not there or cannot be run (203)",
         "217": "its user does not exist (217)",
         "226": "a folder that its sandbox names is not there (226)",
     }
 )
-"""Exit codes of the pilot (perception/core/errors.py), and those of systemd.exec(5) that installing makes likely."""
+"""Exit codes of the pilot, and those of systemd.exec(5) that installing makes likely."""
 
 RESULTS: Mapping[str, str] = MappingProxyType(
     {
