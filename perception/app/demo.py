@@ -1,4 +1,4 @@
-"""demo://drive: the synthetic drive as a source, each picture with its truth."""
+"""demo://drive: the synthetic drive as a source, each frame with its truth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perception.drive import Drive, DriveSettings
 
 
 class DemoDrive:
-    """Renders the drive frame by frame, as fast as they are taken; ?realtime=1 at its own rate, ?loop=1 for ever."""
+    """Renders the drive as fast as frames are taken; ?realtime=1 at its own rate, ?loop=1 for ever."""
 
     def __init__(self, uri: SourceUri) -> None:
         """Raises SourceError for another scene than `drive`, or for settings that the drive does not allow."""
@@ -38,7 +38,7 @@ class DemoDrive:
         return self._drive.settings.fps
 
     def read(self) -> Picture:
-        """The next frame. EndOfStream after the last one."""
+        """Return the next frame. EndOfStream after the last one."""
         if self._next == self._drive.frame_count:
             if not self._loop:
                 raise EndOfStream
@@ -49,4 +49,4 @@ class DemoDrive:
         return Picture(image, time.monotonic(), truth)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resource is held."""

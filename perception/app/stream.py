@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from perception.camera import OPENERS, open_reader
 from perception.camera.capture import Capture, Lend
-from perception.camera.feed import LOOK_S, Feed
-from perception.camera.latest import Reader
+from perception.camera.feed import POLL_S, Feed
+from perception.camera.reader import Reader
 from perception.camera.uri import SourceUri
 from perception.core.errors import EndOfStream
 from perception.core.frame import Frame
@@ -29,11 +29,11 @@ def open_source(settings: SourceSettings, lend: Lend | None = None) -> Reader:
 
 
 def wait_until_open(source: Reader | Feed, stop: StopFlag, turn: Callable[[], None] = lambda: None) -> bool:
-    """Waits for the source to open; False where a stop was asked for first. turn: called each time it looks.
+    """Wait for the source to open; False where a stop was asked for first. turn: called at each check.
 
     Raises SourceError where it cannot be opened.
     """
-    while not source.is_open(LOOK_S):
+    while not source.is_open(POLL_S):
         turn()
         if stop.requested:
             return False
@@ -47,7 +47,7 @@ def frames(
     clock: Callable[[], float] = time.monotonic,
     turn: Callable[[], None] = lambda: None,
 ) -> Iterator[Frame]:
-    """Each frame of the source. turn: called with each frame, and each time a wait for one is over.
+    """Yield each frame of the source. turn: called before each wait for a frame.
 
     Raises SourceError where the source cannot be opened or is gone for good.
     """
@@ -58,7 +58,7 @@ def frames(
     while left and not stop.requested and clock() < ends_at:
         turn()
         try:
-            frame = source.read(LOOK_S)
+            frame = source.read(POLL_S)
         except EndOfStream:
             return
         if frame is not None:

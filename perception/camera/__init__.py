@@ -8,7 +8,7 @@ from types import MappingProxyType
 from perception.camera import gstreamer, opencv
 from perception.camera.capture import Borrower, Capture, Lend
 from perception.camera.images import ImageFolder
-from perception.camera.latest import Reader
+from perception.camera.reader import Reader
 from perception.camera.uri import SourceUri, parse
 from perception.camera.video_file import VideoFile
 from perception.settings.model import SourceSettings

@@ -13,7 +13,7 @@ from collections.abc import Callable
 MAX_PIXELS = 1 << 26
 """67 million, as 8192 x 8192: twice what a camera of 8K gives. Decoded to BGR it takes 192 MiB."""
 MAX_BYTES = 1 << 28
-"""So large a file of a picture may be: MAX_PIXELS without compression, and some more."""
+"""Largest picture file: MAX_PIXELS without compression, and some more."""
 
 _BROKEN = "is not an image that can be read"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

@@ -14,11 +14,11 @@ from perception.camera.opencv import known, open_capture, rate_of, summary_of
 from perception.camera.uri import SourceUri
 from perception.core.errors import EndOfStream, SourceError
 
-# A sound file may promise a few frames more than it holds (edit lists, variable rate); a cut one misses many.
+# An intact file may promise a few frames more than it holds (edit lists, variable rate); a cut one misses many.
 TRUNCATED_FRAMES = 5
 TRUNCATED_SHARE = 0.05
 MOST_DECODER_THREADS = 4
-"""FFmpeg would take one for each core, and each holds pictures: tens of MiB on a large machine."""
+"""FFmpeg would start one for each core, and each holds frames: tens of MiB on a large machine."""
 
 
 class VideoFile(Borrower):
@@ -68,7 +68,7 @@ class VideoFile(Borrower):
             found, image = self._capture.read(frame)
         if not found:
             raise SourceError(f"{self._uri.label} holds no frame that can be decoded", "Check the file with ffprobe.")
-        self.took(image)
+        self.note_size(image)
         self._delivered += 1
         self._pace.wait()
         return Picture(image, time.monotonic())

@@ -100,11 +100,11 @@ class Drive:
 
     @staticmethod
     def _ahead(vehicle: Vehicle, posed: Posed) -> bool:
-        """Whether any of a vehicle is before the camera."""
+        """Return True if any part of a vehicle is in front of the camera."""
         return vehicle.z + posed.mesh.size[2] / 2 >= 1.0
 
     def _beyond(self, x: float) -> bool:
-        """Whether a place lies on the far side of a rail."""
+        """Return True if a place lies on the far side of a rail."""
         return any(x * rail.x > 0 and abs(x) > abs(rail.x) for rail in self._rails)
 
     def _stand(

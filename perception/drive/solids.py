@@ -144,7 +144,7 @@ def circle(x: float, y: float, z: float, radius: float, sides: int) -> Floats:
 
 
 def wheel_ends(mesh: MeshBuilder, half: float, z: float, radius: float, width: float) -> None:
-    """What shows of a pair of tyres from behind and from the front: drawn before the body."""
+    """Add the ends of a pair of tyres, seen from behind and from the front: drawn before the body."""
     before = mesh.bucket
     mesh.bucket = 0
     for side in (-1.0, 1.0):
@@ -164,7 +164,7 @@ def wheel_ends(mesh: MeshBuilder, half: float, z: float, radius: float, width: f
 
 
 def wheel_sides(mesh: MeshBuilder, half: float, z: float, radius: float, rim: Colour = RIM) -> None:
-    """The wheels of an axle from the side: arch, tyre and rim, drawn on the body."""
+    """Add the wheels of an axle from the side: arch, tyre and rim, drawn on the body."""
     mesh.bucket = 2
     for side in (-1.0, 1.0):
         mesh.level = 1

@@ -1,4 +1,4 @@
-"""What other libraries say went wrong, short enough for a sentence, with the cures of the usual faults."""
+"""Explains exceptions of other libraries: the cause on one line, the cure of usual ones, a lack of memory."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def cause_of(error: BaseException | str) -> str:
 
 
 def cure_of(error: BaseException, otherwise: str = "") -> str:
-    """Return what helps against a fault that is a usual one, else `otherwise`."""
+    """Return the cure of a usual fault, else `otherwise`."""
     text = str(error)
     return next((cure for pattern, cure in _CURES if re.search(pattern, text)), otherwise)
 
 
 def lack_of_memory(fault: BaseException) -> str:
-    """What could not be had, where the exception says that memory or a thread could not; "" for any other exception."""
+    """Return the message of an out-of-memory or out-of-threads error; "" for any other exception."""
     if isinstance(fault, MemoryError):  # numpy's own is one, too
         return str(fault) or "an allocation failed"
     if isinstance(fault, RuntimeError) and str(fault) == "can't start new thread":

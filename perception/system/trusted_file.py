@@ -1,4 +1,4 @@
-"""Tells whether native code in a file may be trusted, and writes a file whole."""
+"""Checks that native code in a file can be trusted; writes a file atomically; digests one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REBUILD = "python3 scripts/export_int8_engine.py --model MODEL"
 
 
 def check_trusted(path: Path, descriptor: int) -> None:
-    """Raises BackendError for a file that somebody else could have put there, or could change at any time.
+    """Raise BackendError for a file that somebody else could have put there, or could change at any time.
 
     Whoever writes an engine runs code as the user that loads it. So it must belong to root, to the user that runs this,
     or to the owner of the pilot's own code (who needs no engine to do that: a clone mounted into a container as root).
@@ -46,7 +46,7 @@ def check_trusted(path: Path, descriptor: int) -> None:
 
 
 def trusted_owners() -> frozenset[int]:
-    """Whose files may hold native code: root's, those of the user that runs this, those of the pilot's own owner."""
+    """Return whose files may hold native code: root, the user of this process, and the owner of the pilot's code."""
     return frozenset({0, os.geteuid(), Path(__file__).stat().st_uid})
 
 
@@ -62,7 +62,7 @@ def _check_folder(path: Path, folder: Path) -> None:
 
 
 def writers_besides_owner(status: os.stat_result, file: int | Path) -> str | None:
-    """Who may write `file` besides its owner, in words; None for nobody.
+    """Return in words who may write `file` besides its owner; None for nobody.
 
     A group with the owner alone in it counts as the owner: many systems give each user one, and a umask of 002.
     """
@@ -78,9 +78,9 @@ def writers_besides_owner(status: os.stat_result, file: int | Path) -> str | Non
 
 
 def is_own_group(uid: int, gid: int) -> bool:
-    """Whether the group is the user's own: its primary one, of its name, without other members.
+    """Return True if the group is the user's own: its primary one, of its name, without other members.
 
-    Where the system knows neither (files from outside a container), equal numbers are taken for it.
+    Where the system knows neither (files from outside a container), equal numbers count as such.
     """
     try:
         user = pwd.getpwuid(uid)
@@ -114,7 +114,7 @@ def _name(look_up: Callable[[], str], number: int) -> str:
 
 
 def _for(status: os.stat_result) -> str:
-    """The word before a chmod by this user on a file of that status."""
+    """Return the prefix of a chmod by this user on a file of that status."""
     return "" if os.geteuid() in (0, status.st_uid) else "sudo "
 
 
@@ -123,7 +123,7 @@ def _quoted(path: Path) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes beside `path`, forces it to the disk and renames, so that a power cut leaves the old file or the new.
+    """Write a file atomically: beside `path`, synced, then renamed, so that a power cut leaves the old file or the new.
 
     The file is readable by all (mode 0644). Raises OSError.
     """
@@ -142,7 +142,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Forces a file, or the names in a folder, to the disk. Raises OSError."""
+    """Sync a file, or the names in a folder, to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -13,7 +13,7 @@ import numpy as np
 
 from perception.app.stream import open_source
 from perception.camera.capture import Capture
-from perception.camera.latest import Reader
+from perception.camera.reader import Reader
 from perception.core.errors import EndOfStream
 from perception.core.frame import Frame, Image
 from perception.settings.model import SourceSettings

@@ -26,7 +26,7 @@ from perception.system.stop import StopFlag
 
 
 def probe(task: dict[str, Any]) -> dict[str, Any]:
-    """What the source gave: frames, the fault or end, and every line that was logged."""
+    """Return the output of the source: frames, the fault or end, and every logged line."""
     logged: list[str] = []
     logger.remove()
     logger.add(lambda text: logged.append(text.strip()), format="{message}")

@@ -1,4 +1,4 @@
-"""What a user types is understood, or refused with a sentence that helps; credentials are seen by nobody."""
+"""URIs are parsed, or refused with a sentence that helps; credentials are never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says of each machine as it should be, and of each fault put into one."""
+"""The doctor's findings on each healthy machine, and on each fault put into one."""
 
 from __future__ import annotations
 

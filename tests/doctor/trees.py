@@ -126,11 +126,11 @@ class Tree:
         return Answer(0, self.commands[key]) if key in self.commands else Answer(None, fault=f"{words[0]}: no answer")
 
     def results(self) -> list[Result]:
-        """What the doctor finds."""
+        """Return the doctor's findings."""
         return examine(self.machine, CHECKS)
 
     def findings(self, check: str) -> list[Finding]:
-        """What one check finds."""
+        """Return the findings of one check."""
         return [result.finding for result in self.results() if result.check.name == check]
 
     def codes(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Who may write an engine: owner, mode, access list and folder of a file of native code."""
+"""Engines that others may write are refused: owner, mode, access list and folder."""
 
 from __future__ import annotations
 

@@ -45,11 +45,11 @@ RESULTS: Mapping[str, str] = MappingProxyType(
 
 
 NO_PICTURES = ("waiting for camera", "camera lost")
-"""How its STATUS begins while there are none (perception/app/upkeep.py)."""
+"""Beginnings of its STATUS while there are no pictures (perception/app/upkeep.py)."""
 
 
 def show(machine: Machine, unit: str, properties: str = PROPERTIES) -> tuple[dict[str, str] | None, str]:
-    """The properties of a unit, or None and why systemd cannot be asked."""
+    """Return the properties of a unit, or None and why systemd cannot be asked."""
     answer = machine.command("systemctl", "show", unit, f"--property={properties}")
     if answer.why:
         return None, answer.why
@@ -59,7 +59,7 @@ def show(machine: Machine, unit: str, properties: str = PROPERTIES) -> tuple[dic
 
 
 def last_exit(state: Mapping[str, str]) -> str:
-    """In words, how the service ended last. ExecMainCode as in waitid(2): 1 exited, 2 and 3 by a signal, 0 never."""
+    """Return in words how the service ended last. ExecMainCode as in waitid(2): 1 exited, 2 and 3 signal, 0 never."""
     status = state.get("ExecMainStatus", "")
     if state.get("Result") in RESULTS:
         return RESULTS[state["Result"]]
@@ -73,7 +73,7 @@ def last_exit(state: Mapping[str, str]) -> str:
 
 
 def service(machine: Machine) -> Iterator[Finding]:
-    """The pilot's own service: does it run, how often was it restarted, how did it end."""
+    """Check the pilot's own service: its state, its restarts, its last exit."""
     state, why = show(machine, UNIT)
     if state is None:
         yield unknown(f"systemctl: {why}")
@@ -115,7 +115,7 @@ def _running(state: Mapping[str, str], journal: str) -> Iterator[Finding]:
 
 
 def jtop(machine: Machine) -> Iterator[Finding]:
-    """The service of jetson-stats, which is optional: temperatures and power are read from the kernel first."""
+    """Check the service of jetson-stats, which is optional: temperatures and power are read from the kernel first."""
     state, why = show(machine, "jtop.service")
     if state is None:
         yield unknown(f"systemctl: {why}")

@@ -1,4 +1,4 @@
-"""What stands beside the road at every place along it, and how it is drawn."""
+"""Things beside the road: their places along it, and their drawing."""
 
 from __future__ import annotations
 

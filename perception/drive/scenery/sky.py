@@ -1,4 +1,4 @@
-"""What lies beyond the road and never comes nearer: sky, sun, clouds, hills and the line of trees, as a panorama."""
+"""The panorama beyond the road, which never comes nearer: sky, sun, clouds, hills and the line of trees."""
 
 from __future__ import annotations
 

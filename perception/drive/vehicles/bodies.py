@@ -88,13 +88,13 @@ class Fleet:
                 self.colours(replace(vehicle, phase=phase))
 
     def pose(self, vehicle: Vehicle, camera: Camera) -> Posed:
-        """Where the vehicle's faces lie in the picture."""
+        """Return the places of the vehicle's faces in the picture."""
         mesh = self.mesh(vehicle.class_id, vehicle.design, vehicle.phase % PEDAL_PHASES)
         return pose_mesh(mesh, (vehicle.x, vehicle.z), vehicle.heading, vehicle.drift, camera)
 
 
 def pose_mesh(mesh: Mesh, at: tuple[float, float], heading: int, drift: float, camera: Camera) -> Posed:
-    """Where the faces of a body with its middle at (x, z) lie in the picture, and which of them are seen."""
+    """Return the places of the visible faces of a body with its middle at (x, z) in the picture."""
     x, z = at
     turn = np.array([heading, 1, heading], np.float32)
     world = mesh.vertices * turn

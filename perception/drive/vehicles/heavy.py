@@ -1,4 +1,4 @@
-"""Trucks and buses."""
+"""Trucks."""
 
 from __future__ import annotations
 
