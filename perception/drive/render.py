@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from perception.core.frame import Truth
+from perception.core.frame import Image, Truth
 from perception.drive.effects import Glows, Rain, Shadows
 from perception.drive.hashing import Dice
 from perception.drive.layout import make_camera, make_layout
@@ -20,7 +19,6 @@ from perception.drive.traffic import Traffic
 from perception.drive.truth import Outline, collect
 from perception.drive.vehicles.bodies import Fleet, Posed, Vehicle, draw_body
 
-Image = npt.NDArray[np.uint8]
 _SHADE_M = 60.0
 _WARM_S = 60.0
 

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from perception.drive.mesh import Colour, MeshBuilder
+from perception.drive.palette import Floats
 
-Floats = npt.NDArray[np.float32]
 TYRE: Colour = (30, 29, 28)
 RIM: Colour = (168, 166, 162)
 DARK: Colour = (34, 33, 32)
@@ -30,6 +29,11 @@ def tint(colour: Colour, gain: float) -> Colour:
 def quad(*corners: Sequence[float]) -> Floats:
     """Corners as an array."""
     return np.asarray(corners, np.float32)
+
+
+def panel(x: tuple[float, float], y: tuple[float, float], z: float) -> Floats:
+    """Return an upright rectangle across the road, from its lower left corner."""
+    return quad((x[0], y[0], z), (x[1], y[0], z), (x[1], y[1], z), (x[0], y[1], z))
 
 
 def frustum(

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from perception.core.frame import Image
 from perception.drive.camera import FIXED_BITS, Camera, fixed
 from perception.drive.hashing import Dice, smooth_noise
 from perception.drive.layout import Layout
 from perception.drive.palette import Floats, Light
 
-Image = npt.NDArray[np.uint8]
 _CELL_M = 0.1
 _PERIOD = 384
 _COLUMNS = 512

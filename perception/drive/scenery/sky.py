@@ -6,13 +6,11 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from perception.core.frame import Image
 from perception.drive.camera import Camera
 from perception.drive.hashing import Dice, smooth_noise
 from perception.drive.palette import Floats, Light
-
-Image = npt.NDArray[np.uint8]
 
 
 def make_panorama(dice: Dice, camera: Camera, light: Light, kind: str) -> Image:
