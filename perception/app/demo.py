@@ -11,7 +11,7 @@ from perception.drive import Drive, DriveSettings
 
 
 class DemoDrive:
-    """Renders the drive as fast as frames are taken; ?realtime=1 at its own rate, ?loop=1 for ever."""
+    """Renders the drive as fast as frames are taken; ?realtime=1 at its own rate, ?loop=1 endlessly."""
 
     def __init__(self, uri: SourceUri) -> None:
         """Raises SourceError for another scene than `drive`, or for settings that the drive does not allow."""

@@ -25,7 +25,7 @@ NAMED = 3
 
 
 class ImageFolder:
-    """Delivers each image of a folder, or one image file, once; with ?loop=1 again and again."""
+    """Delivers each image of a folder, or one image file, once; with ?loop=1 repeatedly."""
 
     fps = 0.0  # images have no rate
 

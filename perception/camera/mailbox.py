@@ -1,6 +1,6 @@
 """One slot between the reader's thread and the pilot.
 
-Of a live source the newest picture wins and the ones it replaces show as gaps in the frame ids; a finite source waits
+For a live source the newest picture wins, and those that it replaces leave gaps in the frame ids; a finite source waits
 until its picture was taken, so that each arrives in order, exactly once.
 """
 

@@ -42,9 +42,7 @@ class Outage:
             self._become("reconnecting")
 
     def delivered(self, summary: str) -> None:
-        """Note a new picture. Only this makes a source live: a broken camera can open again and again and never give
-        none.
-        """
+        """Note a new picture, which alone makes a source live: a broken camera can open repeatedly without one."""
         state = self.state
         if state.state == "live":
             return

@@ -49,7 +49,7 @@ class VideoFile(Borrower):
             raise SourceError(f"The file {path} cannot be used: {error.strerror}") from None
         if not os.access(path, os.R_OK):
             raise SourceError(f"The file {path} cannot be read by this user", f"Allow it: chmod a+r {path}")
-        name = str(path.absolute())  # FFmpeg takes what stands before a colon in a bare name for a protocol
+        name = str(path.absolute())  # FFmpeg takes the part of a bare name before a colon for a protocol
         threads = known({"CAP_PROP_N_THREADS": min(len(os.sched_getaffinity(0)), MOST_DECODER_THREADS)})
         capture = open_capture(name, cv2.CAP_FFMPEG, threads) or open_capture(name, cv2.CAP_GSTREAMER)
         if capture is None:

@@ -30,7 +30,7 @@ _CURES = (
 
 
 def cause_of(error: BaseException | str) -> str:
-    """Return an error's words on one line; of long ones the beginning and the end, where the cause stands."""
+    """Return an error's words on one line; of long ones the beginning and the end, which has the cause."""
     text = " ".join(str(error).split()) or type(error).__name__
     text = "".join(character for character in text if character.isprintable())
     if len(text) <= MOST_CHARACTERS:

@@ -9,10 +9,10 @@ import pwd
 import shlex
 import stat
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from perception.core.errors import BackendError
+from perception.system.own_files import group_name, user_name
 from perception.system.plain_file import open_regular
 
 REBUILD = "python3 scripts/export_int8_engine.py --model MODEL"
@@ -29,9 +29,9 @@ def check_trusted(path: Path, descriptor: int) -> None:
     """
     status = os.fstat(descriptor)
     if status.st_uid not in trusted_owners():
-        me = _user_name(os.geteuid())
+        me = user_name(os.geteuid())
         raise BackendError(
-            f"{path} belongs to {_user_name(status.st_uid)}, and an engine is native code: it must belong to root, "
+            f"{path} belongs to {user_name(status.st_uid)}, and an engine is native code: it must belong to root, "
             f"to {me}, who runs this, or to the owner of the pilot",
             f"If you trust it: sudo chown {me} {_quoted(path)}",
         )
@@ -74,7 +74,7 @@ def writers_besides_owner(status: os.stat_result, file: int | Path) -> str | Non
         return "users on its access list"
     if is_own_group(status.st_uid, status.st_gid):
         return None
-    return f"the group {_name(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid)}"
+    return f"the group {group_name(status.st_gid)}"
 
 
 def is_own_group(uid: int, gid: int) -> bool:
@@ -100,17 +100,6 @@ def _has_access_list(file: int | Path) -> bool:
         return bool(os.getxattr(file, "system.posix_acl_access"))
     except OSError:  # none is set, or the file system has no such thing
         return False
-
-
-def _user_name(uid: int) -> str:
-    return _name(lambda: pwd.getpwuid(uid).pw_name, uid)
-
-
-def _name(look_up: Callable[[], str], number: int) -> str:
-    try:
-        return look_up()
-    except KeyError:
-        return str(number)
 
 
 def _for(status: os.stat_result) -> str:

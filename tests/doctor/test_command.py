@@ -58,7 +58,7 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] not in sys.s
 
     rooms = {
         "core": ("errors", "heat", "layouts"),
-        "system": ("child", "home", "jetson", "plain_file", "trusted_file"),
+        "system": ("child", "home", "jetson", "own_files", "plain_file", "trusted_file"),
         "board": ("sysfs",),
         "backends": ("tensorrt",),
         "backends.tensorrt": ("engine_file", "described", "sidecar", "identity"),

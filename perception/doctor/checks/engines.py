@@ -85,7 +85,7 @@ def _other_weights(machine: Machine, engine: EngineFile) -> str:
         for folder in (machine.project / "models", machine.project):
             weights = folder / f"{engine.path.stem}{suffix}"
             actual = _sha256(weights)
-            # An ONNX file that an export made on the way is not the one that lies beside the weights.
+            # An intermediate ONNX file of an export is not the one beside the weights.
             if actual and expected and actual != expected and (suffix == ".pt" or not engine.sidecar.weights_sha256):
                 return f"{engine.path.name} was built from other weights than {weights}"
     return ""

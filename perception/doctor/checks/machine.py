@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import grp
 import json
 import os
-import pwd
 import re
 import stat
 import sys
@@ -20,6 +18,7 @@ from typing import Any
 
 from perception.system.child import Answer, Runner
 from perception.system.jetson import is_jetson
+from perception.system.own_files import group_name, user_name
 
 COMMAND_LIMIT_S = 5.0
 PROBE_LIMIT_S = 10.0
@@ -221,16 +220,8 @@ def this_machine(project: Path, config: Path, python: str, run: Runner) -> Machi
 
 def this_user() -> User:
     """Return the user of this process."""
-
-    def name_of(look_up: Callable[[int], Any], number: int) -> str:
-        try:
-            return str(look_up(number)[0])
-        except KeyError:
-            return str(number)
-
-    numbers = {os.getegid(), *os.getgroups()}
-    groups = frozenset(name_of(grp.getgrgid, number) for number in numbers)
-    return User(name_of(pwd.getpwuid, os.geteuid()), os.geteuid(), groups)
+    groups = frozenset(group_name(number) for number in {os.getegid(), *os.getgroups()})
+    return User(user_name(os.geteuid()), os.geteuid(), groups)
 
 
 def disk_usage(path: Path) -> Usage:
