@@ -25,10 +25,9 @@ try:
     from perception.app.export_at_start import export_engine
     from perception.app.meter import Meter
     from perception.app.sinks import Sinks
-    from perception.app.stream import frames
+    from perception.app.stream import frames, open_source
     from perception.app.upkeep import Upkeep
     from perception.board.poller import Board
-    from perception.camera import open_source
     from perception.camera.feed import Feed
     from perception.reporting.logs import TextLog
     from perception.settings.live import LiveSettings

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures the pilot on this machine: what a frame, a start and the loop cost, and whether age or memory grow."""
+"""Measures the pilot on this machine: the cost of a frame, a start and the loop, and if age or memory grow."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def web(
     cores: Annotated[tuple[int, int], typer.Option(help="of the pilot, and of the viewers")] = (0, 1),
     json: Json = None,
 ) -> None:
-    """What three viewers of the picture and a scrape of /metrics each second cost detection, on the demo."""
+    """The cost to detection of three viewers of the picture and a scrape of /metrics each second, on the demo."""
     got = {"bytes": 0, "scrapes": 0}
     with tempfile.TemporaryDirectory() as folder:
         setup = beside.PilotSetup(ROOT, Path(folder), weights, cores[0])
@@ -215,7 +215,7 @@ def broker(
     cores: Annotated[tuple[int, int], typer.Option(help="of the pilot, and of the broker")] = (0, 1),
     json: Json = None,
 ) -> None:
-    """What an MQTT broker costs detection that floods the pilot, on the demo."""
+    """The cost to detection of an MQTT broker that floods the pilot, on the demo."""
     with tempfile.TemporaryDirectory() as folder, broker_cost.HostileBroker(cores[1]) as hostile:
         settings = f"mqtt: {{host: 127.0.0.1, port: {hostile.port}}}\n"
         setup = beside.PilotSetup(ROOT, Path(folder), weights, cores[0], settings)
@@ -225,7 +225,7 @@ def broker(
 
 
 def _beside(costs: beside.Costs, name: str, weights: str, rounds: int, seconds: float, told: str) -> dict[str, object]:
-    """Show what a neighbour costs, and return it."""
+    """Show the cost of a neighbour, and return it."""
     rows = {"alone": percentiles(costs.alone_ms), name: percentiles(costs.beside_ms)}
     growth = {part: rows[name][part] / rows["alone"][part] - 1 for part in ("p50", "p99")}
     rate = len(costs.beside_ms) / len(costs.alone_ms) - 1

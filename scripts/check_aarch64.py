@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Proves that what a Jetson installs from requirements-jetson.lock comes as ready wheels, but for what is compiled.
+"""Checks that a Jetson gets ready wheels for all of requirements-jetson.lock but for what must be compiled.
 
 JetPack 6 is Ubuntu 22.04 (glibc 2.35, Python 3.10), JetPack 7 is Ubuntu 24.04 (glibc 2.39, Python 3.12).
 """
@@ -19,7 +19,7 @@ COMPILED = "# compiled on the device:"
 
 
 def main() -> int:
-    """0 where every wheel is there for every target, 1 otherwise, with the resolver's own words."""
+    """Return 0 where every wheel is there for every target, else 1, after printing the resolver's message."""
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None:
         sys.stderr.write("uv is not installed here: pip install -r requirements-dev.lock\n")
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _install(uv: str, version: str, platform: str, wheels: str) -> subprocess.CompletedProcess[str]:
-    """What an installation on that platform would do, with every version and hash of the lock; nothing is installed."""
+    """Return a dry run of the installation on that platform, with every version and hash of the lock."""
     with tempfile.TemporaryDirectory() as folder:
         lock = Path(folder) / "wheels.lock"
         lock.write_text(wheels)

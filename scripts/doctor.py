@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Says what is wrong with this machine, and the command that mends it: python3 scripts/doctor.py --help."""
+"""Finds what is wrong with this machine, and the command that mends it: python3 scripts/doctor.py --help."""
 
 from __future__ import annotations
 

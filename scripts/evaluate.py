@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Says how well models find vehicles, side by side: average precision, recall at the threshold, the best threshold.
+"""Compares how well models find vehicles: average precision, recall at the threshold, the best threshold.
 
 On pictures with labels, or, beside a reference, on pictures without. Models are .onnx, .pt (both run on the CPU) and
-.engine. Exit codes: 0 said, 7 a model loses more than --max-drop, 2 to 6 it could not be measured.
+.engine. Exit codes: 0 measured, 7 a model loses more than --max-drop, 2 to 6 not measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 def main(
     models: Annotated[list[Path], typer.Argument(help="the models", show_default=False)],
     data: Annotated[Path, typer.Option(help="data set with `val` and labels (.yaml), or pictures without labels")],
-    reference: Annotated[Optional[Path], typer.Option(help="the model that the others are held against")] = None,
+    reference: Annotated[Optional[Path], typer.Option(help="the model that the others are compared with")] = None,
     conf: Annotated[float, typer.Option(min=0.01, max=0.99, help="the threshold that the pilot works with")] = 0.25,
     max_drop: Annotated[Optional[float], typer.Option(min=0, help="judge: points that may be lost")] = None,
     count: Annotated[Optional[int], typer.Option(min=1, help="at most so many pictures, spread evenly")] = None,
@@ -37,9 +37,9 @@ def main(
     imgsz: Annotated[Optional[int], typer.Option(min=32, max=4096, help="input side where it is left open, px")] = None,
     layout: Annotated[Optional[str], typer.Option(help="of the outputs, as model.layout; else found out")] = None,
     device: Annotated[int, typer.Option(min=0, max=255, help="which GPU runs an engine")] = 0,
-    threads: Annotated[int, typer.Option(min=0, max=256, help="on the CPU; 0: one a core")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=256, help="on the CPU; 0: one for each core")] = 0,
     cache: Annotated[
-        Optional[Path], typer.Option(help="keeps what ONNX models found", show_default="engines/.work/looks")
+        Optional[Path], typer.Option(help="keeps the results of ONNX models", show_default="engines/.work/looks")
     ] = None,
     json: Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")] = None,
 ) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Says what records, logs or the journal of the pilot tell of its latency: percentiles, drops, the worst moments.
+"""Reports the pilot's latency from its records, logs or journal: percentiles, drops, the worst moments.
 
 Takes frames.jsonl, pilot.log and what `journalctl -u vehicle-pilot` prints, also rotated and compressed ones, folders
 of them, and - for the standard input.

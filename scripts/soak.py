@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs the pilot for hours, restarts its RTSP camera every minute, and says whether it stayed as it was.
+"""Runs the pilot for hours, restarts its RTSP camera every minute, and checks that it stays stable.
 
-On the synthetic drive and on an RTSP stream of its own, or on a source that is named. Judged are memory, threads and
-descriptors after the warm-up against those at the end, whether every frame is accounted for, and whether frames came
+On the synthetic drive and on an RTSP stream of its own, or on a given source. It compares memory, threads and
+descriptors at the end with those after the warm-up, and checks that every frame is accounted for and that frames come
 again after each restart. Ctrl-C ends it with the report so far. Exit codes: 0 every bar holds, 1 one does not or could
 not be judged, 2 to 4 it could not be started.
 """

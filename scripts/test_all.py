@@ -25,7 +25,7 @@ def interpreter(version: str) -> str | None:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     candidates += [str(path) for path in sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True)]
     for path in candidates:
-        # A shim of pyenv lies on PATH for versions that are not switched on, and then only complains.
+        # For versions that are not activated, the shim of pyenv on PATH only fails.
         if path and subprocess.run([path, "-c", "import venv, ensurepip"], capture_output=True).returncode == 0:
             return path
     return None

@@ -1,4 +1,4 @@
-"""`pilot.py check`: settings, model, backend and source tried without running, a verdict a line."""
+"""`pilot.py check`: tries settings, model, backend and source without running, a verdict a line."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Protocol
 
 from perception.app.sinks import Sinks
+from perception.app.stream import open_source
 from perception.backends.models.model_files import find_model
-from perception.camera import open_source
-from perception.camera.feed import LOOK_S
+from perception.camera.feed import POLL_S
 from perception.core.classes import pick
 from perception.core.errors import EndOfStream, PilotError, SettingsError, SourceError
 from perception.core.frame import BackendInfo
@@ -24,7 +24,7 @@ from perception.system.stop import StopFlag
 
 
 class Service(Protocol):
-    """What is asked of an open DetectorService here."""
+    """The part of DetectorService that a check uses."""
 
     @property
     def info(self) -> BackendInfo: ...
@@ -37,9 +37,9 @@ class Service(Protocol):
 
 
 def verdicts(settings: Settings, stop: StopFlag, log: TextLog, open_service: Callable[[Settings], Service]) -> int:
-    """Prints the verdicts on stdout; the exit code is the one a run would end with.
+    """Print the verdicts on stdout. Return the exit code that a run would end with.
 
-    Raises SettingsError where all is well, and nobody can read so: a reader that went away (`| head -1`) excepted.
+    Raises SettingsError where all is well but the verdicts cannot be written; a closed pipe (`| head -1`) is no fault.
     """
     attempts = {
         "settings": lambda: _check_outputs(settings, stop, log),
@@ -64,7 +64,7 @@ def verdicts(settings: Settings, stop: StopFlag, log: TextLog, open_service: Cal
 
 
 def _tried(attempt: Callable[[], str]) -> tuple[str, int]:
-    """What was found, and the exit code."""
+    """Return what was found, and the exit code."""
     try:
         return clean(attempt()), 0
     except PilotError as fault:
@@ -92,7 +92,7 @@ def _check_model(settings: Settings) -> str:
 
 
 def _check_backend(settings: Settings, open_service: Callable[[Settings], Service]) -> str:
-    if settings.engine.when_missing == "export":  # minutes and memory: more than a check may take
+    if settings.engine.when_missing == "export":  # takes minutes and memory: too much for a check
         engine = settings.engine.model_copy(update={"when_missing": "fallback"})
         try:
             found = _check_backend(settings.model_copy(update={"engine": engine}), open_service)
@@ -107,16 +107,16 @@ def _check_backend(settings: Settings, open_service: Callable[[Settings], Servic
 
 
 def _check_source(settings: Settings, stop: StopFlag) -> str:
-    """Opens it, and decodes a frame of one that is finite: its file may hold none, which a run would end for."""
+    """Open the source, and decode a frame of a finite one, as its file may hold none."""
     with open_source(settings.source) as source:
         label, waits = source.uri.label, settings.source.wait and source.uri.camera
         ends_at = time.monotonic() + settings.source.open_timeout_s
-        while not source.is_open(LOOK_S):
+        while not source.is_open(POLL_S):
             if stop.requested:
                 raise SourceError(f"{label}: asked to stop before it was open, so nothing is known of it")
             if waits and time.monotonic() >= ends_at:
                 return f"{label} is not there yet: a run would wait for it"
         with suppress(EndOfStream):
-            while not (source.uri.camera or stop.requested or source.read(LOOK_S)):
+            while not (source.uri.camera or stop.requested or source.read(POLL_S)):
                 pass
         return label

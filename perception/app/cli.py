@@ -19,15 +19,15 @@ from loguru import logger
 
 from perception.app.footage import protect
 from perception.app.sinks import text_and_record_bytes
-from perception.core.errors import GpuError, PilotError, SettingsError
+from perception.core.errors import BackendError, GpuError, PilotError, SettingsError, SourceError
 from perception.core.redact import clean, redact_value
 from perception.reporting.logs import TextLog, start_logging
 from perception.settings.live import LiveSettings
 from perception.settings.model import load
 from perception.system.home import LOCAL, ROOT, SHIPPED, settings_path
-from perception.system.memory import lack_of_memory
 from perception.system.own_files import keep_world_from_writing
 from perception.system.plain_file import from_home
+from perception.system.reasons import lack_of_memory
 from perception.system.stop import StopFlag, Stopped
 
 Job = Callable[[LiveSettings, StopFlag, TextLog], int]
@@ -53,8 +53,16 @@ KEYS: Mapping[str, str] = MappingProxyType(
         "fp16": "fp16",
     }
 )
-"""Which setting a flag goes before."""
+"""The setting that each flag overrides."""
 
+
+HELP = f"""Detects vehicles in a camera or a clip, and logs each frame with its latency.
+
+Flags go before the settings file. Exit codes: 0 end of stream or asked to stop, {SettingsError.exit_code} settings,
+{SourceError.exit_code} source, or what else is in use or not there yet, {BackendError.exit_code} no allowed backend,
+{GpuError.exit_code} GPU fault or no memory; {PilotError.exit_code} a bug, or where check --doctor finds a problem of
+the machine alone.
+"""
 
 # typer reads these at run time, on Python 3.10 too: Optional, where newer code would write X | None.
 _Text = Optional[str]
@@ -69,17 +77,17 @@ def _option(*names: str, help: str) -> Any:
 
 
 def start(run: Job, check: Job, stop: StopFlag) -> NoReturn:
-    """Parses the command line, does the job with the settings it gives, and leaves with the exit code."""
+    """Parse the command line, do the job with its settings, and exit with its code."""
     keep_world_from_writing()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command()(_command)
+    app.command(help=HELP)(_command)
     try:
         code = app(obj=({"run": run, "check": check}, stop), standalone_mode=False)
     except Exception as fault:
         if not callable(show := getattr(fault, "show", None)):
             _complain(traceback.format_exc())  # a bug
             sys.exit(1)
-        said = io.StringIO()  # of typer, on a wrong flag, which it quotes
+        said = io.StringIO()  # typer's message on a wrong flag, which it quotes
         show(said)
         _complain(said.getvalue())
         sys.exit(getattr(fault, "exit_code", 2))
@@ -94,7 +102,7 @@ def _complain(text: str) -> None:
 
 def _command(
     context: typer.Context,
-    # Text, and judged by us: what stands here by mistake may be a URL with a password, and typer would repeat it.
+    # Plain text, checked here: it may by mistake be a URL with a password, which typer would print.
     words: Annotated[_Words, typer.Argument(metavar="[run|check]", help="check tries everything, runs nothing")] = None,
     config: Annotated[
         Optional[Path], typer.Option(help="settings file", show_default="config/local.yaml, else config/pilot.yaml")
@@ -119,12 +127,7 @@ def _command(
     fp16: Annotated[_Switch, _option("--fp16/--no-fp16", help="an FP16 engine may serve")] = None,
     doctor: Annotated[bool, typer.Option("--doctor", help="with check: what is wrong with this machine, too")] = False,
 ) -> None:
-    """Detects vehicles in a camera or a clip, and logs each frame with its latency.
-
-    Flags go before the settings file. Exit codes: 0 end of stream or asked to stop, 2 settings, 3 source,
-    or what else is in use or not there yet, 4 no allowed backend, 5 GPU fault or no memory; 1 a bug, or where check
-    --doctor finds a problem of the machine alone.
-    """
+    """Do the job that `words` name with the settings of the flags, and exit with its code."""
     jobs, stop = context.obj
     named = Path(from_home(str(config))) if config else None
     flags = {key: (f"--{name.replace('_', '-')}", context.params[name]) for name, key in KEYS.items()}
@@ -139,7 +142,7 @@ def _do(
     stop: StopFlag,
     doctor: bool,
 ) -> int:
-    """The exit code of the job; a PilotError becomes its sentence on stderr."""
+    """Do a job and return its exit code; a PilotError becomes its sentence on stderr."""
     start_logging("INFO", None, 0)
     try:
         if action not in jobs:
@@ -154,7 +157,7 @@ def _do(
         settings = load(config, flags)
         protect(settings, flags)
         text_bytes, _ = text_and_record_bytes(settings)
-        written = settings.log.file and action == "run"  # a check by root must not leave a file of root's
+        written = settings.log.file and action == "run"  # a check by root must not leave a file that root owns
         log = start_logging(settings.log.level, settings.log_dir / "pilot.log" if written else None, text_bytes)
         return jobs[action](LiveSettings(settings, lambda: load(config, flags)), stop, log) or found
     except Stopped:
@@ -172,7 +175,7 @@ def _do(
 
 
 def _diagnose(action: str, config: Path) -> int:
-    """Prints what the doctor finds; 1 where there is a problem."""
+    """Print what the doctor finds. Return 1 where there is a problem."""
     from perception.doctor.command import diagnose
 
     if action != "check":
@@ -181,7 +184,7 @@ def _diagnose(action: str, config: Path) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    # The interpreter's own end puts back the default handlers: a late second Ctrl-C would then decide the exit code.
+    # The interpreter restores the default handlers at its end: a late second Ctrl-C would then change the exit code.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
@@ -189,9 +192,9 @@ def _leave(code: int) -> NoReturn:
             if stream is not None:
                 stream.flush()
         except OSError:
-            # A closed pipe or a full disk takes no more; the interpreter would try again at its end and exit with 120.
+            # The pipe is closed or the disk full; the interpreter would try again at its end and exit with 120.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if threading.active_count() > 1:
-        # A reader that hangs in a driver would hold up the interpreter's own end, or crash it.
+        # A reader that hangs in a driver would block the interpreter's shutdown, or crash it.
         os._exit(code)
     sys.exit(code)

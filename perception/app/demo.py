@@ -1,18 +1,17 @@
-"""demo://drive: the synthetic drive as a source, each picture with its truth."""
+"""demo://drive: the synthetic drive as a source, each frame with its truth."""
 
 from __future__ import annotations
 
 import time
 
-from perception.camera.capture import Picture
-from perception.camera.pace import Pace
+from perception.camera.capture import Pace, Picture
 from perception.camera.uri import SourceUri
 from perception.core.errors import EndOfStream, SourceError
 from perception.drive import Drive, DriveSettings
 
 
 class DemoDrive:
-    """Renders the drive frame by frame, as fast as they are taken; ?realtime=1 at its own rate, ?loop=1 for ever."""
+    """Renders the drive as fast as frames are taken; ?realtime=1 at its own rate, ?loop=1 endlessly."""
 
     def __init__(self, uri: SourceUri) -> None:
         """Raises SourceError for another scene than `drive`, or for settings that the drive does not allow."""
@@ -39,7 +38,7 @@ class DemoDrive:
         return self._drive.settings.fps
 
     def read(self) -> Picture:
-        """The next frame. EndOfStream after the last one."""
+        """Return the next frame. EndOfStream after the last one."""
         if self._next == self._drive.frame_count:
             if not self._loop:
                 raise EndOfStream
@@ -50,4 +49,4 @@ class DemoDrive:
         return Picture(image, time.monotonic(), truth)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no resource is held."""

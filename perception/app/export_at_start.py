@@ -21,7 +21,7 @@ from perception.backends.models.model_files import ModelFiles
 from perception.backends.tensorrt.place import Place, check_replaceable
 from perception.core.errors import BackendError, BusyError, SettingsError
 from perception.settings.model import ROOT, Settings
-from perception.system.trusted_file import reason_of
+from perception.system.plain_file import reason_of
 
 SCRIPT = ROOT / "scripts" / "export_int8_engine.py"
 LIMIT_S = 3600.0

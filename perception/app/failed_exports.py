@@ -15,7 +15,8 @@ from typing import Any
 from perception.backends.tensorrt.place import Place
 from perception.core.errors import BackendError, ExportMemoryError, SettingsError
 from perception.system.own_files import NotMine, read_mine
-from perception.system.trusted_file import reason_of, sha256_of, write_whole
+from perception.system.plain_file import reason_of
+from perception.system.trusted_file import sha256_of, write_whole
 
 SCHEMA = 1
 PASSING = (SettingsError.exit_code, ExportMemoryError.exit_code, -signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The board through the service of jetson-stats (jtop): what only root can read, such as the memory controller's load.
+"""Reads the board through the service of jetson-stats (jtop), which runs as root and sees the memory controller's load.
 
 Units of jtop 4 to 7 (jtop/jtop.py): temperatures in C, with -256 for a sensor that is off; power mW; clocks kHz; loads
 in percent.
@@ -30,7 +30,7 @@ class JetsonStatsSource:
         self._connected_once = False
 
     def read(self) -> BoardSnapshot | None:
-        """None without the service or the package. Raises JtopException where the service refuses or has gone."""
+        """Return the figures; None without the service or the package. JtopException where the service refuses."""
         if not self._socket.exists() and not self._connected_once:
             return None
         client, self._client = self._client or self._connected(), None
@@ -42,7 +42,7 @@ class JetsonStatsSource:
         return snapshot_of(client)
 
     def close(self) -> None:
-        """Leaves the service."""
+        """Close the connection."""
         if self._client is not None:
             self._client.close()
 
@@ -59,7 +59,7 @@ class JetsonStatsSource:
 
 
 def _in_new_thread(work: Callable[[], None]) -> None:
-    """Does work, and raises what it raises.
+    """Run `work` in a new thread, and raise what it raises.
 
     The proxies of multiprocessing keep one connection a thread, also when its service has gone: in the same thread a
     service that was started again would never be reached.
@@ -80,7 +80,7 @@ def _in_new_thread(work: Callable[[], None]) -> None:
 
 
 def snapshot_of(client: Any) -> BoardSnapshot:
-    """The figures of a running jtop client in SI units."""
+    """Return the figures of a running jtop client in SI units."""
     gpu: Mapping[str, Any] = next(iter(client.gpu.values()), {})
     gpu_clock, emc = gpu.get("freq", {}), client.memory.get("EMC", {})
     rails = {name: rail["power"] / 1000 for name, rail in client.power.get("rail", {}).items() if "power" in rail}

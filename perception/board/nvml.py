@@ -1,4 +1,4 @@
-"""An NVIDIA card on a desk, and the load of Thor's GPU, through NVML (package nvidia-ml-py).
+"""Reads a desktop's NVIDIA card, and the load of Thor's GPU, through NVML (package nvidia-ml-py).
 
 Units: NVML API Reference Guide, "Device Queries": C, mW, MHz, percent.
 """
@@ -27,9 +27,9 @@ class NvmlSource:
     name = "NVML"
 
     def __init__(self, root: Path = Path("/")) -> None:
-        """root: of the file system; where it has /dev/nvgpu nothing is asked.
+        """root: of the file system; where it has /dev/nvgpu NVML is not used.
 
-        Of the GPU of an Orin NVML says that it cannot tell, or, on some releases, zeros.
+        It does not support the GPU of an Orin, or, on some releases, reports zeros.
         """
         self._nvgpu = root / "dev/nvgpu"
         self._refusals: list[Exception] = []
@@ -38,9 +38,9 @@ class NvmlSource:
         self._card: Any = None
 
     def read(self) -> BoardSnapshot | None:
-        """None without the package, the driver or a card. Raises NVMLError where the card answers nothing any more.
+        """Return the figures; None without the package, the driver or a card. Raises NVMLError where every query fails.
 
-        An answer that fails costs that figure alone.
+        A single query that fails costs that figure alone.
         """
         if self._card is None and (self._nvgpu.exists() or not self._open()):
             return None
@@ -67,7 +67,7 @@ class NvmlSource:
         )
 
     def close(self) -> None:
-        """Lets go of the driver."""
+        """Shut NVML down."""
         if self._nvml is not None:
             self._nvml.nvmlShutdown()
 
@@ -88,7 +88,7 @@ class NvmlSource:
         return True
 
     def _ask(self, question: Callable[..., Any], *about: Any) -> Any:
-        """The answer, or None where this card or driver cannot tell, or cannot do so now."""
+        """Return the answer, or None where this card or driver has none, or has none now."""
         try:
             answer = question(*about)
         except self._nvml.NVMLError as refusal:

@@ -1,4 +1,4 @@
-"""The board read once a second, beside the loop: what a reader does or fails to do never touches detection."""
+"""Reads the board once a second in threads of its own, which never touch detection, whatever they do."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from perception.core.frame import BoardSnapshot
 INTERVAL_S = 1.0
 # A source that failed is asked again after this.
 RETRY_S = 30.0
-# Figures older than this are no longer told: their source hangs.
+# Figures older than this are not reported: their source hangs.
 STALE_S = 5.0
-# How long the end of a run waits for a reader that is in the middle of its work.
+# Seconds that the end of a run waits for a read in progress.
 PATIENCE_S = 0.2
 
 
@@ -45,7 +45,7 @@ class _Poller:
         self._thread.join(timeout_s)
 
     def newest(self, now: float) -> BoardSnapshot | None:
-        """The figures of the last STALE_S. Says once where the source has been at it for longer."""
+        """Return the figures of the last STALE_S. Warns once where the source takes longer."""
         asked_at = self._asked_at
         if asked_at is not None and now - asked_at > STALE_S:
             self._complain(f"has not answered for {STALE_S:.0f} s")
@@ -66,10 +66,10 @@ class _Poller:
             self._close()
 
     def _read(self) -> float | None:
-        """Fills the slot; how long to wait until the next time, None where there is nothing to wait for."""
+        """Fill the slot. Return the seconds until the next read, None where the source has nothing."""
         try:
             snapshot = self._source.read()
-        except Exception as fault:  # whatever a library does must not end the figures of the others, nor the run
+        except Exception as fault:  # a fault of one library must end neither the other figures nor the run
             self._complain(f"failed ({type(fault).__name__}: {' '.join(str(fault).split())})")
             return max(RETRY_S, self._interval_s)
         if snapshot is None:
@@ -123,9 +123,9 @@ class Board:
             poller.join(PATIENCE_S)
 
     def newest(self) -> BoardSnapshot | None:
-        """Another snapshot once a second, the same object in between; None where nothing can be read. Never waits.
+        """Return a new snapshot once a second, the same object in between; None where nothing can be read. Never waits.
 
-        For one thread: it is called for every frame, and costs a look at the clock.
+        For one thread, which calls it for every frame: it costs a read of the clock.
         """
         now = self._clock()
         if now >= self._next:

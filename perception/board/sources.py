@@ -1,4 +1,4 @@
-"""Where a snapshot of the board comes from: the kernel first, then jetson-stats, then NVML for what is missing."""
+"""The sources of a board snapshot, and how they are merged: kernel, then jetson-stats, then NVML."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ OC_WINDOW_S = 5.0
 
 
 class Source(Protocol):
-    """Reads the board. Used by one thread; may raise, and may take its time."""
+    """Reads the board. Used by one thread; may raise, and may be slow."""
 
     name: str
 
     def read(self) -> BoardSnapshot | None:
-        """What can be read now; None where there is nothing to read on this machine, and never will be."""
+        """Return what can be read now; None where this machine has nothing to read, and never will."""
 
     def close(self) -> None: ...
 
@@ -72,7 +72,7 @@ class SysfsSource:
         )
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is held open."""
 
     def _cpu_load(self) -> float | None:
         before, after = self._cpu_times, sysfs.cpu_times(self._root)
@@ -82,7 +82,7 @@ class SysfsSource:
         return min(max((after[0] - before[0]) / (after[1] - before[1]), 0.0), 1.0)
 
     def _frequent(self, events: dict[str, int]) -> list[str]:
-        """The kinds that came more often than OC_RATES_HZ over the last OC_WINDOW_S."""
+        """Return the kinds that came more often than OC_RATES_HZ over the last OC_WINDOW_S."""
         now = self._clock()
         self._events.append((now, events))
         while len(self._events) > 2 and self._events[1][0] <= now - OC_WINDOW_S:
@@ -93,7 +93,7 @@ class SysfsSource:
 
 
 def merged(snapshots: Iterable[BoardSnapshot]) -> BoardSnapshot | None:
-    """One snapshot out of several: for each figure the first that has it. None for none."""
+    """Merge snapshots into one: each figure from the first that has it. None for none."""
     known = list(snapshots)
     if not known:
         return None

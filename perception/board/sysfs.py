@@ -1,4 +1,4 @@
-"""What the kernel says of the board, in SI units: standard library alone, no root, runs on Python 3.8.
+"""Reads the board's state from the kernel, in SI units: standard library alone, no root, runs on Python 3.8.
 
 Every reader takes the `root` that stands for `/` and leaves out what is absent or cannot be read; none of them raises.
 Devices are found by the name they give themselves: the numbers of hwmon and thermal zones change from boot to boot.
@@ -12,11 +12,12 @@ Where the files are documented:
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from perception.system.jetson import read_text
 
 # A power-gated sensor either answers EAGAIN or reports a temperature below this (-256 C on Jetson Linux).
 COLDEST_C = -100.0
@@ -37,7 +38,7 @@ class Clock(NamedTuple):
     clock_max_hz: float | None = None
 
 
-class Memory(NamedTuple):
+class MemoryUse(NamedTuple):
     """RAM and swap in MiB (zram is swap, too); None where unknown."""
 
     total_mib: float | None = None
@@ -53,40 +54,14 @@ class PowerMode(NamedTuple):
     name: str | None
 
 
-def read_text(path: Path) -> str | None:
-    """The text of a small file without its trailing whitespace, or None.
-
-    A file of sysfs may answer EAGAIN, which Python's buffered readers turn into a TypeError, so it is read as it is.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        return os.read(handle, 65536).decode("utf-8", "replace").rstrip("\n\0 ")
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
-
-
 def read_number(path: Path) -> float | None:
-    """The number at the start of a small file, or None."""
+    """Return the number at the start of a small file, or None."""
     match = re.match(r"\s*-?\d{1,18}(\.\d+)?(?=\s|$)", read_text(path) or "")
     return float(match.group()) if match else None
 
 
-def is_jetson(root: Path = Path("/")) -> bool:
-    """Whether this is a board with a Tegra chip: by the release file of L4T, or by the device tree.
-
-    The file alone is absent on some vendors' images and in most containers. This is the one definition.
-    """
-    compatible = read_text(root / "proc/device-tree/compatible") or ""
-    return os.path.lexists(root / "etc/nv_tegra_release") or "nvidia,tegra" in compatible
-
-
 def temperatures_c(root: Path) -> dict[str, float]:
-    """Each thermal zone's temperature by its short name (`gpu`, `cpu`, `tj`, `soc0`), without those switched off."""
+    """Return each zone's temperature by its short name (`gpu`, `cpu`, `tj`, `soc0`), without zones that are off."""
     found: dict[str, float] = {}
     for name, zone in _zones(root):
         milli_c = read_number(zone / "temp")
@@ -96,7 +71,7 @@ def temperatures_c(root: Path) -> dict[str, float]:
 
 
 def throttle_points_c(root: Path) -> dict[str, float]:
-    """From which temperature the kernel slows the device down: each zone's lowest passive trip point."""
+    """Return the temperature at which the kernel slows the device down: each zone's lowest passive trip point."""
     found: dict[str, float] = {}
     for name, zone in _zones(root):
         for kind in sorted(zone.glob("trip_point_*_type")):
@@ -107,7 +82,7 @@ def throttle_points_c(root: Path) -> dict[str, float]:
 
 
 def throttling(root: Path) -> list[str]:
-    """The thermal throttle alarms that are on now, such as `gpu-throttle-alert`.
+    """Return the thermal throttle alarms that are on now, such as `gpu-throttle-alert`.
 
     Only cooling devices of that kind: a fan that turns is no throttling, and hot-surface-alert slows nothing down.
     """
@@ -117,7 +92,7 @@ def throttling(root: Path) -> list[str]:
 
 
 def oc_events(root: Path) -> dict[str, int]:
-    """How often each protection of the power input has slowed the device down since boot.
+    """Return how often each protection of the power input has slowed the device down since boot.
 
     Instantaneous over-current is common and short (about 1 ms each) in the highest power modes; the others are not.
     """
@@ -131,7 +106,7 @@ def oc_events(root: Path) -> dict[str, int]:
 
 
 def rails_w(root: Path) -> dict[str, float]:
-    """The power of each rail by its label (INA3221 from JetPack 5 on), and `VIN` from the INA238 of a Thor board."""
+    """Return the power of each rail by label (INA3221 from JetPack 5 on), and `VIN` from the INA238 of a Thor."""
     found: dict[str, float] = {}
     for hwmon in _hwmon(root, "ina3221"):
         for channel in (1, 2, 3):  # 4 to 6 are shunt voltages, 7 is their sum
@@ -147,7 +122,7 @@ def rails_w(root: Path) -> dict[str, float]:
 
 
 def total_w(rails: dict[str, float]) -> float | None:
-    """The power of the module or board: its input rail, else the sum of the rails that do not feed one another."""
+    """Return the power of the module or board: its input rail, else the sum of the rails that feed no other."""
     for name in INPUT_RAILS:
         if name in rails:
             return rails[name]
@@ -155,7 +130,7 @@ def total_w(rails: dict[str, float]) -> float | None:
 
 
 def gpu(root: Path) -> Clock:
-    """The integrated GPU. `load` is in thousandths on nvgpu; Thor has it through NVML only."""
+    """Return the clock of the integrated GPU. nvgpu gives the load in thousandths; Thor has it through NVML only."""
     for device in _entries(root / "sys/class/devfreq", ""):
         if _GPU_DEVFREQ.fullmatch(device.name):
             per_mille = read_number(device / "device/load")
@@ -165,7 +140,7 @@ def gpu(root: Path) -> Clock:
 
 
 def emc(root: Path) -> Clock:
-    """The memory controller: from debugfs, which only root reads, or a devfreq device (Thor).
+    """Return the clock of the memory controller, from debugfs, which only root reads, or a devfreq device (Thor).
 
     The activity counter divided by the clock in kHz is the load in percent (jtop/core/memory.py).
     """
@@ -183,7 +158,7 @@ def emc(root: Path) -> Clock:
 
 
 def cpu(root: Path) -> Clock:
-    """The fastest of the online cores; the load takes two looks at `cpu_times`."""
+    """Return the clock of the fastest online core, without its load, which takes two reads of `cpu_times`."""
     folders = [core / "cpufreq" for core in _entries(root / "sys/devices/system/cpu", "cpu") if core.name[3:].isdigit()]
     now = [khz for khz in (read_number(folder / "scaling_cur_freq") for folder in folders) if khz is not None]
     most = [khz for khz in (read_number(folder / "cpuinfo_max_freq") for folder in folders) if khz is not None]
@@ -191,7 +166,7 @@ def cpu(root: Path) -> Clock:
 
 
 def cpu_times(root: Path) -> tuple[float, float] | None:
-    """(busy, total) ticks of all cores since boot, from the first line of /proc/stat (proc(5))."""
+    """Return (busy, total) ticks of all cores since boot, from the first line of /proc/stat (proc(5))."""
     match = re.match(r"cpu +(\d{1,18}(?: \d{1,18}){4,})", read_text(root / "proc/stat") or "")
     if not match:
         return None
@@ -199,8 +174,8 @@ def cpu_times(root: Path) -> tuple[float, float] | None:
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
-def memory(root: Path) -> Memory:
-    """RAM and swap from /proc/meminfo."""
+def memory(root: Path) -> MemoryUse:
+    """Return RAM and swap from /proc/meminfo."""
     kib = {}
     for line in (read_text(root / "proc/meminfo") or "").splitlines():
         match = re.match(r"(\w+):\s+(\d{1,18}) kB", line)
@@ -208,11 +183,11 @@ def memory(root: Path) -> Memory:
             kib[match.group(1)] = int(match.group(2)) / 1024
     swap_total, swap_free = kib.get("SwapTotal"), kib.get("SwapFree")
     used = swap_total - swap_free if swap_total is not None and swap_free is not None else None
-    return Memory(kib.get("MemTotal"), kib.get("MemAvailable"), swap_total, used)
+    return MemoryUse(kib.get("MemTotal"), kib.get("MemAvailable"), swap_total, used)
 
 
 def power_mode(root: Path) -> PowerMode | None:
-    """The mode that nvpmodel set last, or its default where it was never set. None where there is no nvpmodel."""
+    """Return the mode that nvpmodel set last, else its default. None where there is no nvpmodel."""
     conf = read_text(root / "etc/nvpmodel.conf") or ""
     status = re.search(r"pmode:(\d+)", read_text(root / "var/lib/nvpmodel/status") or "")
     mode = status or re.search(r"^\s*<\s*PM_CONFIG\s+DEFAULT=(\d+)", conf, re.MULTILINE)

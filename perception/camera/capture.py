@@ -1,7 +1,8 @@
-"""What the reader thread asks of every kind of source."""
+"""The interface of every kind of source, and the frames that the sources decode into."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,31 +11,31 @@ from perception.core.errors import SourceError
 from perception.core.frame import Image, Truth
 
 Lend = Callable[[tuple[int, int]], Image | None]
-"""Gives a frame (height, width, 3) uint8 to decode into, the borrower's until nobody holds it; None where none is."""
+"""Returns a frame (height, width, 3) uint8 to decode into, reused once nobody holds it; None where none is free."""
 
 
 class Borrower:
-    """A capture that decodes into lent frames: of the size of the picture before, as nobody knows the next one's."""
+    """A capture that decodes into lent frames, of the size of the picture before: that of the next is not known yet."""
 
     def __init__(self) -> None:
         self._lend: Lend | None = None
         self._hw: tuple[int, int] | None = None
 
     def borrow_from(self, lend: Lend) -> None:
-        """From here on frames are asked for; before, and where none is lent, each picture has memory of its own."""
+        """Ask `lend` for frames from now on; where none is lent, OpenCV allocates memory for the picture."""
         self._lend = lend
 
     def borrowed(self) -> Any:
-        """A frame to decode into, or None, which lets OpenCV take memory of its own."""
+        """Return a frame to decode into, or None, which lets OpenCV allocate one."""
         return self._lend(self._hw) if self._lend and self._hw else None
 
-    def took(self, image: Any) -> None:
-        """A picture (H, W, ...) came."""
+    def note_size(self, image: Any) -> None:
+        """Note the size of a decoded picture (H, W, ...)."""
         self._hw = (image.shape[0], image.shape[1])
 
 
 class UnusableSource(SourceError):
-    """A source that no waiting mends, such as a pipeline that cannot give pictures: never tried again."""
+    """A source that waiting cannot mend, such as a pipeline without pictures: never tried again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,3 +68,17 @@ class Capture(Protocol):
     def read(self) -> Picture | None: ...
 
     def close(self) -> None: ...
+
+
+class Pace:
+    """Holds a file or the drive to a rate, as of a camera. rate: pictures a second; 0 for no limit."""
+
+    def __init__(self, rate: float) -> None:
+        self._period_s = 1 / rate if rate else 0.0
+        self._due = time.monotonic()
+
+    def wait(self) -> None:
+        """Sleep until the next picture is due. A reader that fell behind by more than one does not catch up."""
+        if self._period_s:
+            self._due = max(self._due + self._period_s, time.monotonic() - self._period_s)
+            time.sleep(max(self._due - time.monotonic(), 0))

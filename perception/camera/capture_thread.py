@@ -21,15 +21,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The three calls of a capture's life."""
+    """The three driver calls in the life of a capture."""
 
     opening: Call
     reading: Call
     closing: Call
 
 
-class Desk(Protocol):
-    """Whom the thread tells. Once the thread is stopped, nothing that it tells has any effect."""
+class Listener(Protocol):
+    """Receives the events of a capture thread. Those of a thread that was stopped have no effect."""
 
     def attempt(self, thread: CaptureThread) -> None: ...
 
@@ -47,17 +47,19 @@ class Desk(Protocol):
 class CaptureThread:
     """Reads one source until it ends or the thread is stopped.
 
-    A thread that hangs in a driver cannot be ended. It is stopped and left behind, and gives the capture back by itself
-    should the driver ever return. `steps` grows with each call and each picture; `call` is the call that the thread is
+    A thread that hangs in a driver cannot be ended. It is stopped and left behind, and releases the capture itself
+    if the driver ever returns. `steps` grows with each call and each picture; `call` is the call that the thread is
     in, None while it pauses.
     """
 
-    def __init__(self, open_capture: Callable[[], Capture], desk: Desk, calls: Calls, pause_s: float = 0.0) -> None:
+    def __init__(
+        self, open_capture: Callable[[], Capture], listener: Listener, calls: Calls, pause_s: float = 0.0
+    ) -> None:
         """pause_s: before the first attempt to open."""
         self.steps = 0
         self.call: Call | None = None
         self._open_capture = open_capture
-        self._desk = desk
+        self._listener = listener
         self._calls = calls
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(pause_s,), name="reader", daemon=True)
@@ -65,20 +67,20 @@ class CaptureThread:
 
     @property
     def stopped(self) -> bool:
-        """Whether it was told to end."""
+        """True once the thread was told to end."""
         return self._stop.is_set()
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended yet."""
+        """True until the thread has ended."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """It shall end as soon as it can."""
+        """Tell the thread to end as soon as it can."""
         self._stop.set()
 
     def join(self, timeout_s: float) -> None:
-        """Waits for its end."""
+        """Wait for its end."""
         self._thread.join(timeout_s)
 
     def _run(self, pause_s: float) -> None:
@@ -86,27 +88,27 @@ class CaptureThread:
             while not self._stop.wait(pause_s):
                 pause_s = self._attempt()
                 self._begin(None)
-        except Exception as reason:  # the main thread raises it: what ends a thread must not pass in silence
-            self._desk.ended(self, reason)
+        except Exception as reason:  # the main thread raises it: no thread ends silently
+            self._listener.ended(self, reason)
 
     def _begin(self, call: Call | None) -> None:
-        self.steps += 1  # first: whoever looks in between must not hold the time before against this call
+        self.steps += 1  # first, so that the time before is never counted against this call
         self.call = call
 
     def _attempt(self) -> float:
-        """Opens and reads until the source is lost; seconds until the next attempt."""
-        self._desk.attempt(self)
+        """Open and read until the source is lost. Return the seconds until the next attempt."""
+        self._listener.attempt(self)
         self._begin(self._calls.opening)
         try:
             capture = self._open_capture()
         except SourceError as fault:
-            return self._desk.trouble(self, fault)
+            return self._listener.trouble(self, fault)
         try:
-            self._desk.opened(self)
+            self._listener.opened(self)
             self._read(capture)
         except SourceError as fault:
-            return self._desk.trouble(self, fault)
-        finally:  # before the pause: what is lost is not held
+            return self._listener.trouble(self, fault)
+        finally:  # before the pause: a lost device is not held open
             self._begin(self._calls.closing)
             capture.close()
         return 0.0
@@ -114,10 +116,10 @@ class CaptureThread:
     def _read(self, capture: Capture) -> None:
         while not self.stopped:
             self._begin(None)
-            self._desk.wait_for_room()
+            self._listener.wait_for_room()
             self._begin(self._calls.reading)
             picture = capture.read()
             while picture is None and not self.stopped:  # nothing yet is no step: a silent source must not seem alive
                 picture = capture.read()
             if picture is not None:
-                self._desk.accept(self, picture, capture)
+                self._listener.accept(self, picture, capture)

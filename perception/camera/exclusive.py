@@ -1,4 +1,4 @@
-"""One camera, one pilot: a lock that a second one meets with a sentence instead of a driver's riddle."""
+"""One pilot a camera: with a lock, a second one gets a clear message instead of a driver's error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from perception.core.errors import SourceError
 from perception.system.lock import Held, Lock
 
 FOLDER = Path("/run/lock")
-"""Where locks of what is no file lie; every user may write there (Filesystem Hierarchy Standard 3.0, 3.15 and 5.9)."""
+"""Folder of lock files for cameras without a device node; world-writable (FHS 3.0, 3.15 and 5.9)."""
 
 
 def lock_camera(uri: SourceUri, path: Path | None = None) -> Lock:
-    """The lock of a camera, taken. path: its device; None where it has none, and a lock file stands for it.
+    """Lock a camera and return the lock. path: its device; None where it has none, and a lock file stands for it.
 
-    Raises UnusableSource where another process has it. Not to be held while the camera is lost: a device that is held
+    Raises UnusableSource where another process has it. Release it while the camera is lost: a device that is held
     open keeps its name, and a camera that is plugged in again would get another one.
     """
     lock = Lock()

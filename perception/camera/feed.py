@@ -1,4 +1,4 @@
-"""The source of a run: a reader, which other settings may exchange for another one."""
+"""The source of a run: a reader, replaced when the settings name another source."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from perception.camera.latest import Reader
+from perception.camera.reader import Reader
 from perception.camera.uri import SourceUri, parse
 from perception.core.errors import EndOfStream, SourceError
 from perception.core.frame import Frame
 from perception.core.source_state import SourceState
 from perception.settings.model import Settings, SourceSettings
 
-LOOK_S = 0.2
-"""How often a wait looks whether it goes on; a frame ends the wait at once."""
+POLL_S = 0.2
+"""Seconds between two checks for a stop while waiting; a frame ends the wait at once."""
 
 
 class Feed:
-    """Frames of the source in force, with ids that go on from source to source.
+    """Frames of the current source, with ids that continue from source to source.
 
     A context manager, used by the main thread.
     """
@@ -31,7 +31,7 @@ class Feed:
         open_reader: Callable[[SourceSettings], Reader],
         goes_on: Callable[[], bool] = lambda: True,
     ) -> None:
-        """goes_on: asked again and again while another source is opened; False gives that up.
+        """goes_on: called repeatedly while another source is opened; False gives that up.
 
         Raises SourceError where open_reader does: for a URI that cannot be understood, or a camera that is taken.
         """
@@ -55,7 +55,7 @@ class Feed:
 
     @property
     def state(self) -> SourceState:
-        """How the source is doing."""
+        """State of the source."""
         return self._reader.state
 
     def is_open(self, timeout_s: float) -> bool:
@@ -68,21 +68,21 @@ class Feed:
         return replace(frame, frame_id=frame.frame_id + self._first_id) if frame and self._first_id else frame
 
     def apply(self, settings: Settings) -> None:
-        """Opens another source where the settings name one, or want it opened otherwise.
+        """Open another source where the settings name one, or open it differently.
 
-        The old one is in force until the new one has given a frame. Where both may be one device, which takes one
-        reader alone, the old one is closed before, and opened again where the new one fails. SourceError says why.
+        The old one stays in use until the new one has given a frame. Where both may be one device, which allows one
+        reader only, the old one is closed first, and opened again where the new one fails. SourceError says why.
         """
         if settings.source == self._settings:
             return
-        wanted = parse(settings.source.uri)  # what cannot be understood interrupts nothing
+        wanted = parse(settings.source.uri)  # raises for a bad URI, before anything is closed
         if shares_device(self._reader.uri, wanted):
             self._reader.close()
             try:
                 reader, first = self._tried(settings.source)
             except Exception:
                 self._first_id += self._reader.captured
-                # A camera that was there comes again: it is waited for, whatever a start would do.
+                # The camera was there before, so it is waited for, whatever settings.wait says.
                 self._reader = self._open_reader(self._settings.model_copy(update={"wait": True}))
                 raise
         else:
@@ -92,7 +92,7 @@ class Feed:
         self._reader, self._first, self._settings = reader, first, settings.source
 
     def _tried(self, settings: SourceSettings) -> tuple[Reader, Frame]:
-        """A reader with the first frame that it gave. SourceError where none comes in time."""
+        """Return a reader and its first frame. SourceError where none comes in time."""
         reader = self._open_reader(settings.model_copy(update={"wait": False}))
         try:
             return reader, self._first_frame(reader, settings)
@@ -105,7 +105,7 @@ class Feed:
         ends_at = time.monotonic() + limit_s
         while self._goes_on() and time.monotonic() < ends_at:
             try:
-                frame = reader.read(LOOK_S)
+                frame = reader.read(POLL_S)
             except EndOfStream:
                 raise SourceError(f"{reader.uri.label} holds no frame") from None
             if frame is not None:
@@ -114,9 +114,9 @@ class Feed:
 
 
 def shares_device(one: SourceUri, other: SourceUri) -> bool:
-    """Whether two sources may be one camera, which then cannot be open for both.
+    """Return True if two sources may be one camera, which then cannot be open for both.
 
-    What a pipeline opens it alone knows, and a sensor of csi:// may be a /dev/video, too.
+    A pipeline may open any camera, and a sensor of csi:// may be a /dev/video, too.
     """
     if not (one.camera and other.camera):
         return False

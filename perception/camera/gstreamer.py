@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from perception.board.sysfs import is_jetson as is_jetson
 from perception.camera.capture import UnusableSource
 from perception.camera.uri import SourceUri
 
-# One buffer at most waits, and an old one gives way: the newest frame wins inside the pipeline, too.
+# Holds one buffer and drops older ones: the newest frame wins inside the pipeline, too.
 SINK = "appsink drop=true max-buffers=1 sync=false"
 # The hardware converter gives BGRx; only the last step, which drops the fourth byte, runs on the CPU.
 TO_BGR = "nvvidconv{flip} ! video/x-raw,format=BGRx ! videoconvert ! video/x-raw,format=BGR"
@@ -35,7 +34,7 @@ def rtsp_pipeline(uri: SourceUri, timeout_s: float) -> str:
     """
     location = _quoted(_with_one_at(uri.target))
     source = f"rtspsrc location={location} latency=100 protocols=tcp tcp-timeout={int(timeout_s * 1e6)}"
-    # A camera with sound offers that, too, and decodebin would take whichever comes first.
+    # A camera with sound offers an audio stream, too, and decodebin would take whichever comes first.
     return f"{source} ! application/x-rtp,media=video ! decodebin ! {TO_BGR.format(flip='')} ! {SINK}"
 
 

@@ -17,15 +17,15 @@ from perception.camera.picture_file import MAX_BYTES, PictureFault
 from perception.camera.uri import IMAGE_SUFFIXES, SourceUri
 from perception.core.errors import EndOfStream, SourceError
 from perception.core.frame import Image
-from perception.system.memory import lack_of_memory
 from perception.system.plain_file import read_plain
+from perception.system.reasons import lack_of_memory
 
 NAMED = 3
-"""How many files a message names."""
+"""Number of files that a message names."""
 
 
 class ImageFolder:
-    """Delivers each image of a folder, or one image file, once; with ?loop=1 again and again."""
+    """Delivers each image of a folder, or one image file, once; with ?loop=1 repeatedly."""
 
     fps = 0.0  # images have no rate
 
@@ -38,11 +38,11 @@ class ImageFolder:
 
     @property
     def summary(self) -> str:
-        """How many images there are."""
+        """Number of images."""
         return f"{len(self._paths)} images"
 
     def read(self) -> Picture:
-        """The next image that can be read. SourceError where the folder held not a single one."""
+        """Return the next image that can be read. SourceError where the folder holds none."""
         while True:
             if self._next == len(self._paths):
                 self._end_of_round()
@@ -68,7 +68,7 @@ class ImageFolder:
         self._next = self._good = 0
 
     def close(self) -> None:
-        """Nothing stays open between two images."""
+        """Do nothing: no file stays open between two images."""
 
 
 def load_image(path: Path) -> Image:
@@ -117,17 +117,17 @@ def _list_images(path: Path) -> list[Path]:
 
 
 def tell_left_out(folder: Path, paths: Sequence[Path]) -> None:
-    """Logs, in one line, what a folder holds besides what is taken from it; nothing where that is hidden files."""
+    """Log in one line which files of a folder are not used; hidden files are not mentioned."""
     names = [str(path.relative_to(folder)) for path in paths if not path.name.startswith(".")]
     if names:
         logger.warning(f"{folder}: {len(names)} of its files and folders are left out: {some(names)}")
 
 
 def some(names: Sequence[str]) -> str:
-    """The first few of the names in a row, with dots where there are more."""
+    """Return the first few of the names in a row, with dots where there are more."""
     return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sorts frame9 before frame10."""
+    """Return a sort key that puts frame9 before frame10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.findall(r"\d+|\D+", name.lower())]

@@ -1,6 +1,6 @@
 """One slot between the reader's thread and the pilot.
 
-Of a live source the newest picture wins and the ones it replaces show as gaps in the frame ids; a finite source waits
+For a live source the newest picture wins, and those that it replaces leave gaps in the frame ids; a finite source waits
 until its picture was taken, so that each arrives in order, exactly once.
 """
 
@@ -23,18 +23,18 @@ class Mailbox(Generic[T]):
         self._closed = False
 
     def wait_for_room(self) -> None:
-        """Where the newest does not win, waits until the slot is empty, so that nothing is read long before its use."""
+        """Wait until the slot is empty, so that nothing is read long before its use; at once where the newest wins."""
         with self._changed:
             self._changed.wait_for(lambda: self._newest_wins or self._item is None or self._closed)
 
     def put(self, item: T) -> None:
-        """Leaves `item` in the slot, in place of an older one."""
+        """Put `item` into the slot, in place of an older one."""
         with self._changed:
             self._item = item
             self._changed.notify_all()
 
     def take(self, timeout_s: float) -> T | None:
-        """The item, or None where none came within timeout_s. After the last one raises what `end` was given."""
+        """Return the item, or None where none came within timeout_s. After the last one raises what `end` was given."""
         with self._changed:
             self._changed.wait_for(lambda: self._item is not None or self._end is not None, timeout_s)
             item, self._item = self._item, None
@@ -44,13 +44,13 @@ class Mailbox(Generic[T]):
             return item
 
     def end(self, reason: BaseException) -> None:
-        """No more items; the receiver gets the one in the slot first, then `reason` raised."""
+        """Take no more items; the receiver gets the one in the slot first, then `reason` raised."""
         with self._changed:
             self._end = reason
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Lets a waiting sender go: nobody receives any more."""
+        """Release a waiting sender: nobody receives any more."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -22,20 +22,23 @@ from perception.camera.uri import SourceUri
 from perception.core.errors import SourceError
 from perception.core.redact import redact_value
 from perception.settings.model import SourceSettings
+from perception.system.jetson import is_jetson
 from perception.system.lock import Lock
-from perception.system.memory import lack_of_memory
-from perception.system.quiet import silence_opencv
+from perception.system.opencv_process import NOTHING, prepare_opencv
+from perception.system.reasons import lack_of_memory
 
 BACKLOG_S = 5.0
 """FFmpeg examines a stream for so long at most (analyzeduration)."""
 
 
-def open_capture(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture | None:
-    """An open VideoCapture, or None where it does not open.
+def open_capture(
+    target: str, api: int, parameters: Sequence[int] = (), variables: Mapping[str, str] = NOTHING
+) -> cv2.VideoCapture | None:
+    """Return an open VideoCapture, or None where it does not open. variables: as prepare_opencv takes them.
 
     Raises UnusableSource for pictures that are too large to be decoded.
     """
-    silence_opencv()
+    prepare_opencv(cv2, variables)
     try:
         capture = cv2.VideoCapture(target, api, list(parameters)) if parameters else cv2.VideoCapture(target, api)
     except cv2.error as error:
@@ -57,19 +60,19 @@ def open_capture(target: str, api: int, parameters: Sequence[int] = ()) -> cv2.V
 
 
 def _size_of(capture: cv2.VideoCapture) -> tuple[int, int]:
-    """Width and height in pixels, as the driver or the file says."""
+    """Return width and height in pixels, as the driver or the file says."""
     width, height = (int(capture.get(name)) for name in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
     return width, height
 
 
 def rate_of(capture: cv2.VideoCapture) -> float:
-    """The nominal pictures a second, 0 where it is unknown: drivers and files say all kinds of things then."""
+    """Return the nominal frame rate; 0 where it is unknown, as drivers and files then report nonsense."""
     rate = capture.get(cv2.CAP_PROP_FPS)
     return rate if 0 < rate <= 1000 else 0.0
 
 
 def summary_of(capture: cv2.VideoCapture) -> str:
-    """Size and rate in one phrase."""
+    """Return size and rate in one phrase."""
     width, height = _size_of(capture)
     rate = rate_of(capture)
     return f"{width}x{height}" + (f" at {rate:g} fps" if rate else "")
@@ -91,7 +94,7 @@ class Camera(Borrower):
         self.fps = rate_of(capture)
 
     def read(self) -> Picture | None:
-        """The next picture of the camera; None for one that cannot be decoded. SourceError when it gives no more."""
+        """Return the next picture; None for one that cannot be decoded. SourceError when the camera gives no more."""
         if not self._capture.grab():
             raise SourceError(f"{self._uri.label} gives no more pictures")
         captured_at = time.monotonic()
@@ -99,7 +102,7 @@ class Camera(Borrower):
         found, image = self._capture.retrieve(self.borrowed())
         if not found or image is None:
             return None
-        self.took(image)
+        self.note_size(image)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise UnusableSource(
                 f"{self._uri.label} gives {image.dtype} pictures of shape {image.shape}, not BGR of 8 bits: "
@@ -108,14 +111,14 @@ class Camera(Borrower):
         return Picture(image, captured_at, position_ms=position_ms)
 
     def close(self) -> None:
-        """Gives the camera back."""
+        """Release the camera and its lock."""
         self._capture.release()
         if self._lock:
             self._lock.release()
 
 
 def open_v4l2(uri: SourceUri, settings: SourceSettings) -> Camera:
-    """A USB camera with the settings asked for, each read back. SourceError that names both where they differ."""
+    """Open a USB camera and read each setting back. SourceError names both values where they differ."""
     device = Path(uri.target)
     if not device.exists():
         found = sorted(str(path) for path in Path("/dev").glob("video*"))
@@ -127,9 +130,9 @@ def open_v4l2(uri: SourceUri, settings: SourceSettings) -> Camera:
         raise SourceError(
             f"This user may not open {device}", "Join its group: sudo usermod -aG video $USER; log in again."
         )
-    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(max(round(settings.stall_s), 1)))
+    variables = {"OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": str(max(round(settings.stall_s), 1))}
     with _released_on_fault(lock_camera(uri, device)) as lock:
-        capture = open_capture(str(device), cv2.CAP_V4L2)
+        capture = open_capture(str(device), cv2.CAP_V4L2, (), variables)
         if capture is None:
             raise SourceError(
                 f"{device} did not open: it is in use, or no camera",
@@ -165,7 +168,7 @@ def _set_and_read_back(capture: cv2.VideoCapture, uri: SourceUri) -> None:
     for name, number in properties.items():
         if name in wanted:
             capture.set(number, wanted[name])
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a wish that not every driver grants: the mailbox drops old ones anyway
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # not every driver obeys; the mailbox drops old ones anyway
     got: dict[str, object] = {name: capture.get(number) for name, number in properties.items()}
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
     got["format"] = "".join(chr(code >> shift & 0xFF) for shift in (0, 8, 16, 24))
@@ -173,7 +176,7 @@ def _set_and_read_back(capture: cv2.VideoCapture, uri: SourceUri) -> None:
 
 
 def refuse_difference(uri: SourceUri, wanted: dict[str, object], got: dict[str, object]) -> None:
-    """Raises SourceError for the first setting that the camera did not take, naming both values."""
+    """Raise SourceError for the first setting that the camera did not take, naming both values."""
     for name, value in wanted.items():
         actual = got[name]
         same = (
@@ -190,15 +193,15 @@ def refuse_difference(uri: SourceUri, wanted: dict[str, object], got: dict[str, 
 
 
 def open_rtsp(uri: SourceUri, settings: SourceSettings) -> Camera:
-    """An RTSP stream: decoded in hardware on a Jetson, by FFmpeg elsewhere."""
-    if gstreamer.is_jetson() and has_gstreamer():
+    """Open an RTSP stream: decoded in hardware on a Jetson, by FFmpeg elsewhere."""
+    if is_jetson() and has_gstreamer():
         return open_pipeline(uri, gstreamer.rtsp_pipeline(uri, settings.stall_s), settings)
-    # To OpenCV's own choice of TCP before UDP: no guessing of the rate from 20 pictures, which the stream tells anyway,
-    # and which takes two seconds of a camera that gives ten a second.
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|fpsprobesize;0")
+    # prefer_tcp is OpenCV's own default. fpsprobesize 0: the stream states its rate, and guessing it from 20 pictures
+    # takes two seconds at ten a second.
+    variables = {"OPENCV_FFMPEG_CAPTURE_OPTIONS": "rtsp_flags;prefer_tcp|fpsprobesize;0"}
     # One decoder thread: frame threads would hold back as many pictures as there are threads, unseen by any stamp.
     parameters = known({**_timeouts(settings), "CAP_PROP_N_THREADS": 1})
-    capture = open_capture(uri.target, cv2.CAP_FFMPEG, parameters)
+    capture = open_capture(uri.target, cv2.CAP_FFMPEG, parameters, variables)
     if capture is None:
         raise SourceError(
             f"{uri.label} did not open: no answer, wrong credentials, or no such stream",
@@ -209,9 +212,9 @@ def open_rtsp(uri: SourceUri, settings: SourceSettings) -> Camera:
 
 
 def _let_go_backlog(capture: cv2.VideoCapture, uri: SourceUri) -> None:
-    """Lets go what FFmpeg gathered while it examined the stream: some pictures that come all at once.
+    """Drop the pictures that FFmpeg gathered while it examined the stream, which come all at once.
 
-    They would be stamped as fresh. The first that has to be waited for, half its period at least, is the end of them.
+    They would be stamped as fresh. The first that takes half its period or more to come is the end of them.
     """
     rate = rate_of(capture)
     for count in range(round(rate * BACKLOG_S)):
@@ -229,13 +232,13 @@ def _timeouts(settings: SourceSettings) -> dict[str, int]:
 
 
 def known(parameters: dict[str, int]) -> list[int]:
-    """Names and values in a row, as VideoCapture takes them, less those that this OpenCV lacks and would refuse."""
+    """Return names and values in a row, as VideoCapture takes them, without those that this OpenCV does not know."""
     return [part for name, value in parameters.items() if hasattr(cv2, name) for part in (getattr(cv2, name), value)]
 
 
 @functools.cache
 def _pipelines_take_timeouts() -> bool:
-    """Whether GStreamer's side knows the time limits: OpenCV 4.6 has their names, and refuses to open with them."""
+    """Return True if OpenCV's GStreamer backend takes time limits; that of 4.6 refuses to open with them."""
     trial = open_capture("videotestsrc num-buffers=1 ! appsink", cv2.CAP_GSTREAMER, known(_timeouts(SourceSettings())))
     if trial is not None:
         trial.release()
@@ -243,14 +246,14 @@ def _pipelines_take_timeouts() -> bool:
 
 
 def open_csi(uri: SourceUri, settings: SourceSettings) -> Camera:
-    """A CSI camera, through Argus and GStreamer."""
+    """Open a CSI camera, through Argus and GStreamer."""
     _require_gstreamer(uri)
     with _released_on_fault(lock_camera(uri)) as lock:
         return open_pipeline(uri, gstreamer.csi_pipeline(uri), settings, lock)
 
 
 def open_pipeline(uri: SourceUri, pipeline: str, settings: SourceSettings, lock: Lock | None = None) -> Camera:
-    """A GStreamer pipeline that ends in an appsink. lock: of its camera, taken."""
+    """Open a GStreamer pipeline that ends in an appsink. lock: of its camera, taken."""
     _require_gstreamer(uri)
     capture = open_capture(
         pipeline, cv2.CAP_GSTREAMER, known(_timeouts(settings)) if _pipelines_take_timeouts() else ()
@@ -272,6 +275,6 @@ def _require_gstreamer(uri: SourceUri) -> None:
 
 
 def has_gstreamer() -> bool:
-    """Whether this OpenCV was built with GStreamer, as its build information says."""
+    """Return True if this OpenCV was built with GStreamer, as its build information says."""
     lines = (line.split() for line in cv2.getBuildInformation().splitlines())
     return any(words[:2] == ["GStreamer:", "YES"] for words in lines)

@@ -1,4 +1,4 @@
-"""What to say, and how long to wait, while a source is not there."""
+"""Follows the outages of a source: logs each change once, and sets the pauses between attempts to open it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from perception.core.source_state import SourceState, State
 
 BACKOFF_S = (1.0, 30.0)
 JITTER = 1.2
-"""A pause is shorter by up to this factor than what the back-off allows, so that devices do not knock all at once."""
+"""A pause is shorter than the back-off by a random factor from here to 1, so that not all devices retry at once."""
 REMIND_S = 60.0
 ARGUS_FAILURES = 3
-"""After so many failures in a row the camera daemon of a Jetson is the likely cause."""
+"""Failures in a row after which the camera daemon of a Jetson is the likely cause."""
 
 
 class Outage:
@@ -27,7 +27,7 @@ class Outage:
     """
 
     def __init__(self, uri: SourceUri, waits: bool, random_source: random.Random | None = None) -> None:
-        """waits: whether a camera that is not there at the start is waited for."""
+        """waits: True to wait for a camera that is not there at the start."""
         self.state = SourceState("starting", time.monotonic())
         self.failures = 0  # in a row, since the last new picture
         self._uri = uri
@@ -37,14 +37,12 @@ class Outage:
         self._pauses = 0  # since the source was live for as long as the longest pause
 
     def attempt(self) -> None:
-        """An attempt to open the source begins."""
+        """Note that an attempt to open the source begins."""
         if self.state.state == "lost":
             self._become("reconnecting")
 
     def delivered(self, summary: str) -> None:
-        """A new picture came. Nothing less makes a source live: a broken camera may open again and again, and give
-        none.
-        """
+        """Note a new picture, which alone makes a source live: a broken camera can open repeatedly without one."""
         state = self.state
         if state.state == "live":
             return
@@ -56,10 +54,10 @@ class Outage:
         self.failures = 0
 
     def trouble(self, fault: SourceError) -> float:
-        """The source could not be opened, or was lost: seconds until the next attempt.
+        """Return the seconds until the next attempt, after one failed or the source was lost.
 
-        Raises `fault` where there will be none: of a file, of a source that no waiting mends, and at the start unless
-        it is to be waited for.
+        Raises `fault` where there is no next one: for a file, for a source that waiting cannot mend, and at the start
+        unless the source is waited for.
         """
         state = self.state.state
         if isinstance(fault, UnusableSource) or not self._uri.camera or (state == "starting" and not self._waits):
@@ -79,7 +77,7 @@ class Outage:
         return self._next_delay()
 
     def _become(self, name: State, fault: str | None = None) -> None:
-        """Goes to another state of the same outage."""
+        """Change the state within the same outage."""
         state = self.state
         self.state = SourceState(name, state.since, state.reconnects, state.fault if fault is None else fault)
 

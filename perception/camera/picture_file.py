@@ -13,13 +13,13 @@ from collections.abc import Callable
 MAX_PIXELS = 1 << 26
 """67 million, as 8192 x 8192: twice what a camera of 8K gives. Decoded to BGR it takes 192 MiB."""
 MAX_BYTES = 1 << 28
-"""So large a file of a picture may be: MAX_PIXELS without compression, and some more."""
+"""Largest picture file: MAX_PIXELS without compression, and some more."""
 
 _BROKEN = "is not an image that can be read"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _START_OF_SCAN, _END = 0xDA, 0xD9
-# In the data of a scan 0xff stands before 0 and before the restart markers, and is else the start of what follows.
+# In the data of a scan 0xff comes before 0 and before the restart markers; anywhere else it starts the next segment.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
@@ -64,7 +64,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
     while place < len(data):
         if data[place] != 0xFF:
             raise PictureFault
-        while data[place] == 0xFF:  # any number of them may stand before a marker
+        while data[place] == 0xFF:  # any number of them may precede a marker
             place += 1
         marker = data[place]
         place += 1

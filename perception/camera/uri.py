@@ -1,4 +1,4 @@
-"""Source URIs: what a user types, taken apart and checked; and the same without credentials, for every log."""
+"""Source URIs: parsed and checked, and shown in logs without credentials."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class SourceUri:
 
     @property
     def camera(self) -> bool:
-        """Whether it never ends, so that its end is a loss and it is reopened."""
+        """True for a source that never ends by itself: its end is a loss, and it is reopened."""
         return self.scheme in ("csi", "v4l2", "rtsp", "gst")
 
     @property
     def live(self) -> bool:
-        """Whether pictures come at their own pace, so that the newest wins and older ones are dropped."""
+        """True where pictures come at their own pace: the newest wins and older ones are dropped."""
         return self.camera or bool(self.options.get("realtime"))
 
 
@@ -118,7 +118,7 @@ _OPTIONS: Mapping[str, Mapping[str, _Kind]] = MappingProxyType(
 
 
 def parse(text: str) -> SourceUri:
-    """Takes a URI, a path or a camera number apart.
+    """Parse a URI, a path or a camera number.
 
     Raises SourceError, with what is allowed, for a scheme or an option that does not exist.
     """
@@ -221,7 +221,7 @@ def _exists(path: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """The text of a source without credentials, and of a pipeline its elements alone."""
+    """Return the text of a source without credentials, and of a pipeline its elements alone."""
     if _is_pipeline(text):
         return f"gst:{elements(text[4:].strip().removeprefix('//'))}"
     if text.partition("://")[0].lower() in LOCAL:

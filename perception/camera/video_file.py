@@ -9,17 +9,16 @@ from pathlib import Path
 import cv2
 from loguru import logger
 
-from perception.camera.capture import Borrower, Picture
+from perception.camera.capture import Borrower, Pace, Picture
 from perception.camera.opencv import known, open_capture, rate_of, summary_of
-from perception.camera.pace import Pace
 from perception.camera.uri import SourceUri
 from perception.core.errors import EndOfStream, SourceError
 
-# A sound file may promise a few frames more than it holds (edit lists, variable rate); a cut one misses many.
+# An intact file may promise a few frames more than it holds (edit lists, variable rate); a cut one misses many.
 TRUNCATED_FRAMES = 5
 TRUNCATED_SHARE = 0.05
 MOST_DECODER_THREADS = 4
-"""FFmpeg would take one for each core, and each holds pictures: tens of MiB on a large machine."""
+"""FFmpeg would start one for each core, and each holds frames: tens of MiB on a large machine."""
 
 
 class VideoFile(Borrower):
@@ -50,7 +49,7 @@ class VideoFile(Borrower):
             raise SourceError(f"The file {path} cannot be used: {error.strerror}") from None
         if not os.access(path, os.R_OK):
             raise SourceError(f"The file {path} cannot be read by this user", f"Allow it: chmod a+r {path}")
-        name = str(path.absolute())  # FFmpeg takes what stands before a colon in a bare name for a protocol
+        name = str(path.absolute())  # FFmpeg takes the part of a bare name before a colon for a protocol
         threads = known({"CAP_PROP_N_THREADS": min(len(os.sched_getaffinity(0)), MOST_DECODER_THREADS)})
         capture = open_capture(name, cv2.CAP_FFMPEG, threads) or open_capture(name, cv2.CAP_GSTREAMER)
         if capture is None:
@@ -69,7 +68,7 @@ class VideoFile(Borrower):
             found, image = self._capture.read(frame)
         if not found:
             raise SourceError(f"{self._uri.label} holds no frame that can be decoded", "Check the file with ffprobe.")
-        self.took(image)
+        self.note_size(image)
         self._delivered += 1
         self._pace.wait()
         return Picture(image, time.monotonic())

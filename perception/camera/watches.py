@@ -1,4 +1,4 @@
-"""Two ways in which a live source dies without saying so: it repeats its last picture, or its driver never returns."""
+"""Detects a live source that died without an error: it repeats its last picture, or its driver never returns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perception.camera.capture import Picture
 from perception.core.errors import SourceError
 from perception.core.frame import Image
 
-LONGEST_LOOK_S = 1.0
+LONGEST_GAP_S = 1.0
 
 
 class RepeatWatch:
@@ -27,11 +27,11 @@ class RepeatWatch:
         self._new_at: float | None = None
 
     def reopened(self) -> None:
-        """The source has the whole limit again to bring something new; what it showed before stays old."""
+        """Restart the time limit; the picture from before still counts as old."""
         self._new_at = self._position_ms = None
 
     def is_new(self, picture: Picture) -> bool:
-        """Whether it is another picture than the last. SourceError once it has not been for longer than the limit."""
+        """Return True for another picture than the last. SourceError after equal ones for longer than the limit."""
         last, self._last = self._last, picture.image
         goes_on = self._goes_on(picture.position_ms)
         if not self._limit_s or last is None or goes_on or not _equal(last, picture.image):
@@ -56,19 +56,19 @@ def _equal(one: Image, other: Image) -> bool:
 class SilenceWatch:
     """Tells how long a thread has made no step, in seconds during which this process ran.
 
-    The time between two looks counts for a second at most: a process that was stopped (SIGSTOP, a suspended machine)
+    The time between two calls counts for a second at most: a process that was stopped (SIGSTOP, a suspended machine)
     finds its clock far ahead, and the thread has had no chance to move either.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._steps = -1
-        self._looked_at = 0.0
+        self._called_at = 0.0
         self._silent_s = 0.0
 
     def silent_s(self, steps: int) -> float:
-        """To be called again and again with the number of steps that the thread has made."""
+        """Return the seconds without a step; call it repeatedly with the number of steps that the thread has made."""
         now = self._clock()
-        self._silent_s = self._silent_s + min(now - self._looked_at, LONGEST_LOOK_S) if steps == self._steps else 0.0
-        self._steps, self._looked_at = steps, now
+        self._silent_s = self._silent_s + min(now - self._called_at, LONGEST_GAP_S) if steps == self._steps else 0.0
+        self._steps, self._called_at = steps, now
         return self._silent_s

@@ -1,1 +1,1 @@
-"""What is wrong with this machine, and the command that mends it. Needs nothing but Python's standard library."""
+"""Finds what is wrong with this machine, and the command that mends it. Uses Python's standard library alone."""

@@ -1,4 +1,4 @@
-"""The doctor's command line, and its door for `pilot.py check --doctor`."""
+"""The doctor's command line, and its entry point for `pilot.py check --doctor`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from perception.doctor.checks.machine import SERVICE_CONFIG, same_interpreter, this_machine
-from perception.doctor.examine import examine, exit_code
+from perception.doctor.examine import CHECKS, examine, exit_code
 from perception.doctor.report import json_text, text_lines
-from perception.doctor.table import CHECKS
 from perception.system.child import Children
 from perception.system.home import ROOT, settings_path
 from perception.system.plain_file import from_home
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Examines this machine, prints what it found on stdout, and gives the exit code."""
+    """Examine this machine and print the findings on stdout. Return the exit code."""
     options = _parser().parse_args(arguments)
     options.config, options.python = Path(from_home(str(options.config))), from_home(options.python)
     return diagnose(options.config, sys.stdout, options.python, as_json=options.json, color=options.color)
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def diagnose(
     config: Path, out: TextIO | None, python: str = "", *, as_json: bool = False, color: bool | None = None
 ) -> int:
-    """Prints the findings on `out`, None where that is closed. The exit code: 1 where one is a problem, else 0.
+    """Print the findings on `out`, None where that is closed. Return the exit code: 1 where one is a problem, else 0.
 
     config: the settings file. python: the interpreter that runs the pilot; empty: this one. color: None decides by
     the terminal. A reader that goes away (`| head`) changes neither.
@@ -53,19 +52,19 @@ def diagnose(
 
 
 def default_config() -> Path:
-    """The settings of the installed service, or those beside pilot.py where it is not installed."""
+    """Return the settings file of the installed service, or the one beside pilot.py where it is not installed."""
     return SERVICE_CONFIG if os.path.lexists(SERVICE_CONFIG) else settings_path()
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process. A check that hangs in the kernel would hold up the interpreter's own end."""
+    """End the process. A check that hangs in the kernel would block the interpreter's own shutdown."""
     if threading.active_count() > 1:
         os._exit(code)
     sys.exit(code)
 
 
 def wants_color(out: TextIO, environment: Mapping[str, str]) -> bool:
-    """Colour on a terminal that can show it, unless NO_COLOR (no-color.org) is set."""
+    """Return True on a terminal that can show colour, unless NO_COLOR (no-color.org) is set."""
     return _is_terminal(out) and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
@@ -81,7 +80,7 @@ def _write(out: TextIO, text: str) -> None:
     except OSError as fault:
         if not isinstance(fault, BrokenPipeError):
             sys.stderr.write(f"The report cannot be written: {fault.strerror}\n")
-        # What is left in the buffer would be tried again at the end of the interpreter, which would complain.
+        # The interpreter would try to write the rest of the buffer again at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 

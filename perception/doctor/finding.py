@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(str, Enum):
-    """How bad a finding is. A problem stops the pilot or makes it serve worse than its settings say; a warning may."""
+    """The severity of a finding. A problem stops the pilot or makes it serve worse than set; a warning may."""
 
     OK = "ok"
     WARNING = "warning"
@@ -24,7 +24,7 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, with its value, and the cure: a command to type or a thing to do.
+    """A fact with its value, and the cure: a command to type or a thing to do.
 
     code: names a warning or a problem for ever, in --json and in the docs; empty for the other verdicts.
     """
@@ -37,11 +37,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the table. name: stable, in --json. on: which machines have something to look at."""
+    """One line of the table. name: stable, in --json. on: the machines that it applies to."""
 
     name: str
     title: str
-    look: Callable[[Machine], Iterable[Finding]]
+    find: Callable[[Machine], Iterable[Finding]]
     on: str = "any"
 
 
@@ -54,27 +54,27 @@ class Result:
 
 
 def ok(found: str) -> Finding:
-    """Nothing to do."""
+    """Return a finding that needs nothing done."""
     return Finding(Verdict.OK, found)
 
 
 def warning(code: str, found: str, cure: str) -> Finding:
-    """May bite."""
+    """Return a finding that may do harm."""
     return Finding(Verdict.WARNING, found, cure, code)
 
 
 def problem(code: str, found: str, cure: str) -> Finding:
-    """Bites."""
+    """Return a finding that does harm."""
     return Finding(Verdict.PROBLEM, found, cure, code)
 
 
 def no_answer(attempt: str, why: str) -> Finding:
-    """An import whose child did not come to an end: slow as often as broken; or did not start."""
+    """Return a finding for an import whose child did not end in time, or did not start."""
     slow = why.startswith(NO_ANSWER)
     cure = "Run the doctor again: what is read for the first time takes longer" if slow else "See the line on Python"
     return unknown(f"`{attempt}`: {why}", cure)
 
 
 def unknown(found: str, cure: str = "") -> Finding:
-    """Could not be looked at, and why."""
+    """Return a finding for what could not be examined, with the reason."""
     return Finding(Verdict.UNKNOWN, found, cure)

@@ -1,4 +1,4 @@
-"""Looks at one package from inside the interpreter that would run the pilot: python -m perception.doctor.probe NAME.
+"""Examines one package from inside the interpreter that would run the pilot: python -m perception.doctor.probe NAME.
 
 The doctor starts this as a child, because what it imports may crash, hang or print. Standard output gets one JSON
 object and nothing else; an import that fails gives {"error": text}. Packages are imported by name, for the doctor
@@ -22,7 +22,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # on Python 3.8, too, this file shall run, and say how old that is
+if TYPE_CHECKING:  # this file must also run on Python 3.8, and report how old that is
     Facts = dict[str, Any]
 
 MODULES = (
@@ -37,7 +37,7 @@ COMPUTE_CAPABILITY_MAJOR = 75
 
 
 def look_at_python() -> Facts:
-    """Which interpreter this is, and every copy of the pilot's packages on its path. Imports none of them."""
+    """Return the interpreter, and every copy of the pilot's packages on its path. Imports none of them."""
     copies = {name: _copies(name) for name in MODULES}
     return {
         "version": ".".join(map(str, sys.version_info[:3])),
@@ -51,7 +51,7 @@ def look_at_python() -> Facts:
 
 
 def _copies(name: str) -> list[str]:
-    """The file of each copy of a package, in the order in which the path has them: the first one hides the rest."""
+    """Return the file of each copy of a package, in the order of the path: the first one hides the rest."""
     found = []
     for entry in dict.fromkeys(sys.path):
         spec = PathFinder.find_spec(name, [entry])
@@ -61,25 +61,25 @@ def _copies(name: str) -> list[str]:
 
 
 def _distributions() -> list[list[str]]:
-    """Name, version and place of each, in the order of the path. One that is half removed has no name."""
+    """Return name, version and place of each, in the order of the path. One that is half removed has no name."""
     found = importlib.metadata.distributions()
     return [[one.metadata["Name"], one.version, str(one.locate_file(""))] for one in found if one.metadata["Name"]]
 
 
 def look_at_numpy() -> Facts:
-    """The numpy that `import numpy` gives."""
+    """Return the numpy that `import numpy` gives."""
     return _version_and_file(importlib.import_module("numpy"))
 
 
 def look_at_cv2() -> Facts:
-    """OpenCV, and what its build says of GStreamer."""
+    """Return OpenCV, and what its build information says of GStreamer."""
     cv2 = importlib.import_module("cv2")
     line = re.search(r"GStreamer:\s*(\S+)", cv2.getBuildInformation())
     return {**_version_and_file(cv2), "gstreamer": bool(line and line.group(1) == "YES")}
 
 
 def look_at_tensorrt() -> Facts:
-    """TensorRT, the libnvinfer that it loaded, and that one's version, which the bindings' need not equal."""
+    """Return TensorRT, the libnvinfer that it loaded, and its version, which may differ from that of the bindings."""
     tensorrt = importlib.import_module("tensorrt")
     maps = Path("/proc/self/maps").read_text(errors="replace")
     libraries = sorted(set(re.findall(r"(/\S*/libnvinfer\.so\S*)", maps)))
@@ -88,7 +88,7 @@ def look_at_tensorrt() -> Facts:
 
 
 def look_at_pycuda() -> Facts:
-    """PyCUDA and the devices that it sees. Makes no context."""
+    """Return PyCUDA and the devices that it sees. Makes no context."""
     pycuda, driver = importlib.import_module("pycuda"), importlib.import_module("pycuda.driver")
     driver.init()
     devices = [driver.Device(number).name() for number in range(driver.Device.count())]
@@ -96,7 +96,7 @@ def look_at_pycuda() -> Facts:
 
 
 def look_at_torch() -> Facts:
-    """Torch, the CUDA that it was built for and whether it can use one. Makes no context."""
+    """Return torch, the CUDA that it was built for, and if it can use it. Makes no context."""
     torch = importlib.import_module("torch")
     available = bool(torch.cuda.is_available())
     archs = list(torch.cuda.get_arch_list()) if available else []
@@ -104,7 +104,10 @@ def look_at_torch() -> Facts:
 
 
 def look_at_cuda(number: int = 0) -> Facts:
-    """The CUDA driver through ctypes: cuInit, its version (1000 * major + 10 * minor), one device. No context."""
+    """Return the facts of the CUDA driver through ctypes: its version (1000 * major + 10 * minor), one device.
+
+    Calls cuInit, and makes no context.
+    """
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError as fault:
@@ -125,7 +128,7 @@ def look_at_cuda(number: int = 0) -> Facts:
 
 
 def look_at_settings() -> Facts:
-    """The settings file through the pilot's own loader. Of the source no more than its kind and device is told."""
+    """Return the settings, read by the pilot's own loader; of the source only its kind and device."""
     config = importlib.import_module("perception.settings.model")
     errors = importlib.import_module("perception.core.errors")
     try:
@@ -163,18 +166,18 @@ LOOKS: dict[str, Callable[[], Facts]] = {
 
 
 def main() -> None:
-    """Prints the facts of the look that the first argument names."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a probe that hangs must not outlive it
+    """Print the facts about the package that the first argument names."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a probe that hangs must not outlive the doctor
     answer = os.dup(1)
-    os.dup2(2, 1)  # what a library prints must not stand between the facts
-    os.nice(10)  # beside a pilot at work
+    os.dup2(2, 1)  # output of a library must not mix with the facts
+    os.nice(10)  # a pilot may be running
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # rather this child than the pilot
+        Path("/proc/self/oom_score_adj").write_text("1000")  # out of memory: kill this child, not the pilot
     try:
         facts = LOOKS[sys.argv[1]]()
     except ModuleNotFoundError as missing:
         facts = {"error": f"{type(missing).__name__}: {missing}", "missing": missing.name}
-    except Exception as fault:  # any fault of a foreign package is what is looked for
+    except Exception as fault:  # any fault of a foreign package is a result
         facts = {"error": f"{type(fault).__name__}: {fault}"}
     os.write(answer, json.dumps(facts, default=str).encode())
     os._exit(0)  # the end of a half-loaded CUDA library may hang

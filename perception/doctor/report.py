@@ -1,4 +1,4 @@
-"""The findings as text for a person, or as JSON for a machine."""
+"""Renders the findings as text for a person, or as JSON for a machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INDENT = 30
 
 
 def text_lines(results: Sequence[Result], width: int, color: bool) -> Iterator[str]:
-    """A line a finding, its cure below; the last line counts. width: of the terminal; 0 leaves lines as they are."""
+    """Yield a line for each finding, its cure below, and last the counts. width: of the terminal; 0: no wrapping."""
     for result in results:
         finding = result.finding
         verdict = finding.verdict.value.ljust(12)
@@ -32,14 +32,14 @@ def text_lines(results: Sequence[Result], width: int, color: bool) -> Iterator[s
         yield f"{verdict}{result.check.title:<18}{found[0]}"
         yield from (" " * INDENT + line for line in found[1:])
         if finding.cure and finding.verdict is not Verdict.OK:
-            # Never wrapped: a command is there to be copied.
+            # Never wrapped: it may be a command to copy.
             yield " " * INDENT + "-> " + printable(finding.cure)
     counts = Counter(result.finding.verdict for result in results)
     yield ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict)
 
 
 def printable(text: str) -> str:
-    """One line without control characters: what a file holds must not drive the terminal."""
+    """Return one line without control characters: the content of a file must not control the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
@@ -50,7 +50,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def json_text(machine: Machine, results: Sequence[Result]) -> str:
-    """One object: schema, when, whose Python, the findings in the table's order, the exit code."""
+    """Return one object: schema, time, Python, the findings in the table's order, the exit code."""
     counts = Counter(result.finding.verdict for result in results)
     rows = [
         {

@@ -29,7 +29,7 @@ class Camera:
     bend: float
 
     def shift_at(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """How far the road has bent to the side at distance z, in metres."""
+        """Return how far the road has bent to the side at distance z, in metres."""
         return (0.5 * self.bend) * z * z
 
     def project(self, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from perception.core.frame import Image
 from perception.drive.camera import FIXED_BITS, Camera, fixed
 from perception.drive.hashing import Dice
 from perception.drive.mesh import Mesh
 from perception.drive.palette import Floats, Light
 from perception.drive.vehicles.bodies import Vehicle
 
-Image = npt.NDArray[np.uint8]
 _GLOWS = {"head": (205.0, 238.0, 255.0), "tail": (40.0, 30.0, 255.0), "street": (150.0, 205.0, 255.0)}
 _SPRITE = 65
 _CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perception.drive.palette import Light
+from perception.drive.palette import Floats, Light
 
-Floats = npt.NDArray[np.float32]
 Colour = tuple[float, float, float]
 Point = tuple[float, float, float]
 AnyFloats = npt.NDArray[np.floating[Any]]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from perception.core.frame import Truth
+from perception.core.frame import Image, Truth
 from perception.drive.effects import Glows, Rain, Shadows
 from perception.drive.hashing import Dice
 from perception.drive.layout import make_camera, make_layout
@@ -20,7 +19,6 @@ from perception.drive.traffic import Traffic
 from perception.drive.truth import Outline, collect
 from perception.drive.vehicles.bodies import Fleet, Posed, Vehicle, draw_body
 
-Image = npt.NDArray[np.uint8]
 _SHADE_M = 60.0
 _WARM_S = 60.0
 
@@ -100,11 +98,11 @@ class Drive:
 
     @staticmethod
     def _ahead(vehicle: Vehicle, posed: Posed) -> bool:
-        """Whether any of a vehicle is before the camera."""
+        """Return True if any part of a vehicle is in front of the camera."""
         return vehicle.z + posed.mesh.size[2] / 2 >= 1.0
 
     def _beyond(self, x: float) -> bool:
-        """Whether a place lies on the far side of a rail."""
+        """Return True if a place lies on the far side of a rail."""
         return any(x * rail.x > 0 and abs(x) > abs(rail.x) for rail in self._rails)
 
     def _stand(

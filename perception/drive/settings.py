@@ -1,4 +1,4 @@
-"""What a drive is made from."""
+"""The settings of a drive."""
 
 from __future__ import annotations
 

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from perception.drive.mesh import Colour, MeshBuilder
+from perception.drive.palette import Floats
 
-Floats = npt.NDArray[np.float32]
 TYRE: Colour = (30, 29, 28)
 RIM: Colour = (168, 166, 162)
 DARK: Colour = (34, 33, 32)
@@ -30,6 +29,11 @@ def tint(colour: Colour, gain: float) -> Colour:
 def quad(*corners: Sequence[float]) -> Floats:
     """Corners as an array."""
     return np.asarray(corners, np.float32)
+
+
+def panel(x: tuple[float, float], y: tuple[float, float], z: float) -> Floats:
+    """Return an upright rectangle across the road, from its lower left corner."""
+    return quad((x[0], y[0], z), (x[1], y[0], z), (x[1], y[1], z), (x[0], y[1], z))
 
 
 def frustum(
@@ -144,7 +148,7 @@ def circle(x: float, y: float, z: float, radius: float, sides: int) -> Floats:
 
 
 def wheel_ends(mesh: MeshBuilder, half: float, z: float, radius: float, width: float) -> None:
-    """What shows of a pair of tyres from behind and from the front: drawn before the body."""
+    """Add the ends of a pair of tyres, seen from behind and from the front: drawn before the body."""
     before = mesh.bucket
     mesh.bucket = 0
     for side in (-1.0, 1.0):
@@ -164,7 +168,7 @@ def wheel_ends(mesh: MeshBuilder, half: float, z: float, radius: float, width: f
 
 
 def wheel_sides(mesh: MeshBuilder, half: float, z: float, radius: float, rim: Colour = RIM) -> None:
-    """The wheels of an axle from the side: arch, tyre and rim, drawn on the body."""
+    """Add the wheels of an axle from the side: arch, tyre and rim, drawn on the body."""
     mesh.bucket = 2
     for side in (-1.0, 1.0):
         mesh.level = 1

@@ -7,9 +7,9 @@ then 8 bits of checksum. Each block is a fortieth of the width and a 45th of the
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
+from perception.core.frame import Image
+
 BITS = 40
 _DARK, _BRIGHT = 96.0, 160.0
 

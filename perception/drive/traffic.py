@@ -1,4 +1,4 @@
-"""Where every vehicle is at a moment: places that return in cycles, each cycle with another vehicle in them."""
+"""The places of all vehicles at a moment: slots that return in cycles, with another vehicle in each cycle."""
 
 from __future__ import annotations
 

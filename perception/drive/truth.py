@@ -50,12 +50,12 @@ class Outline:
         return [points[starts[face] : starts[face + 1]] for face in self._posed.visible.tolist()]
 
     def meets(self, bounds: tuple[float, float, float, float]) -> bool:
-        """Whether it may touch what lies in a box (left, top, right, bottom)."""
+        """Return True if the outline may touch what lies in a box (left, top, right, bottom)."""
         own = self.bounds
         return own[0] < bounds[2] and bounds[0] < own[2] and own[1] < bounds[3] and bounds[1] < own[3]
 
     def within(self, width: int, rows: int) -> bool:
-        """Whether all of it is inside the frame."""
+        """Return True if all of the outline is inside the frame."""
         left, top, right, bottom = self.bounds
         return left >= 0 and top >= 0 and right <= width - 1 and bottom <= rows - 1
 

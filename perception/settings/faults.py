@@ -1,4 +1,4 @@
-"""Turns what pydantic says of wrong settings into one line a fault: file, key, value and what is allowed."""
+"""Turns pydantic's errors into one line for each fault: file, key, value and what is allowed."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _LIMITS = (
 def describe_faults(
     error: ValidationError, model: type[BaseModel], where: str, origins: Mapping[str, str]
 ) -> list[str]:
-    """One line a fault, in the order of the keys.
+    """Return one line for each fault, in the order of the keys.
 
-    where: the file. origins: dotted key -> the flag that set it, for faults that the command line brought.
+    where: the file. origins: dotted key -> the flag that set it, for faults of the command line.
     """
     schema = model.model_json_schema()
     known = dict(_leaves(schema, schema))
     lines: dict[str, str] = {}
     for fault in error.errors(include_url=False):
-        # A fault inside a list is told of the list; the members of a union come as further parts and are dropped.
+        # A fault inside a list is reported of the list; the members of a union come as further parts and are dropped.
         parts = [str(part) for part in fault["loc"]]
         key = _known_prefix(parts, known, fault["type"])
         lines.setdefault(key, _line(key, fault, known, origins.get(key, f"{where}: {_name(key) if parts else ''}")))
@@ -68,14 +68,14 @@ def _line(key: str, fault: Any, known: Mapping[str, str], subject: str) -> str:
 
 
 class _Repr(reprlib.Repr):
-    """As reprlib shortens lists and texts, which are redacted before."""
+    """Shortens lists and texts as reprlib does, after redaction."""
 
     def repr_str(self, x: str, level: int) -> str:
         return super().repr_str(redact_value(x), level)
 
 
 def _shown(value: Any) -> str:
-    """The value on one short line; aliases can make a list endless, and Python refuses to print huge numbers."""
+    """Return the value on one short line; aliases can make a list endless, and Python refuses to print huge numbers."""
     if value is None:
         return "empty"
     try:
@@ -91,7 +91,7 @@ def _short(text: str) -> str:
 
 
 def _name(key: str) -> str:
-    """The key as written, or quoted where it is empty or would break the line."""
+    """Return the key as written, or quoted where it is empty or would break the line."""
     section, dot, name = key.partition(".")
     key = f"{section}.{redact_value(name)}" if dot and section.isidentifier() else redact_value(key)
     return _short(key if key.isprintable() and key else repr(key))
@@ -107,7 +107,7 @@ def _known_prefix(parts: list[str], known: Mapping[str, str], kind: str) -> str:
 
 
 def _nearest(key: str, known: Mapping[str, str], parts: tuple[str, ...]) -> str:
-    """The right key for a misspelt one: a sibling first, else the same last name in another section."""
+    """Return the right key for a misspelt one: a sibling first, else the same last name in another section."""
     if key in known and len(parts) == 1:  # right, but written with its dot
         section, _, name = key.rpartition(".")
         return f"; write {name} in the section {section}"
@@ -124,7 +124,7 @@ def _nearest(key: str, known: Mapping[str, str], parts: tuple[str, ...]) -> str:
 
 
 def _leaves(node: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every dotted key with what is allowed there, in words."""
+    """Yield every dotted key with what is allowed there, in words."""
     for name, field in node.get("properties", {}).items():
         resolved = _resolve(field, schema)
         yield f"{prefix}{name}", _allowed(resolved, schema)

@@ -1,4 +1,4 @@
-"""Settings that are read again while the pilot runs: what can change at once, and what waits for the next start."""
+"""Reloads the settings while the pilot runs; what cannot change then waits for the next start."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from perception.settings.model import Settings
 
 
 class Part(Protocol):
-    """A part of the pilot that takes over new settings while it runs.
+    """A part of the pilot that applies new settings while it runs.
 
-    Raises PilotError, and goes on with the old ones, where it cannot.
+    Raises PilotError, and keeps the old ones, where it cannot.
     """
 
     def apply(self, settings: Settings) -> None: ...
 
 
 class LiveSettings:
-    """The settings in force, and the way to read them again."""
+    """The current settings, and the way to read them again."""
 
     def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
         """read: the settings as file and flags have them at that moment. Raises SettingsError."""
@@ -29,13 +29,13 @@ class LiveSettings:
         self._read = read
 
     def read_again(self, parts: Sequence[Part]) -> None:
-        """Hands what changed to the parts, in order; one line says what, or why all stays as it was."""
+        """Pass changed settings to the parts, in order, and log what changed, or why nothing did."""
         try:
             wanted = self._read()
             settings = _carry_over(self.now, wanted)
             self._hand_out(settings, parts)
         except GpuError:
-            raise  # no setting is at fault, and the next frame would fail, too
+            raise  # not a fault of the settings, and the next frame would fail, too
         except PilotError as fault:
             logger.error(f"The settings stay as they were: {'; '.join(str(fault).splitlines())}")
             return
@@ -56,7 +56,7 @@ class LiveSettings:
 
 
 def _carry_over(old: Settings, new: Settings) -> Settings:
-    """The old settings with what of the new ones can change while the pilot runs."""
+    """Return the old settings with those new values that can change while the pilot runs."""
     model = {key: getattr(new.model, key) for key in ("conf", "iou")}
     log = {key: getattr(new.log, key) for key in ("level", "summary_s", "records")}
     return old.model_copy(
@@ -70,7 +70,7 @@ def _carry_over(old: Settings, new: Settings) -> Settings:
 
 
 def _differences(one: Settings, other: Settings) -> list[str]:
-    """The dotted keys whose values differ."""
+    """Return the dotted keys whose values differ."""
     values = dict(_leaves(other.model_dump()))
     return [key for key, value in _leaves(one.model_dump()) if value != values[key]]
 

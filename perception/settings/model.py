@@ -29,14 +29,12 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 def _camera_number(value: Any) -> Any:
-    """YAML reads a bare 0, the short form of the first USB camera, as a number."""
+    """Return a bare 0, the short form of the first USB camera, as text: YAML reads it as a number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-LayoutName = Literal[
-    "raw", "raw_transposed", "yolov5", "end_to_end", "deepstream", "rtdetr", "rtdetr_scores"
-]  # those of layouts.py, which a test compares
-"""See perception/layouts.py."""
+LayoutName = Literal["raw", "raw_transposed", "yolov5", "end_to_end", "deepstream", "rtdetr", "rtdetr_scores"]
+"""The names of core/layouts.py, which a test compares."""
 
 
 class _Section(BaseModel):
@@ -44,7 +42,7 @@ class _Section(BaseModel):
 
 
 class SourceSettings(_Section):
-    """Where pictures come from. Times in seconds."""
+    """The camera, stream or file. Times in seconds."""
 
     uri: Annotated[str, BeforeValidator(_camera_number)] = Field("csi://0?width=1280&height=720&fps=30", min_length=1)
     wait: bool = False
@@ -54,7 +52,7 @@ class SourceSettings(_Section):
 
 
 class ModelSettings(_Section):
-    """Which weights, and what counts as a detection."""
+    """The weights, and the thresholds of a detection."""
 
     weights: Annotated[str, BeforeValidator(_from_home)] = Field("yolo11n.pt", min_length=1)
     imgsz: int | None = Field(None, ge=32, le=4096, multiple_of=32)
@@ -65,8 +63,8 @@ class ModelSettings(_Section):
 
 
 class EngineSettings(_Section):
-    """Where built engines lie (None: engines/ beside pilot.py), whether one is a must, what to do where there is none,
-    which GPU runs it, and how the pilot waits for it.
+    """The folder of built engines (None: engines/ beside pilot.py), if one is required, what to do without one,
+    the GPU that runs it, and how the pilot waits for it.
     """
 
     dir: PathValue | None = None
@@ -77,7 +75,7 @@ class EngineSettings(_Section):
 
 
 class CpuSettings(_Section):
-    """How much of the processor inference may take."""
+    """The share of the processor for inference."""
 
     threads: int = Field(0, ge=0, le=256)
 
@@ -138,7 +136,7 @@ class WebSettings(_Section):
 
 
 class RunSettings(_Section):
-    """When a run ends by itself, and whether a window shows it."""
+    """The limits of a run, and its window."""
 
     max_frames: int | None = Field(None, ge=1)
     duration_s: float | None = Field(None, gt=0)
@@ -164,7 +162,7 @@ class Settings(_Section):
 
     @property
     def engine_dir(self) -> Path:
-        """The folder of built engines."""
+        """Folder of built engines."""
         return self.engine.dir or ROOT / "engines"
 
     @property
@@ -174,12 +172,12 @@ class Settings(_Section):
 
     @property
     def classes_asked_for(self) -> bool:
-        """Whether `classes` names other vehicles than the default ones."""
+        """True where `classes` names other vehicles than the default ones."""
         return self.classes != COCO_VEHICLES
 
 
 def load(path: Path | None, flags: Mapping[str, tuple[str, Any]] | None = None) -> Settings:
-    """The settings of the YAML file at `path` (None: the defaults alone) under those of the flags.
+    """Return the settings of the YAML file at `path` (None: the defaults alone), overridden by those of the flags.
 
     flags: dotted key -> (the flag as typed, value), e.g. {"model.conf": ("--conf", 0.4)}; a None value is left out.
     Raises SettingsError that lists every fault of file and flags, a line each.
@@ -198,7 +196,7 @@ def load(path: Path | None, flags: Mapping[str, tuple[str, Any]] | None = None) 
 
 
 def _without_empty_sections(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A section whose keys are all commented out is null to YAML, and means its defaults."""
+    """Drop sections whose keys are all commented out: they are null to YAML, and mean the defaults."""
     default = Settings()
     return {
         key: value
@@ -208,7 +206,7 @@ def _without_empty_sections(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _put(values: dict[str, Any], keys: list[str], value: Any) -> None:
-    """Sets values[a][b] = value; a section that the file gave as something else is left for the validation to name."""
+    """Set values[a][b] = value; a section that is no mapping in the file is left for the validation to report."""
     section: Any = values
     for key in keys[:-1]:
         if section.get(key) is None:

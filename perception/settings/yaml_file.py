@@ -11,15 +11,15 @@ import yaml
 from perception.core.errors import SettingsError
 from perception.system.plain_file import read_plain
 
-# A settings file is a page, and so is that of a data set; anything far larger was named by mistake.
+# A settings file and the file of a data set have a page; a far larger one was named by mistake.
 MAX_BYTES = 1 << 20
 MAX_VALUES = 200_000
-"""So many values may be in a data set, with each alias counted as what it stands for."""
+"""Largest number of values in a data set, each alias counted as what it stands for."""
 _TEXT, _NUMBER, _SWITCH = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "bool"))
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, where YAML would silently take the last."""
+    """SafeLoader that rejects a key given twice, where YAML would silently take the last."""
 
     keys: tuple[str, ...] = (_TEXT,)
 
@@ -42,14 +42,14 @@ class _Loader(yaml.SafeLoader):
 
 
 class _NumberLoader(_Loader):
-    """The same, where numbers may be keys, too, as those of classes are in a data set."""
+    """The same, with numbers allowed as keys, as for the classes of a data set."""
 
     keys = (_TEXT, _NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of file. noun: in words. numbers: they may be keys. absent: what is said where it is not there."""
+    """A kind of file. noun: in words. numbers: allowed as keys. absent: the message where it is not there."""
 
     noun: str
     numbers: bool
@@ -65,7 +65,7 @@ DATA_SET = Kind("data set", True, "The data set {} does not exist", "Give the pa
 
 
 def read_mapping(path: Path, kind: Kind = SETTINGS) -> dict[Any, Any]:
-    """The mapping in the YAML file at `path`; an empty file is an empty mapping.
+    """Return the mapping in the YAML file at `path`; an empty file is an empty mapping.
 
     Raises SettingsError, naming the line, for a file that cannot be read or is no such mapping.
     """
@@ -105,7 +105,7 @@ def _content(kind: Kind) -> str:
 
 
 def _is_small(value: Any) -> bool:
-    """Whether it holds no more than MAX_VALUES, an alias counted each time: it may stand for itself, too."""
+    """Return True for at most MAX_VALUES values, an alias counted each time: it may even stand for itself."""
     waiting, count = [value], 0
     while waiting:
         one = waiting.pop()

@@ -1,1 +1,1 @@
-"""Linux, as every room asks it: files, locks, signals, child processes, notifications."""
+"""Access to Linux for all other packages: files, locks, signals, child processes, notifications."""

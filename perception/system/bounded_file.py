@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import time
@@ -73,7 +74,7 @@ class BoundedFile:
         written = self._file.write(line) or 0
         if written < len(line):  # a disk that fills up takes part of a line
             self._file.truncate(self._size)
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device")
         self._size += written
 
     def _let_go_deleted(self) -> None:

@@ -1,4 +1,4 @@
-"""Locks that hold while this process lives: the kernel releases them at its death, whatever the death."""
+"""Locks that the kernel releases when this process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from perception.system.own_files import NEVER, WAITS_FOR_NOBODY, NotMine, open_unlinked
+from perception.system.own_files import NO_LINK, NO_WAIT, NotMine, open_unlinked
 
 LOCKS = Path("/proc/locks")
 
@@ -22,7 +22,7 @@ class Held(Exception):
 
     @property
     def by(self) -> str:
-        """Who holds it, in words."""
+        """The holder, in words."""
         return f"process {self.pid}" if self.pid else "another process"
 
 
@@ -34,21 +34,21 @@ class Lock:
         self._target: tuple[int, int] | None = None
 
     def take(self, path: Path) -> None:
-        """Locks what lies at `path` now, instead of what was locked before; does nothing where that is the same.
+        """Lock the file now at `path`, instead of the one locked before; does nothing where that is the same.
 
         Raises Held where another process has it, OSError where `path` cannot be opened or locked at all.
         """
-        self._take(os.open(path, os.O_RDONLY | WAITS_FOR_NOBODY | os.O_CLOEXEC))
+        self._take(os.open(path, os.O_RDONLY | NO_WAIT | os.O_CLOEXEC))
 
     def take_file(self, path: Path) -> None:
-        """As `take`, for a file that stands for what is locked; made where it is not there, readable by all.
+        """Lock a file that stands for something else; it is made where it is missing, readable by all.
 
-        It may be another user's, whose pilot is to be met there, but nobody's link. Raises NotMine, too, an OSError.
+        It may be another user's file, whose pilot must be noticed, but not another user's link. Also raises NotMine.
         """
-        # Not opened for writing, as Linux lets nobody write another user's file there (fs.protected_regular).
+        # Read-only, as Linux may forbid to write another user's file there (fs.protected_regular).
         with suppress(FileExistsError):
-            made = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | NEVER, 0o644)
-            os.fchmod(made, 0o644)  # whatever the umask: another user's pilot must be able to look
+            made = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o644)
+            os.fchmod(made, 0o644)  # whatever the umask: another user's pilot must be able to open it
             os.close(made)
         descriptor = open_unlinked(path, os.O_RDONLY)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -57,7 +57,7 @@ class Lock:
         self._take(descriptor)
 
     def _take(self, descriptor: int) -> None:
-        """Locks what the descriptor is of, which is closed where it is not kept."""
+        """Lock the open file; the descriptor is closed unless it is kept."""
         try:
             status = os.fstat(descriptor)
             target = (status.st_dev, status.st_ino)
@@ -72,14 +72,14 @@ class Lock:
                 os.close(descriptor)
 
     def release(self) -> None:
-        """Gives the lock back, where there is one."""
+        """Release the lock, if there is one."""
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = self._target = None
 
 
 def _holder(status: os.stat_result) -> int | None:
-    """The process that holds a flock on this file, as /proc/locks tells: see proc_locks(5)."""
+    """Return the process that holds a flock on this file, from /proc/locks: see proc_locks(5)."""
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     try:
         lines = LOCKS.read_text(encoding="ascii").splitlines()

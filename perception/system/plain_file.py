@@ -1,7 +1,8 @@
-"""Opens a plain file that a user named: never a pipe or a device, which would be waited for or would never end."""
+"""Reads a regular file that a user named: never a pipe or a device, which would be waited for or would never end."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -11,28 +12,39 @@ from typing import BinaryIO
 from perception.core.errors import BackendError, PilotError
 
 
+class NotRegular(OSError):
+    """No regular file lies under this name; `strerror` says what does."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading, links followed; never waits, as a pipe would make it. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
+    raise NotRegular(errno.EINVAL, f"it is {kind}", str(path))
+
+
 def open_plain(path: Path, fault: type[PilotError] = BackendError, what: str = "file") -> BinaryIO:
-    """Opens a file for reading, links followed; never waits, as a pipe would make it.
+    """Open a file as open_regular does.
 
     what: the kind of file that was wanted, in words. Raises FileNotFoundError where there is none, `fault` with its
     cure for whatever cannot be read as a file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_regular(path)
     except FileNotFoundError:
         if path.is_symlink():
             raise fault(f"{path} is a link to {path.readlink()}, which does not exist", "Renew it.") from None
         raise
+    except NotRegular as error:
+        raise fault(f"{path} {str(error.strerror).removeprefix('it ')}, not a {what}", "Check the path.") from None
     except PermissionError:
         raise fault(f"{path} cannot be read: Permission denied", _how_to_let_read(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL within the name
         raise fault(f"{path} cannot be opened: {reason_of(error)}", "Check the path.") from None
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket"
-        raise fault(f"{path} is {kind}, not a {what}", "Check the path.")
-    return os.fdopen(descriptor, "rb")
 
 
 def read_plain(path: Path, most_bytes: int, fault: type[PilotError], what: str) -> bytes:
@@ -59,7 +71,7 @@ def from_home(text: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong, in the system's words, without the path."""
+    """Return what went wrong in the system's words, without the path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 

@@ -1,10 +1,12 @@
-"""What other libraries say went wrong, short enough for a sentence, with the cures of the usual faults."""
+"""Explains exceptions of other libraries: the cause on one line, the cure of usual ones, a lack of memory."""
 
 from __future__ import annotations
 
 import re
 
 MOST_CHARACTERS = 320
+OPENCV_NO_MEMORY = -4
+"""OpenCV's cv::Error::StsNoMem."""
 _BEGINNING = 90
 _CURES = (
     (r"(?i)unsupported model IR version|IR version: ?\d+", "Export it with an older onnx, or update onnxruntime."),
@@ -28,7 +30,7 @@ _CURES = (
 
 
 def cause_of(error: BaseException | str) -> str:
-    """Return an error's words on one line; of long ones the beginning and the end, where the cause stands."""
+    """Return an error's words on one line; of long ones the beginning and the end, which has the cause."""
     text = " ".join(str(error).split()) or type(error).__name__
     text = "".join(character for character in text if character.isprintable())
     if len(text) <= MOST_CHARACTERS:
@@ -37,6 +39,17 @@ def cause_of(error: BaseException | str) -> str:
 
 
 def cure_of(error: BaseException, otherwise: str = "") -> str:
-    """Return what helps against a fault that is a usual one, else `otherwise`."""
+    """Return the cure of a usual fault, else `otherwise`."""
     text = str(error)
     return next((cure for pattern, cure in _CURES if re.search(pattern, text)), otherwise)
+
+
+def lack_of_memory(fault: BaseException) -> str:
+    """Return the message of an out-of-memory or out-of-threads error; "" for any other exception."""
+    if isinstance(fault, MemoryError):  # numpy's own is one, too
+        return str(fault) or "an allocation failed"
+    if isinstance(fault, RuntimeError) and str(fault) == "can't start new thread":
+        return str(fault)
+    if type(fault).__module__ == "cv2" and getattr(fault, "code", None) == OPENCV_NO_MEMORY:
+        return str(getattr(fault, "err", fault))
+    return ""

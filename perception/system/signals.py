@@ -1,4 +1,4 @@
-"""Keeps the handlers of signals out of calls that would swallow what they raise."""
+"""Defers signals during native calls that would swallow what their handlers raise."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """SIGINT and SIGTERM wait for the end of the block, and then do what they would have done.
+    """Defer SIGINT and SIGTERM to the end of the block.
 
     For native code that calls Python back: Python runs a handler at the entry of the callback, before any `try` in it.
     """
-    if threading.current_thread() is not threading.main_thread():  # which alone runs handlers
+    if threading.current_thread() is not threading.main_thread():  # only the main thread runs handlers
         yield
         return
     came: list[int] = []

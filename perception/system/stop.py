@@ -1,4 +1,4 @@
-"""The wishes that come as signals: to end, and to read the settings again. The loop looks at them."""
+"""Requests that come as signals: to stop, and to reload the settings. The loop polls them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 class Stopped(BaseException):
-    """A stop was asked for during `StopFlag.at_once`. No Exception, lest a step of the start-up take it for a fault."""
+    """A stop was asked for during `StopFlag.at_once`. Not an Exception, so that no step catches it as a fault."""
 
 
 class StopFlag:
-    """Turns true at SIGINT or SIGTERM; a second signal changes nothing, so that nothing is left half written.
+    """Set by SIGINT or SIGTERM; a second signal changes nothing, so that no file is left half written.
 
-    SIGHUP asks for the settings to be read again, unless it tells that the terminal was closed: that is a wish to end.
+    SIGHUP asks to reload the settings, unless the terminal was closed: then it asks to stop.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class StopFlag:
         self._terminal = False
 
     def listen(self) -> None:
-        """Installs the handlers; to be called in the main thread."""
+        """Install the handlers; call it in the main thread."""
         self._terminal = _has_terminal()
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGTERM, self._stop)
@@ -37,19 +37,19 @@ class StopFlag:
             signal.signal(signal.SIGHUP, self._hang_up)
 
     def take_reload(self) -> bool:
-        """Whether SIGHUP asked for the settings to be read again since this was asked last."""
+        """Return True if SIGHUP asked to reload the settings since the last call."""
         asked, self._reload = self._reload, False
         return asked
 
     def at_once(self, start: Callable[[A], T], argument: A) -> T:
-        """What `start(argument)` gives; a stop interrupts it by raising Stopped. For a start-up."""
+        """Return `start(argument)`; a stop interrupts it by raising Stopped. For the start-up."""
         self._at_once = True
         try:
             if self.requested:
                 raise Stopped
             return start(argument)
         except Exception as fault:
-            if self.requested:  # the import of a native library makes an ImportError of what interrupts it
+            if self.requested:  # importing a native library turns an interruption into an ImportError
                 raise Stopped from fault
             raise
         finally:
@@ -63,14 +63,14 @@ class StopFlag:
             raise Stopped
 
     def _hang_up(self, number: int, stack: FrameType | None) -> None:
-        if self._terminal and not _has_terminal():  # nobody is left who could end a pilot that holds the camera
+        if self._terminal and not _has_terminal():  # nobody could end the pilot any more, which holds the camera
             self._stop(number, stack)
         else:
             self._reload = True
 
 
 def _has_terminal() -> bool:
-    """Whether the process has a controlling terminal; it has none any more once that was closed."""
+    """Return True if the process has a controlling terminal, which it loses when that is closed."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

@@ -1,8 +1,7 @@
-"""Tells whether native code in a file may be trusted, and writes a file whole."""
+"""Checks that native code in a file can be trusted; writes a file atomically; digests one."""
 
 from __future__ import annotations
 
-import errno
 import grp
 import hashlib
 import os
@@ -10,19 +9,18 @@ import pwd
 import shlex
 import stat
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from perception.core.errors import BackendError
-from perception.system.plain_file import open_plain as open_plain
-from perception.system.plain_file import reason_of as reason_of
+from perception.system.own_files import group_name, user_name
+from perception.system.plain_file import open_regular
 
 REBUILD = "python3 scripts/export_int8_engine.py --model MODEL"
 """The command that builds an engine and installs it with its sidecar; `--precision` follows where it matters."""
 
 
 def check_trusted(path: Path, descriptor: int) -> None:
-    """Raises BackendError for a file that somebody else could have put there, or could change at any time.
+    """Raise BackendError for a file that somebody else could have put there, or could change at any time.
 
     Whoever writes an engine runs code as the user that loads it. So it must belong to root, to the user that runs this,
     or to the owner of the pilot's own code (who needs no engine to do that: a clone mounted into a container as root).
@@ -31,9 +29,9 @@ def check_trusted(path: Path, descriptor: int) -> None:
     """
     status = os.fstat(descriptor)
     if status.st_uid not in trusted_owners():
-        me = _user_name(os.geteuid())
+        me = user_name(os.geteuid())
         raise BackendError(
-            f"{path} belongs to {_user_name(status.st_uid)}, and an engine is native code: it must belong to root, "
+            f"{path} belongs to {user_name(status.st_uid)}, and an engine is native code: it must belong to root, "
             f"to {me}, who runs this, or to the owner of the pilot",
             f"If you trust it: sudo chown {me} {_quoted(path)}",
         )
@@ -48,7 +46,7 @@ def check_trusted(path: Path, descriptor: int) -> None:
 
 
 def trusted_owners() -> frozenset[int]:
-    """Whose files may hold native code: root's, those of the user that runs this, those of the pilot's own owner."""
+    """Return whose files may hold native code: root, the user of this process, and the owner of the pilot's code."""
     return frozenset({0, os.geteuid(), Path(__file__).stat().st_uid})
 
 
@@ -64,7 +62,7 @@ def _check_folder(path: Path, folder: Path) -> None:
 
 
 def writers_besides_owner(status: os.stat_result, file: int | Path) -> str | None:
-    """Who may write `file` besides its owner, in words; None for nobody.
+    """Return in words who may write `file` besides its owner; None for nobody.
 
     A group with the owner alone in it counts as the owner: many systems give each user one, and a umask of 002.
     """
@@ -76,13 +74,13 @@ def writers_besides_owner(status: os.stat_result, file: int | Path) -> str | Non
         return "users on its access list"
     if is_own_group(status.st_uid, status.st_gid):
         return None
-    return f"the group {_name(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid)}"
+    return f"the group {group_name(status.st_gid)}"
 
 
 def is_own_group(uid: int, gid: int) -> bool:
-    """Whether the group is the user's own: its primary one, of its name, without other members.
+    """Return True if the group is the user's own: its primary one, of its name, without other members.
 
-    Where the system knows neither (files from outside a container), equal numbers are taken for it.
+    Where the system knows neither (files from outside a container), equal numbers count as such.
     """
     try:
         user = pwd.getpwuid(uid)
@@ -104,19 +102,8 @@ def _has_access_list(file: int | Path) -> bool:
         return False
 
 
-def _user_name(uid: int) -> str:
-    return _name(lambda: pwd.getpwuid(uid).pw_name, uid)
-
-
-def _name(look_up: Callable[[], str], number: int) -> str:
-    try:
-        return look_up()
-    except KeyError:
-        return str(number)
-
-
 def _for(status: os.stat_result) -> str:
-    """The word before a chmod by this user on a file of that status."""
+    """Return the prefix of a chmod by this user on a file of that status."""
     return "" if os.geteuid() in (0, status.st_uid) else "sudo "
 
 
@@ -125,7 +112,7 @@ def _quoted(path: Path) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes beside `path`, forces it to the disk and renames, so that a power cut leaves the old file or the new.
+    """Write a file atomically: beside `path`, synced, then renamed, so that a power cut leaves the old file or the new.
 
     The file is readable by all (mode 0644). Raises OSError.
     """
@@ -144,7 +131,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Forces a file, or the names in a folder, to the disk. Raises OSError."""
+    """Sync a file, or the names in a folder, to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -153,11 +140,9 @@ def sync(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes. Raises OSError, also for what is no file and may never end."""
+    """Return the sha256 of a file's bytes. Raises OSError, also for what is no regular file."""
     digest = hashlib.sha256()
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no file", str(path))
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -24,8 +24,9 @@ from typing import Any, NoReturn
 
 from perception.core import errors
 from perception.core.errors import BuildError, ExportMemoryError, PilotError, SettingsError
-from perception.system.memory import lack_of_memory
-from perception.system.trusted_file import reason_of, write_whole
+from perception.system.plain_file import reason_of
+from perception.system.reasons import lack_of_memory
+from perception.system.trusted_file import write_whole
 from perception.workshop.ladder import Ended, diagnose
 from perception.workshop.stage_child import follow, put_off
 

@@ -10,8 +10,8 @@ import pytest
 
 from perception.app import stream
 from perception.app.stream import frames, wait_until_open
-from perception.camera import latest
-from perception.camera.latest import Reader
+from perception.camera import reader as camera_reader
+from perception.camera.reader import Reader
 from perception.camera.uri import parse
 from perception.core.errors import SourceError
 from perception.settings.model import RunSettings, SourceSettings
@@ -89,8 +89,8 @@ def test_a_source_that_cannot_be_opened_raises_its_reason(make_reader: MakeReade
 
 
 def test_a_source_that_does_not_open_in_time_is_an_error_that_tells_of_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latest, "OPEN_GRACE_S", 0.0)
-    monkeypatch.setattr(stream, "LOOK_S", 0.01)
+    monkeypatch.setattr(camera_reader, "OPEN_GRACE_S", 0.0)
+    monkeypatch.setattr(stream, "POLL_S", 0.01)
     hanging = Hanging()
     settings = SourceSettings(uri=LIVE, open_timeout_s=0.5)
     source = Reader(parse(LIVE), hanging.open, settings)
@@ -101,8 +101,8 @@ def test_a_source_that_does_not_open_in_time_is_an_error_that_tells_of_wait(monk
 
 
 def test_with_wait_a_camera_that_hangs_is_waited_for_until_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latest, "OPEN_GRACE_S", 0.0)
-    monkeypatch.setattr(stream, "LOOK_S", 0.01)
+    monkeypatch.setattr(camera_reader, "OPEN_GRACE_S", 0.0)
+    monkeypatch.setattr(stream, "POLL_S", 0.01)
     hanging = Hanging()
     settings = SourceSettings(uri=LIVE, open_timeout_s=0.5, wait=True)
     source = Reader(parse(LIVE), hanging.open, settings)

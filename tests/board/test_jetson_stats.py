@@ -1,4 +1,4 @@
-"""What a client of jetson-stats says, in our units. The service itself needs a Jetson."""
+"""The figures of a client of jetson-stats, in our units. The service itself needs a Jetson."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class NvmlError(Exception):
 
 
 class NotSupported(NvmlError):
-    """What a card answers that cannot tell."""
+    """The answer of a card that cannot tell."""
 
 
 def throttled(index_of: list[int]) -> SimpleNamespace:

@@ -48,7 +48,7 @@ def test_counters_that_start_again_give_no_load(tmp_path: Path) -> None:
 
 
 def after(tmp_path: Path, number: int, events: list[int]) -> list[tuple[str, ...]]:
-    """What slows the board down at each second, with the counter `number` of over-current events as given."""
+    """Return what slows the board down at each second, with the counter `number` of over-current events as given."""
     root, clock = plant("orin-nano-jetpack-6.2", tmp_path), FakeClock()
     source, said = SysfsSource(root, clock), []
     for count in events:

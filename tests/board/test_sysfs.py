@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perception.board import sysfs
-from perception.board.sysfs import Clock, Memory, PowerMode
+from perception.board.sysfs import Clock, MemoryUse, PowerMode
 from perception.settings.model import ROOT
 from tests.board.planting import NAMES, plant, write
 
@@ -45,7 +45,7 @@ def test_an_orin_nano_tells_everything_but_its_memory_controller(tmp_path: Path)
     assert sysfs.cpu(root) == Clock(None, 1728e6, 1728e6)
     assert sysfs.emc(root) == Clock()
     assert sysfs.cpu_times(root) == (1500.0, 10000.0)
-    assert sysfs.memory(root) == Memory(7802264 / 1024, 4096.0, 3901120 / 1024, 24.0)
+    assert sysfs.memory(root) == MemoryUse(7802264 / 1024, 4096.0, 3901120 / 1024, 24.0)
     assert sysfs.power_mode(root) == PowerMode(2, "MAXN_SUPER")
 
 
@@ -94,7 +94,7 @@ def test_a_desk_has_no_board(tmp_path: Path) -> None:
     assert (sysfs.throttling(root), sysfs.rails_w(root), sysfs.oc_events(root)) == ([], {}, {})
     assert sysfs.total_w({}) is None
     assert (sysfs.gpu(root), sysfs.power_mode(root)) == (Clock(), None)
-    assert sysfs.memory(root) == Memory(32000.0, 16000.0, 2048.0, 1024.0)
+    assert sysfs.memory(root) == MemoryUse(32000.0, 16000.0, 2048.0, 1024.0)
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -129,7 +129,7 @@ def test_a_sensor_that_says_try_again_is_left_out(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_place_of_a_file_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "proc/meminfo").mkdir(parents=True)
-    assert sysfs.memory(tmp_path) == Memory()
+    assert sysfs.memory(tmp_path) == MemoryUse()
 
 
 def test_the_readers_need_the_standard_library_alone() -> None:

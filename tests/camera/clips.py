@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.camera import open_source
+from perception.app.stream import open_source
 from perception.camera.capture import Capture
-from perception.camera.latest import Reader
+from perception.camera.reader import Reader
 from perception.core.errors import EndOfStream
 from perception.core.frame import Frame, Image
 from perception.settings.model import SourceSettings

@@ -17,8 +17,8 @@ from typing import Any
 
 from loguru import logger
 
-from perception.app.stream import wait_until_open
-from perception.camera import exclusive, gstreamer, open_source, opencv, outage
+from perception.app.stream import open_source, wait_until_open
+from perception.camera import exclusive, gstreamer, opencv, outage
 from perception.core.errors import EndOfStream, SourceError
 from perception.core.frame import Frame
 from perception.settings.model import SourceSettings
@@ -26,14 +26,14 @@ from perception.system.stop import StopFlag
 
 
 def probe(task: dict[str, Any]) -> dict[str, Any]:
-    """What the source gave: frames, the fault or end, and every line that was logged."""
+    """Return the output of the source: frames, the fault or end, and every logged line."""
     logged: list[str] = []
     logger.remove()
     logger.add(lambda text: logged.append(text.strip()), format="{message}")
     outage.BACKOFF_S = (0.05, 0.1)
     exclusive.FOLDER = Path(task["locks"])
     if task.get("jetson"):
-        setattr(gstreamer, "is_jetson", lambda: True)  # noqa: B010
+        setattr(opencv, "is_jetson", lambda: True)  # noqa: B010
         gstreamer.TO_BGR = gstreamer.TO_BGR.replace("nvvidconv", "videoconvert")
     settings = SourceSettings.model_validate(task["source"])
     frames: list[dict[str, Any]] = []

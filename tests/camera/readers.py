@@ -10,7 +10,7 @@ import pytest
 
 from perception.camera import outage
 from perception.camera.capture import Capture
-from perception.camera.latest import Reader
+from perception.camera.reader import Reader
 from perception.camera.uri import parse
 from perception.core.errors import SourceError
 from perception.settings.model import SourceSettings
@@ -98,7 +98,7 @@ def reader_threads() -> list[threading.Thread]:
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 10) -> bool:
-    """Whether the condition came true in time."""
+    """Return True if the condition came true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

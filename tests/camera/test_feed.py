@@ -10,7 +10,7 @@ import pytest
 
 from perception.app.stream import frames
 from perception.camera.feed import Feed, shares_device
-from perception.camera.latest import Reader
+from perception.camera.reader import Reader
 from perception.camera.uri import parse
 from perception.core.errors import EndOfStream, SourceError
 from perception.settings.model import RunSettings, Settings, SourceSettings

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.needs("system-venv")
 
 
 class Probe:
-    """What gst_probe.py found, and what it printed besides."""
+    """The answer of gst_probe.py, and its other output."""
 
     def __init__(self, uri: str, frames: int = 5, jetson: bool = False, until: str = "", **settings: object) -> None:
         task = {"source": {"uri": uri, **settings}, "frames": frames, "jetson": jetson}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
-from perception.camera.gstreamer import SINK, csi_pipeline, is_jetson, rtsp_pipeline, user_pipeline
+from perception.camera.gstreamer import SINK, csi_pipeline, rtsp_pipeline, user_pipeline
 from perception.camera.uri import parse
 from perception.core.errors import SourceError
 
@@ -88,22 +85,3 @@ def test_a_refused_pipeline_does_not_show_its_password() -> None:
     with pytest.raises(SourceError) as caught:
         user_pipeline(parse("gst:rtspsrc location=rtsp://u:hunter2@cam user-pw=hunter2 ! fakesink"))
     assert "hunter2" not in str(caught.value)
-
-
-def test_a_jetson_is_known_by_the_device_tree_where_a_container_lacks_the_release_file(tmp_path: Path) -> None:
-    tree = tmp_path / "proc" / "device-tree"
-    tree.mkdir(parents=True)
-    (tree / "compatible").write_bytes(b"nvidia,p3768-0000+p3767-0005\0nvidia,p3767\0nvidia,tegra234\0")
-    assert is_jetson(tmp_path)
-    (tree / "compatible").write_bytes(b"raspberrypi,5-model-b\0brcm,bcm2712\0")
-    assert not is_jetson(tmp_path)
-    (tree / "compatible").unlink()
-    os.mkfifo(tree / "compatible")
-    assert not is_jetson(tmp_path)
-
-
-def test_a_jetson_is_known_by_the_release_file_of_l4t(tmp_path: Path) -> None:
-    assert not is_jetson(tmp_path)
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/nv_tegra_release").write_text("# R36 (release), REVISION: 4.0")
-    assert is_jetson(tmp_path)

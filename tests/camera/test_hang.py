@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from perception.camera import latest, outage, watches
+from perception.camera import outage, watches
+from perception.camera import reader as camera_reader
 from perception.camera.capture import Capture, Picture
-from perception.camera.latest import MAX_HUNG, Reader
+from perception.camera.reader import MAX_HUNG, Reader
 from perception.camera.uri import parse
 from perception.core.errors import EndOfStream, SourceError
 from perception.settings.model import SourceSettings
@@ -55,8 +56,8 @@ class OneThenHang:
 def impatient(monkeypatch: pytest.MonkeyPatch, quick_backoff: None) -> None:
     """No grace beyond the limits of the settings."""
     for name in ("OPEN_GRACE_S", "READ_GRACE_S"):
-        monkeypatch.setattr(latest, name, 0.0)
-    monkeypatch.setattr(watches, "LONGEST_LOOK_S", 0.1)  # a busy machine, where nobody looks for a while, is no silence
+        monkeypatch.setattr(camera_reader, name, 0.0)
+    monkeypatch.setattr(watches, "LONGEST_GAP_S", 0.1)  # a busy machine, where nobody looks for a while, is no silence
 
 
 QUICK = SourceSettings(uri=LIVE, stall_s=0.5, open_timeout_s=0.5)

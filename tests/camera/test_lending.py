@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perception.camera import open_source
+from perception.app.stream import open_source
 from perception.camera.opencv import Camera
 from perception.camera.uri import parse
 from perception.core.errors import EndOfStream

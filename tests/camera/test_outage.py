@@ -29,7 +29,7 @@ def make_outage(waits: bool = True, seed: int = 0, uri: str = LIVE) -> Outage:
 
 
 def said(logged: list[str]) -> list[str]:
-    """What was logged, less what only a debugging user sees."""
+    """The logged lines, without those of level DEBUG."""
     return [line for line in logged if not line.startswith("DEBUG")]
 
 

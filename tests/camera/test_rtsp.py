@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from perception.camera import open_source, outage
-from perception.camera.latest import Reader
+from perception.app.stream import open_source
+from perception.camera import outage
+from perception.camera.reader import Reader
 from perception.core.errors import SourceError
 from perception.core.frame import Frame
 from perception.lab.benchmark.steady import slow_consumer
@@ -22,7 +23,7 @@ PASSWORD = "p@ss:w0rd"
 
 
 def fault_of(uri: str, **settings: float) -> SourceError:
-    """What an attempt to open ends with."""
+    """Return the fault that an attempt to open ends with."""
     reader = open_source(SourceSettings.model_validate({"uri": uri, **settings}))
     try:
         with pytest.raises(SourceError) as caught:

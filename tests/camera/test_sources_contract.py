@@ -1,4 +1,4 @@
-"""What holds for every source that can be had on a desk."""
+"""The contract of every source that a desk can have."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.camera import open_source
-from perception.camera.latest import Reader
+from perception.app.stream import open_source
+from perception.camera.reader import Reader
 from perception.camera.uri import redact
 from perception.core.errors import EndOfStream
 from perception.core.frame import Frame

@@ -1,4 +1,4 @@
-"""What a user types is understood, or refused with a sentence that helps; credentials are seen by nobody."""
+"""URIs are parsed, or refused with a sentence that helps; credentials are never shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.camera import open_source
+from perception.app.stream import open_source
 from perception.camera.uri import parse, redact
 from perception.core.errors import SourceError
 from perception.settings.model import SourceSettings

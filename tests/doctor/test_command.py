@@ -21,9 +21,8 @@ import pytest
 from perception.doctor import report
 from perception.doctor.checks.machine import Machine, disk_usage, this_machine
 from perception.doctor.command import wants_color
-from perception.doctor.examine import examine, exit_code
+from perception.doctor.examine import CHECKS, examine, exit_code
 from perception.doctor.finding import Check, Finding, Verdict, ok, problem, unknown, warning
-from perception.doctor.table import CHECKS
 from perception.system.child import Children
 from perception.system.home import ROOT
 from tests.doctor.trees import Tree
@@ -59,7 +58,7 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] not in sys.s
 
     rooms = {
         "core": ("errors", "heat", "layouts"),
-        "system": ("child", "home", "plain_file", "trusted_file"),
+        "system": ("child", "home", "jetson", "own_files", "plain_file", "trusted_file"),
         "board": ("sysfs",),
         "backends": ("tensorrt",),
         "backends.tensorrt": ("engine_file", "described", "sidecar", "identity"),

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from perception.board import sysfs
 from perception.doctor.checks.machine import Machine
-from perception.doctor.examine import examine, look
+from perception.doctor.examine import CHECKS, examine, findings_of
 from perception.doctor.finding import Check, Finding, Verdict, ok
 from perception.doctor.report import json_text, text_lines
-from perception.doctor.table import CHECKS
 from tests.doctor.engine_maker import write_engine
 from tests.doctor.trees import NAMES, Tree
 
@@ -119,7 +118,7 @@ def test_an_empty_machine(tmp_path: Path) -> None:
 def _examine_all(machine: Machine) -> None:
     """Runs every check, also those of other machines, one after the other; judges the report."""
     for check in CHECKS:
-        for finding in look(check, machine):
+        for finding in findings_of(check, machine):
             assert "the check itself failed" not in finding.found, (check.name, finding.found)
             assert finding.found
             assert (finding.verdict in (Verdict.WARNING, Verdict.PROBLEM)) == bool(finding.code and finding.cure)

@@ -1,4 +1,4 @@
-"""What is true of Jetsons in the field: modes by name, routine over-current, a package that a release lacks."""
+"""Facts about Jetsons in the field: modes by name, routine over-current, a package that a release lacks."""
 
 from __future__ import annotations
 

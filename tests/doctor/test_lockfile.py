@@ -1,4 +1,4 @@
-"""What a lock file pins, for which Python; and that the project's own lock files fit its ranges."""
+"""The versions that a lock file pins, by Python; and the project's own lock files fit its ranges."""
 
 from __future__ import annotations
 

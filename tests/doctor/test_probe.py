@@ -35,7 +35,7 @@ class Packages:
         return file
 
     def probe(self, name: str, limit_s: float = QUICK_S, config: Path = ROOT / "config" / "pilot.yaml") -> Probe:
-        """What the probe tells with these packages on the path."""
+        """Return the facts of the probe with these packages on the path."""
         children = Children(ROOT, {**os.environ, "PYTHONPATH": ":".join(self.path)})
         machine = this_machine(ROOT, config, sys.executable, lambda words, _: children.run(words, limit_s))
         return machine.probe(name)

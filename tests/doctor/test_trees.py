@@ -1,4 +1,4 @@
-"""What the doctor says of each machine as it should be, and of each fault put into one."""
+"""The doctor's findings on each healthy machine, and on each fault put into one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from perception.doctor.examine import CHECKS, JETSON
 from perception.doctor.finding import Verdict
-from perception.doctor.table import CHECKS, JETSON
 from perception.system.child import Answer
 from tests.doctor.codes import codes_in_source
 from tests.doctor.engine_maker import write_engine

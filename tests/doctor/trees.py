@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from perception.doctor.checks.machine import Machine, Usage, User
-from perception.doctor.examine import examine
+from perception.doctor.examine import CHECKS, examine
 from perception.doctor.finding import Finding, Result, Verdict
-from perception.doctor.table import CHECKS
 from perception.system.child import Answer
 
 TREES = Path(__file__).parent / "trees"
@@ -127,11 +126,11 @@ class Tree:
         return Answer(0, self.commands[key]) if key in self.commands else Answer(None, fault=f"{words[0]}: no answer")
 
     def results(self) -> list[Result]:
-        """What the doctor finds."""
+        """Return the doctor's findings."""
         return examine(self.machine, CHECKS)
 
     def findings(self, check: str) -> list[Finding]:
-        """What one check finds."""
+        """Return the findings of one check."""
         return [result.finding for result in self.results() if result.check.name == check]
 
     def codes(self) -> set[str]:

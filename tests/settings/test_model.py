@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def fault(path: Path, text: str | bytes, **flags: tuple[str, Any]) -> str:
-    """What is said of a settings file with this text; flags by key, with __ for the dot."""
+    """Return the faults of a settings file with this text; flags by key, with __ for the dot."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SettingsError) as caught:
         load(path, {key.replace("__", "."): flag for key, flag in flags.items()})
@@ -60,7 +60,7 @@ def explained(path: Path) -> dict[str, str]:
 
 
 def words(kind: Any) -> str:
-    """How the comment of a key of this type must begin."""
+    """Return the beginning that the comment of a key of this type must have."""
     if NoneType in get_args(kind):
         inner = next(option for option in get_args(kind) if option is not NoneType)
         return f"{words(inner) or 'text'} or null"

@@ -1,4 +1,4 @@
-"""Which settings file is read where none is named, by a copy of the project in a folder of the test's own."""
+"""The default settings file, in a copy of the project in a folder of the test's own."""
 
 from __future__ import annotations
 

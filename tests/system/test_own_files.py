@@ -1,4 +1,4 @@
-"""What another user puts under a name that root is about to use is left alone, and nothing outside changes."""
+"""A file that another user puts under a name that root is about to use is left alone, and nothing else changes."""
 
 from __future__ import annotations
 

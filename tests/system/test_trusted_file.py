@@ -1,4 +1,4 @@
-"""Who may write an engine: owner, mode, access list and folder of a file of native code."""
+"""Engines that others may write are refused: owner, mode, access list and folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ import pytest
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.core.errors import BackendError
 from perception.system import trusted_file
-from perception.system.trusted_file import check_trusted, is_own_group, open_plain
+from perception.system.plain_file import open_plain
+from perception.system.trusted_file import check_trusted, is_own_group
 from tests.doubles.engine_files import install, plan
 
 NOBODY = pwd.getpwnam("nobody").pw_uid

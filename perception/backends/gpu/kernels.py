@@ -22,7 +22,8 @@ from loguru import logger
 from perception.backends.gpu.cuda import Gpu
 from perception.backends.preprocess import Letterbox
 from perception.core.errors import BackendError
-from perception.system.trusted_file import check_trusted, open_plain, write_whole
+from perception.system.plain_file import open_plain
+from perception.system.trusted_file import check_trusted, write_whole
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 HEADERS = ("letterbox.cuh", "filter.cuh", "suppression.cuh")

@@ -21,7 +21,8 @@ from perception.backends.models.model_facts import Facts
 from perception.backends.preprocess import PAD_GREY
 from perception.core.errors import BackendError
 from perception.core.layouts import LAYOUTS, Head
-from perception.system.trusted_file import check_trusted, open_plain, reason_of, write_whole
+from perception.system.plain_file import open_plain, reason_of
+from perception.system.trusted_file import check_trusted, write_whole
 
 Floats = npt.NDArray[np.floating]
 

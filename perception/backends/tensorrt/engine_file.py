@@ -24,7 +24,8 @@ from typing import Any, BinaryIO, NamedTuple
 from perception.backends.tensorrt.described import read_described
 from perception.backends.tensorrt.sidecar import Sidecar, shown, sidecar_path
 from perception.core.errors import BackendError
-from perception.system.trusted_file import REBUILD, check_trusted, open_plain, reason_of
+from perception.system.plain_file import open_plain, reason_of
+from perception.system.trusted_file import REBUILD, check_trusted
 
 PLAN_TAG = b"ftrt"
 PLAN_HEADER_BYTES = 32

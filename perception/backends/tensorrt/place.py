@@ -11,7 +11,8 @@ from pathlib import Path
 
 from perception.core.errors import SettingsError
 from perception.system.own_files import NotMine, private_folder, user_name
-from perception.system.trusted_file import reason_of, trusted_owners, writers_besides_owner
+from perception.system.plain_file import reason_of
+from perception.system.trusted_file import trusted_owners, writers_besides_owner
 
 WORK = ".work"
 

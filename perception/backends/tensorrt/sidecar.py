@@ -15,7 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 from perception.core.errors import BackendError
 from perception.core.layouts import LAYOUTS
-from perception.system.trusted_file import REBUILD, open_plain, reason_of, write_whole
+from perception.system.plain_file import open_plain, reason_of
+from perception.system.trusted_file import REBUILD, write_whole
 
 SCHEMA = 1
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -1,1 +1,1 @@
-"""The findings of the doctor, a file a subject."""
+"""The checks of the doctor, one file for each subject."""

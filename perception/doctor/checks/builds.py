@@ -1,4 +1,4 @@
-"""What builds leave beside the engines, and the calibration set that an INT8 build reads."""
+"""Leftovers of builds beside the engines, and the calibration set that an INT8 build reads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from perception.doctor.checks.machine import Machine, read_file
 from perception.doctor.finding import Finding, ok, unknown, warning
 
 OLD_S = 3600.0
-"""A file of a build that nobody has touched for an hour is not being written."""
+"""A build's file that has not changed for an hour is not being written any more."""
 FEW_IMAGES = 100
-"""An export refuses fewer."""
+"""The fewest images that an export accepts."""
 KINDS = (".engine", ".json", ".onnx", ".cache")
 
 
 def leftovers(machine: Machine) -> Iterator[Finding]:
-    """Files that a build began and never put in place: hidden ones, .tmp and .part; sidecars without an engine."""
+    """Find files that a build began and never put in place: hidden, .tmp and .part; and sidecars without an engine."""
     folder = machine.folder("engine_dir", "engines")
     try:
         names = sorted(path.name for path in folder.iterdir() if _is_leftover(path, machine.now))
@@ -46,7 +46,7 @@ def _is_leftover(path: Path, now: float) -> bool:
 
 
 def calibration(machine: Machine) -> Iterator[Finding]:
-    """The images for an INT8 build: how many, and whether their list is there."""
+    """Count the images for an INT8 build, and check that their manifest is there."""
     folder = machine.project / "calibration"
     build = "python3 scripts/build_calibration_set.py VIDEO --force"
     text = read_file(folder / "manifest.json")

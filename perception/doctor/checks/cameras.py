@@ -1,4 +1,4 @@
-"""Cameras: which there are, whether the one of the settings is among them, who holds them, and the Argus daemon."""
+"""Cameras: those that exist, the one of the settings, the processes that hold them, and the Argus daemon."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from perception.doctor.finding import Finding, ok, problem, unknown, warning
 
 VIDEO_DEVICES = re.compile(r"/dev/video\d+")
 GROUPS = ("video", "render")
-"""Device nodes of cameras and the GPU belong to them; render matters from JetPack 6 on."""
+"""Groups of the device nodes of cameras and the GPU; render matters from JetPack 6 on."""
 SYSTEM_HOLDERS = ("nvargus-daemon", "pipewire", "wireplumber")
-"""They open cameras to manage them, and hand them over."""
+"""Daemons that open cameras to manage them, and pass them on to others."""
 
 
 def cameras(machine: Machine) -> Iterator[Finding]:
-    """The video nodes, and the one that the settings name."""
+    """List the video nodes, and look for the one that the settings name."""
     names = _nodes(machine)
     listed = ", ".join(f"{node} {name}" for node, name in names.items()) or "no /dev/video*"
     settings = machine.settings()
@@ -40,7 +40,7 @@ def cameras(machine: Machine) -> Iterator[Finding]:
 
 
 def _nodes(machine: Machine) -> dict[str, str]:
-    """The name of each /dev/videoN. A UVC camera has a second node for metadata, whose index is not 0."""
+    """Return the name of each /dev/videoN. A UVC camera has a second node for metadata, whose index is not 0."""
     folder = machine.path("sys/class/video4linux")
     try:
         entries = sorted(entry.name for entry in folder.iterdir() if re.fullmatch(r"video\d{1,6}", entry.name))
@@ -54,7 +54,7 @@ def _nodes(machine: Machine) -> dict[str, str]:
 
 
 def camera_holders(machine: Machine) -> Iterator[Finding]:
-    """Which processes have a camera open: only one may stream from it."""
+    """Find the processes that have a camera open: only one may stream from it."""
     held = [(process, node) for process, node in holders(machine, VIDEO_DEVICES) if process.name not in SYSTEM_HOLDERS]
     partly = "" if machine.user.uid == 0 else "; run with sudo to see other users' processes"
     pilots = sorted({process.pid for process, _ in held if process.is_pilot})
@@ -73,7 +73,7 @@ def camera_holders(machine: Machine) -> Iterator[Finding]:
 
 
 def argus(machine: Machine) -> Iterator[Finding]:
-    """The daemon behind csi://."""
+    """Check the daemon behind csi://."""
     state, why = show(machine, "nvargus-daemon.service")
     wanted = machine.settings().text("scheme") == "csi"
     if state is None:
@@ -91,12 +91,12 @@ def argus(machine: Machine) -> Iterator[Finding]:
 
 
 def groups(machine: Machine) -> Iterator[Finding]:
-    """Whether this user may open the GPU and the cameras."""
+    """Check that this user may open the GPU and the cameras."""
     user, database = machine.user, _group_database(machine)
     if user.uid == 0:
         yield ok("root may open every device")
         return
-    wanted = [name for name in GROUPS if name in database] if machine.is_jetson else _wanted_on_a_desk(machine)
+    wanted = [name for name in GROUPS if name in database] if machine.is_jetson else _wanted_on_desktop(machine)
     lacking = [name for name in wanted if name not in user.groups]
     fresh = [name for name in lacking if user.name in database.get(name, ())]
     if not wanted:
@@ -117,11 +117,11 @@ def groups(machine: Machine) -> Iterator[Finding]:
             yield problem("groups", found, cure)
 
 
-def _wanted_on_a_desk(machine: Machine) -> list[str]:
+def _wanted_on_desktop(machine: Machine) -> list[str]:
     return ["video"] if machine.settings().text("scheme") == "v4l2" else []
 
 
 def _group_database(machine: Machine) -> dict[str, list[str]]:
-    """Members by group, from /etc/group."""
+    """Return the members of each group, from /etc/group."""
     rows = (line.split(":") for line in (machine.read("etc/group") or "").splitlines())
     return {row[0]: row[3].split(",") for row in rows if len(row) == 4}

@@ -1,4 +1,4 @@
-"""Built engines: trusted, whole, made for this very machine and for these weights; what a build left behind."""
+"""Built engines: trusted, complete, and made for this machine and these weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perception.system.trusted_file import REBUILD
 
 
 def engines(machine: Machine) -> Iterator[Finding]:
-    """Every engine of the folder, and whether the one that the settings ask for is among them."""
+    """Judge every engine of the folder, and look for the one that the settings ask for."""
     folder = machine.folder("engine_dir", "engines")
     try:
         paths = sorted(folder.glob("*.engine"))
@@ -68,7 +68,7 @@ def _judge(machine: Machine, path: Path) -> Iterator[Finding]:
 
 
 def _target(machine: Machine) -> Target | None:
-    """What an engine has to fit here; None where TensorRT or the GPU does not tell."""
+    """Return what an engine must match on this machine; None where TensorRT or the GPU does not tell."""
     tensorrt, cuda = machine.probe("tensorrt"), machine.probe("cuda")
     number = tensorrt.number("library_number")
     version = version_of_number(number) if number and 0 < number < 1_000_000 else tensorrt.text("version")
@@ -77,7 +77,7 @@ def _target(machine: Machine) -> Target | None:
 
 
 def _other_weights(machine: Machine, engine: EngineFile) -> str:
-    """A sentence where the weights of the engine's name are not those that it was built from; else nothing."""
+    """Return a sentence where the weights beside the engine are not those it was built from; else an empty text."""
     if engine.sidecar is None:
         return ""
     built_from = {".pt": engine.sidecar.weights_sha256, ".onnx": engine.sidecar.onnx_sha256}
@@ -85,14 +85,14 @@ def _other_weights(machine: Machine, engine: EngineFile) -> str:
         for folder in (machine.project / "models", machine.project):
             weights = folder / f"{engine.path.stem}{suffix}"
             actual = _sha256(weights)
-            # An ONNX file that an export made on the way is not the one that lies beside the weights.
+            # An intermediate ONNX file of an export is not the one beside the weights.
             if actual and expected and actual != expected and (suffix == ".pt" or not engine.sidecar.weights_sha256):
                 return f"{engine.path.name} was built from other weights than {weights}"
     return ""
 
 
 def _sha256(path: Path) -> str:
-    """Of a file's content; empty where it cannot be read."""
+    """Return the digest of a file; empty where it cannot be read."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

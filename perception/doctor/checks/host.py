@@ -1,4 +1,4 @@
-"""The machine around the pilot: disks, the clock, the settings file."""
+"""Disks, the clock and the settings file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from perception.doctor.checks.machine import SERVICE_CONFIG, Machine, Usage
 from perception.doctor.finding import Finding, ok, problem, unknown, warning
 
 LEAST_MIB = 100
-"""Less than this and logs, records and apt stop."""
+"""With less, logs, records and apt stop."""
 SPARE_MIB = 1024
-"""What an upgrade, an export and some days of logs want besides the log's own bound."""
+"""Room for an upgrade, an export and some days of logs, besides the log's own limit."""
 LEAST_INODES = 1000
 
 
 def disk(machine: Machine) -> Iterator[Finding]:
-    """Space and inodes, each file system once; that of the logs must be writable, the system may be meant not to."""
+    """Check space and inodes, each file system once; that of the logs must be writable, the root need not."""
     wants = {
         "logs": (machine.folder("log_dir", "logs"), machine.settings().number("log_max_mib") or 256),
         "engines": (machine.folder("engine_dir", "engines"), 0),
@@ -58,7 +58,7 @@ def _size(mib: float) -> str:
 
 
 def clock(machine: Machine) -> Iterator[Finding]:
-    """Whether the wall clock, which records carry, can be true: not before the pilot's own files, and synchronised."""
+    """Check the wall clock, which records carry: it must not be before the pilot's own files, and be synchronised."""
     try:
         newest = max(path.stat().st_mtime for path in (machine.project / "pilot.py", machine.config))
     except OSError:
@@ -84,7 +84,7 @@ def clock(machine: Machine) -> Iterator[Finding]:
 
 
 def settings(machine: Machine) -> Iterator[Finding]:
-    """The settings file can be read, and the pilot's own loader accepts it."""
+    """Check that the pilot's own loader accepts the settings file."""
     path = machine.config
     if not path.is_file():
         cure = "Name it with --config, or copy config/pilot.yaml of the project"

@@ -1,4 +1,4 @@
-"""JetPack and Jetson Linux: which release, one release only, and what is known to be wrong with it."""
+"""JetPack and Jetson Linux: the release, packages of another one, and known faults."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ JETPACK: Mapping[tuple[int, int, int], str] = MappingProxyType(
 """JetPack by release of Jetson Linux (jetson_stats 7.2, jtop/core/jetson_variables.py; NVIDIA's JetPack archive)."""
 
 DLA_COMPILER = "nvidia-l4t-dla-compiler"
-"""The one package that may be of another release: 36.5 was published without it, and takes that of 36.4."""
+"""The only package that may be of another release: 36.5 was published without it, and uses that of 36.4."""
 NVMAP_FAULT = (36, 4, 7)
 ARGUS_FAULT = ((36, 3, 0), (36, 4, 7))
-"""libnvscf's capture scheduler can lock up on JetPack 6.0 to 6.2.1; mended in 6.2.2."""
+"""libnvscf's capture scheduler can lock up on JetPack 6.0 to 6.2.1; fixed in 6.2.2."""
 
 
 def jetpack(machine: Machine) -> Iterator[Finding]:
-    """Which JetPack this is, and whether the pilot supports it."""
+    """Report the release of JetPack, and if the pilot supports it."""
     release = machine.l4t
     if release is None:
         yield unknown(
@@ -61,7 +61,7 @@ def jetpack(machine: Machine) -> Iterator[Finding]:
 
 
 def l4t_packages(machine: Machine) -> Iterator[Finding]:
-    """Whether all nvidia-l4t-* packages are of one release. A kernel's version has the release after its own."""
+    """Check that all nvidia-l4t-* packages are of one release. A kernel's version has the release after its own."""
     by_release: dict[str, list[str]] = {}
     for name, version in machine.packages.items():
         match = re.match(r"(?:\S*-tegra-)?(\d{2}\.\d+\.\d+)(?=-|$)", version)
@@ -97,7 +97,7 @@ def _fits_release_file(machine: Machine, release: str, count: int) -> Iterator[F
 
 
 def known_faults(machine: Machine) -> Iterator[Finding]:
-    """What users of this very release ran into."""
+    """Report the known faults of this very release."""
     release = machine.l4t
     if release is None:
         yield unknown("the release of Jetson Linux is not known")
@@ -123,7 +123,7 @@ def known_faults(machine: Machine) -> Iterator[Finding]:
 
 
 def dla(machine: Machine) -> Iterator[Finding]:
-    """libnvdla_compiler.so, without which TensorRT of JetPack 6 does not load; some images ship an empty stand-in."""
+    """Check libnvdla_compiler.so, without which TensorRT of JetPack 6 does not load; some images ship an empty one."""
     release, folder = machine.l4t, "usr/lib/aarch64-linux-gnu"
     places = (f"{folder}/nvidia/libnvdla_compiler.so", f"{folder}/tegra/libnvdla_compiler.so")
     for place in places:
@@ -148,7 +148,7 @@ def dla(machine: Machine) -> Iterator[Finding]:
 
 
 def dla_cure(machine: Machine) -> str:
-    """How to get libnvdla_compiler.so: in the version of this release where apt has it, else out of what apt has."""
+    """Return the command that gets libnvdla_compiler.so: of this release where apt has it, else from what apt has."""
     core = machine.packages.get("nvidia-l4t-core", "")
     exact = core if re.fullmatch(r"[\w.+~-]+", core) else ""
     answer = machine.command("apt-cache", "policy", DLA_COMPILER)

@@ -37,7 +37,7 @@ def pinned(lock: str, python: str) -> dict[str, str]:
 
 
 def _holds(marker: str, python: str) -> bool:
-    """Tell whether every term of a marker (PEP 508, joined by `and` alone) holds."""
+    """Return True if every term of a marker (PEP 508, joined by `and` alone) holds."""
     terms = marker.strip().split(" and ") if marker.strip() else []
     return all(_term_holds(term, python) for term in terms)
 

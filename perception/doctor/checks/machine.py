@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import grp
 import json
 import os
-import pwd
 import re
 import stat
 import sys
@@ -18,14 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from perception.board.sysfs import is_jetson
 from perception.system.child import Answer, Runner
+from perception.system.jetson import is_jetson
+from perception.system.own_files import group_name, user_name
 
 COMMAND_LIMIT_S = 5.0
 PROBE_LIMIT_S = 10.0
 """An import of torch from a cold SD card takes several seconds; the whole run has to stay under 15."""
 READ_CHUNKS = 8
-"""Of 1 MiB; a dpkg status file has some."""
+"""Of 1 MiB; a dpkg status file needs several."""
 UNIT = "vehicle-pilot.service"
 SERVICE_CONFIG = Path("/etc/vehicle-pilot/pilot.yaml")
 """The service and its settings, as scripts/install_service.sh installs them."""
@@ -33,24 +32,24 @@ SERVICE_CONFIG = Path("/etc/vehicle-pilot/pilot.yaml")
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a child of the interpreter told: facts, or why there are none. ended: it came to an end in time."""
+    """The answer of a probe in a child process: facts, or why there are none. ended: True if it ended in time."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     why: str = ""
     ended: bool = True
 
     def text(self, key: str) -> str:
-        """A fact that is text; empty where it is absent or something else."""
+        """Return a fact that is text; empty where it is absent or something else."""
         value = self.facts.get(key)
         return value if isinstance(value, str) else ""
 
     def number(self, key: str) -> int | None:
-        """A fact that is a whole number, or None."""
+        """Return a fact that is a whole number, or None."""
         value = self.facts.get(key)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def texts(self, key: str) -> list[str]:
-        """A fact that is a list of texts; what is no text is left out."""
+        """Return a fact that is a list of texts; other items are left out."""
         value = self.facts.get(key)
         return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
 
@@ -78,7 +77,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who runs the doctor: name, user id, and the names of the groups that this process really has."""
+    """The user of this process: name, user id, and the names of the groups that the process really has."""
 
     name: str
     uid: int
@@ -87,7 +86,7 @@ class User:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a check may look at. root: what stands for `/`. project: the folder of pilot.py, config: the settings file.
+    """All that a check may read. root: stands for `/`. project: the folder of pilot.py. config: the settings file.
 
     python: the interpreter that runs the pilot. clock_synchronised: what the kernel says, None where it does not.
     """
@@ -107,15 +106,15 @@ class Machine:
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     def path(self, name: str) -> Path:
-        """The path of `name`, which begins with / or not, under the root."""
+        """Return the path of `name`, with or without a leading /, under the root."""
         return self.root / name.lstrip("/")
 
     def read(self, name: str) -> str | None:
-        """The text of a file, its first 8 MiB at most; None where it cannot be read."""
+        """Return the text of a file, its first 8 MiB at most; None where it cannot be read."""
         return read_file(self.path(name))
 
     def exists(self, name: str) -> bool:
-        """Whether something is there; False also where that cannot be known."""
+        """Return True if something is there; False also where that cannot be known."""
         try:
             self.path(name).lstat()
         except (OSError, ValueError):
@@ -123,11 +122,11 @@ class Machine:
         return True
 
     def command(self, *words: str) -> Answer:
-        """A command's answer within COMMAND_LIMIT_S."""
+        """Run a command for COMMAND_LIMIT_S at most, and return its answer."""
         return self.run(words, COMMAND_LIMIT_S)
 
     def probe(self, name: str) -> Probe:
-        """What perception.doctor.probe finds out about `name` in a child of the interpreter; asked once."""
+        """Return what perception.doctor.probe finds out about `name` in a child of the interpreter; runs once."""
         with self._locks.setdefault(name, threading.Lock()):
             if name not in self._probes:
                 command = [self.python, "-B", "-m", "perception.doctor.probe", name, str(self.config)]
@@ -135,21 +134,21 @@ class Machine:
             return self._probes[name]
 
     def settings(self) -> Probe:
-        """What the settings file says, through the pilot's own loader."""
+        """Return the content of the settings file, read by the pilot's own loader."""
         return self.probe("settings")
 
     def folder(self, setting: str, default: str) -> Path:
-        """The folder that a setting names; the one beside pilot.py where the settings cannot be read."""
+        """Return the folder that a setting names; the one beside pilot.py where the settings cannot be read."""
         named = self.settings().text(setting)
         return Path(named) if named and "\0" not in named else self.project / default
 
     def is_same_python(self, other: Path) -> bool:
-        """Whether `other` starts the same environment: a venv's python is a link, so the folders decide."""
+        """Return True if `other` starts the same environment: a venv's python is a link, so the folders decide."""
         return other.absolute().parent == Path(self.python).absolute().parent
 
     @cached_property
     def is_jetson(self) -> bool:
-        """Whether this is a board with a Tegra chip."""
+        """True on a board with a Tegra chip."""
         return is_jetson(self.root)
 
     @cached_property
@@ -174,7 +173,7 @@ class Machine:
 
 
 def read_file(path: Path) -> str | None:
-    """The beginning of a file as text; None where there is none or it cannot be read. Never waits for a pipe."""
+    """Return the beginning of a file as text; None where it cannot be read. Never waits for a pipe."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError):
@@ -220,21 +219,13 @@ def this_machine(project: Path, config: Path, python: str, run: Runner) -> Machi
 
 
 def this_user() -> User:
-    """Whoever runs this process."""
-
-    def name_of(look_up: Callable[[int], Any], number: int) -> str:
-        try:
-            return str(look_up(number)[0])
-        except KeyError:
-            return str(number)
-
-    numbers = {os.getegid(), *os.getgroups()}
-    groups = frozenset(name_of(grp.getgrgid, number) for number in numbers)
-    return User(name_of(pwd.getpwuid, os.geteuid()), os.geteuid(), groups)
+    """Return the user of this process."""
+    groups = frozenset(group_name(number) for number in {os.getegid(), *os.getgroups()})
+    return User(user_name(os.geteuid()), os.geteuid(), groups)
 
 
 def disk_usage(path: Path) -> Usage:
-    """The file system that holds `path`, or would hold it: its nearest folder that exists. Raises OSError."""
+    """Return the file system of `path`, or of its nearest folder that exists. Raises OSError."""
     nearest = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
     numbers = os.statvfs(nearest)
     block = numbers.f_frsize / 2**20
@@ -248,7 +239,7 @@ def disk_usage(path: Path) -> Usage:
 
 
 def kernel_clock_synchronised() -> bool | None:
-    """Whether the kernel's clock is disciplined: adjtimex(2), which only reads here, answers TIME_ERROR (5) if not."""
+    """Return True if the kernel's clock is synchronised: adjtimex(2), here read-only, gives TIME_ERROR (5) if not."""
     buffer = ctypes.create_string_buffer(256)  # struct timex has 208 bytes on 64-bit Linux
     try:
         state = ctypes.CDLL(None).adjtimex(buffer)
@@ -258,5 +249,5 @@ def kernel_clock_synchronised() -> bool | None:
 
 
 def same_interpreter() -> str:
-    """The interpreter that runs the doctor."""
+    """Return the interpreter that runs the doctor."""
     return sys.executable or "python3"

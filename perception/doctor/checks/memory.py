@@ -1,4 +1,4 @@
-"""Memory that CPU and GPU share on a Jetson: what is free, in what pieces, what swaps, and who else uses the GPU."""
+"""Memory, which CPU and GPU share on a Jetson: free memory and its blocks, swap, and other users of the GPU."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from perception.doctor.checks.processes import Process, holders, processes
 from perception.doctor.finding import Finding, ok, problem, unknown, warning
 
 LEAST_MIB = 256
-"""Less than this and the kernel starts to kill."""
+"""With less, the kernel starts to kill processes."""
 EXPORT_MIB = 2048
-"""What an export of an engine needs free, swap included; a run needs far less."""
+"""Free memory that an export of an engine needs, swap included; a run needs far less."""
 BLOCK_KIB = 4096
 """The GPU's allocator wants whole blocks of 4 MiB, the unit of `lfb` in tegrastats."""
 FEW_BLOCKS = 16
@@ -23,7 +23,7 @@ GPU_DEVICES = re.compile(r"/dev/(nvidia\d+|nvgpu/.*|nvhost-(as-|ctrl-)?gpu)")
 
 
 def memory(machine: Machine) -> Iterator[Finding]:
-    """MemAvailable."""
+    """Check MemAvailable."""
     now = sysfs.memory(machine.root)
     if now.available_mib is None or now.total_mib is None:
         yield unknown("/proc/meminfo does not tell")
@@ -40,7 +40,7 @@ def memory(machine: Machine) -> Iterator[Finding]:
 
 
 def largest_block(machine: Machine) -> Iterator[Finding]:
-    """The largest free block (`lfb` of tegrastats), from /proc/buddyinfo, which counts in powers of two of a page."""
+    """Check the largest free block (`lfb` of tegrastats), from /proc/buddyinfo, in powers of two of a page."""
     page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
     counts: dict[int, int] = {}
     for line in (machine.read("proc/buddyinfo") or "").splitlines():
@@ -62,7 +62,7 @@ def largest_block(machine: Machine) -> Iterator[Finding]:
 
 
 def swap(machine: Machine) -> Iterator[Finding]:
-    """Swap, and whether it is zram alone, which lies in the same memory."""
+    """Check swap, and if it is zram alone, which lies in the same memory."""
     now = sysfs.memory(machine.root)
     if now.swap_total_mib is None or now.swap_used_mib is None:
         yield unknown("/proc/meminfo does not tell")
@@ -84,7 +84,7 @@ def swap(machine: Machine) -> Iterator[Finding]:
 
 
 def gpu_users(machine: Machine) -> Iterator[Finding]:
-    """Processes that hold the GPU, besides the pilot and the desktop."""
+    """Find processes that hold the GPU, besides the pilot and the desktop."""
     users = holders(machine, GPU_DEVICES)
     found = sorted({f"{process.name} ({process.pid})" for process, _ in users if not _is_ours(process)})
     partly = "" if machine.user.uid == 0 else "; run with sudo to see those of other users"
@@ -100,7 +100,7 @@ def _is_ours(process: Process) -> bool:
 
 
 def desktop(machine: Machine) -> Iterator[Finding]:
-    """A desktop session takes memory and GPU time."""
+    """Look for a desktop session, which takes memory and GPU time."""
     running = [process for process in processes(machine) if process.name in DESKTOP]
     if running:
         names = ", ".join(sorted({process.name for process in running}))

@@ -1,4 +1,4 @@
-"""Power mode, clocks, temperatures and what slows the board down."""
+"""Power mode, clocks, temperatures and throttling."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from perception.doctor.checks.machine import Machine
 from perception.doctor.finding import Finding, ok, problem, unknown, warning
 
 HOT_C = 90.0
-"""For a zone whose throttle point the kernel does not tell; an Orin throttles at 99 C."""
+"""For a zone without a throttle point in the kernel; an Orin throttles at 99 C."""
 OFTEN_HZ: Mapping[str, float] = MappingProxyType(
     {"under-voltage": 0.0, "average over-current": 1 / 60, "instantaneous over-current": 20.0}
 )
-"""Events a second since boot that are too many. In the highest modes of healthy boards instantaneous ones come 7 times
+"""Events a second since boot that are too many. On healthy boards in the highest modes instantaneous ones come 7 times
 a second, about 1 ms each, and of average ones some 15 were seen since boot."""
 
 
 def power_mode(machine: Machine) -> Iterator[Finding]:
-    """The mode of nvpmodel; its service fails at boot where a mode needs a confirmation that nobody gives."""
+    """Check the mode of nvpmodel, whose service fails at boot where a mode needs a confirmation that nobody gives."""
     mode = sysfs.power_mode(machine.root)
     if mode is None:
         yield unknown("neither /var/lib/nvpmodel/status nor /etc/nvpmodel.conf tells the mode", "sudo nvpmodel -q")
@@ -44,7 +44,7 @@ def power_mode(machine: Machine) -> Iterator[Finding]:
 
 
 def _speed(name: str) -> tuple[int, float]:
-    """The order of power modes by name: MAXN_SUPER, MAXN, then by watts. Their numbers say nothing.
+    """Return a sort key of a power mode by name: MAXN_SUPER, MAXN, then by watts. Their numbers say nothing.
 
     Mode 0 is MAXN on AGX Orin and Thor, and 15W on Orin Nano (/etc/nvpmodel.conf of those boards).
     """
@@ -54,7 +54,7 @@ def _speed(name: str) -> tuple[int, float]:
 
 
 def clocks(machine: Machine) -> Iterator[Finding]:
-    """Whether the GPU's clock is fixed or follows the load."""
+    """Report if the GPU's clock is fixed or follows the load."""
     gpu = sysfs.gpu(machine.root)
     if gpu.clock_hz is None or gpu.clock_max_hz is None:
         yield unknown("the kernel tells no GPU clock", "sudo jetson_clocks --show")
@@ -67,7 +67,7 @@ def clocks(machine: Machine) -> Iterator[Finding]:
 
 
 def throttling(machine: Machine) -> Iterator[Finding]:
-    """Thermal alarms that are on, and how often the power input has slowed the board down since boot."""
+    """Check thermal alarms, and count how often the power input has slowed the board down since boot."""
     alarms = sysfs.throttling(machine.root)
     if alarms:
         cure = "Cool it: fan, sink, shade; or sudo nvpmodel -m a mode with fewer watts"
@@ -90,7 +90,7 @@ def _uptime_s(machine: Machine) -> float | None:
 
 
 def _is_often(name: str, count: int, up_s: float | None) -> bool:
-    """Whether the events are too many; where it is not known since when they are counted, one that never should be."""
+    """Return True if the events are too many. Without an uptime: if they are of a kind that should never come."""
     most_hz = OFTEN_HZ.get(name, 0.0)
     if up_s is None:
         return count > 0 and not most_hz
@@ -105,7 +105,7 @@ def _counted(events: Mapping[str, int], up_s: float | None) -> str:
 
 
 def temperatures(machine: Machine) -> Iterator[Finding]:
-    """The hottest zone against the point where the kernel slows down."""
+    """Compare the hottest zone with the point where the kernel slows the board down."""
     zones = sysfs.temperatures_c(machine.root)
     if not zones:
         yield unknown("no thermal zone tells a temperature")

@@ -1,4 +1,4 @@
-"""Who runs and what they hold open, from /proc."""
+"""Processes and the devices that they hold open, from /proc."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Process:
 
     @property
     def is_pilot(self) -> bool:
-        """Whether this is the vehicle pilot."""
+        """True for the vehicle pilot."""
         return any(Path(word).name == "pilot.py" for word in self.command.split("\0"))
 
 
 def processes(machine: Machine) -> Iterator[Process]:
-    """All processes that can be seen; one that ends meanwhile is left out."""
+    """Yield all processes that can be seen; one that ends meanwhile is left out."""
     for folder in _folders(machine):
         name = read_file(folder / "comm")
         if name is None:
@@ -38,7 +38,7 @@ def processes(machine: Machine) -> Iterator[Process]:
 
 
 def holders(machine: Machine, device: re.Pattern[str]) -> list[tuple[Process, str]]:
-    """(process, device) for every process that has one open. Without root only this user's can be seen."""
+    """Return (process, device) for every process that has one open. Without root only this user's can be seen."""
     found = []
     for process in processes(machine):
         targets = _open_files(machine.path(f"proc/{process.pid}/fd"))

@@ -1,4 +1,4 @@
-"""The interpreter and its packages: the right one, all there, none hiding a better one, fitting each other."""
+"""The interpreter and its packages: the right one, none missing, none hiding a better one, versions that fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perception.doctor.finding import Finding, no_answer, ok, problem, unknown, 
 from perception.system.child import NO_ANSWER
 
 NEEDED = ("numpy", "cv2", "onnxruntime", "loguru", "pydantic", "yaml", "typer", "rich")
-"""What pilot.py imports, as requirements.txt has it. onnxruntime serves on the CPU alone."""
+"""The modules that pilot.py imports, as requirements.txt has them. onnxruntime serves on the CPU alone."""
 ASKED_FOR: Mapping[str, str] = MappingProxyType(
     {
         "starlette": "web.bind",
@@ -24,14 +24,14 @@ ASKED_FOR: Mapping[str, str] = MappingProxyType(
         "msgspec": "scripts/latency_report.py",
     }
 )
-"""What is imported only where a setting or a command asks for it, and by which."""
+"""Modules imported only when a setting or a command asks for them, with its name."""
 DIFFERENCES = 4
-"""So many are told by name."""
+"""Packages that a finding names at most."""
 OPENCV_WHEEL = re.compile(r"(?i)opencv[-_](contrib[-_])?python([-_]headless)?")
 
 
 def interpreter(machine: Machine) -> Iterator[Finding]:
-    """Which Python the doctor looked at; a venv beside pilot.py is what the service runs."""
+    """Report the Python that was examined; the service runs the venv beside pilot.py."""
     probe = machine.probe("python")
     if probe.why.startswith(NO_ANSWER):
         yield no_answer(machine.python, probe.why)
@@ -66,7 +66,7 @@ def interpreter(machine: Machine) -> Iterator[Finding]:
 
 
 def packages(machine: Machine) -> Iterator[Finding]:
-    """Whether the pilot's packages are there, in the versions of the lock file."""
+    """Check that the pilot's packages are there, in the versions of the lock file."""
     probe = machine.probe("python")
     copies = probe.facts.get("copies")
     if not isinstance(copies, dict):
@@ -109,7 +109,7 @@ def _not_as_locked(machine: Machine, lock: Path) -> list[str] | None:
 
 
 def opencv(machine: Machine) -> Iterator[Finding]:
-    """Which OpenCV `import cv2` gives, whether it has GStreamer (CSI cameras need it), and what it hides."""
+    """Check the OpenCV that `import cv2` gives: GStreamer (CSI cameras need it), and the copies that it hides."""
     probe = machine.probe("cv2")
     if not probe.ended:
         yield no_answer("import cv2", probe.why)
@@ -167,7 +167,7 @@ def _opencv_copies(machine: Machine) -> Iterator[Finding]:
 
 
 def numpy(machine: Machine) -> Iterator[Finding]:
-    """Whether numpy suits TensorRT 8.5 and an OpenCV built for numpy 1."""
+    """Check that numpy suits TensorRT 8.5 and an OpenCV built for numpy 1."""
     probe = machine.probe("numpy")
     if not probe.ended:
         yield no_answer("import numpy", probe.why)
@@ -198,7 +198,7 @@ def _is_system(file: str) -> bool:
 
 
 def _distributions(machine: Machine) -> list[tuple[str, str]]:
-    """(name, version) of the installed distributions that the probe listed."""
+    """Return (name, version) of the installed distributions that the probe listed."""
     rows = machine.probe("python").facts.get("distributions")
     pairs = [row[:2] for row in rows if isinstance(row, list) and len(row) > 1] if isinstance(rows, list) else []
     return [(str(name), str(version)) for name, version in pairs]

@@ -1,4 +1,4 @@
-"""What inference needs: TensorRT, CUDA, nvcc, PyCUDA, torch. Each is tried in a child of the pilot's interpreter."""
+"""Packages for inference: TensorRT, CUDA, nvcc, PyCUDA, torch. Each is tried in a child of the pilot's interpreter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_DEVICE = 100
 
 
 def tensorrt(machine: Machine) -> Iterator[Finding]:
-    """Which TensorRT `import tensorrt` gives, where it lies, whether it fits the board, and what it hides."""
+    """Check the TensorRT that `import tensorrt` gives: its place, if it fits the board, and copies that it hides."""
     probe = machine.probe("tensorrt")
     if not probe.ended:
         yield no_answer("import tensorrt", probe.why)
@@ -87,7 +87,7 @@ def _tensorrt_copies(machine: Machine, file: str) -> Iterator[Finding]:
 
 
 def cuda(machine: Machine) -> Iterator[Finding]:
-    """The CUDA driver answers, and the toolkit of /usr/local/cuda fits it."""
+    """Check that the CUDA driver answers, and that the toolkit of /usr/local/cuda fits it."""
     probe = machine.probe("cuda")
     if not probe.ended:
         yield no_answer("cuInit", probe.why)
@@ -121,7 +121,7 @@ def _driver_cure(machine: Machine) -> str:
 
 
 def _toolkit(machine: Machine) -> str:
-    """The version of /usr/local/cuda, from its version.json; empty where there is none."""
+    """Return the version of /usr/local/cuda, from its version.json; empty where there is none."""
     try:
         version = json.loads(machine.read("usr/local/cuda/version.json") or "")["cuda"]["version"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -130,7 +130,7 @@ def _toolkit(machine: Machine) -> str:
 
 
 def nvcc(machine: Machine) -> Iterator[Finding]:
-    """nvcc on the PATH: pip compiles PyCUDA with it."""
+    """Check that nvcc is on the PATH: pip compiles PyCUDA with it."""
     folders = machine.environment.get("PATH", "").split(":")
     found = next((folder for folder in folders if folder and machine.exists(f"{folder}/nvcc")), None)
     if found:
@@ -149,7 +149,7 @@ def nvcc(machine: Machine) -> Iterator[Finding]:
 
 
 def _cuda_number(machine: Machine) -> str:
-    """The version of CUDA in the names of its packages, such as 12-6: of what is installed, else of the release."""
+    """Return the version of CUDA as in its package names, such as 12-6: the installed one, else that of the release."""
     here = (re.fullmatch(r"cuda-(?:cudart|runtime|toolkit|libraries|compat)-(\d{1,3})-(\d{1,3})", name)
             for name in machine.packages)  # fmt: skip
     found = [(int(match[1]), int(match[2])) for match in here if match]
@@ -161,7 +161,7 @@ def _cuda_number(machine: Machine) -> str:
 
 
 def pycuda(machine: Machine) -> Iterator[Finding]:
-    """PyCUDA loads and sees the GPU."""
+    """Check that PyCUDA loads and sees the GPU."""
     probe = machine.probe("pycuda")
     if not probe.ended:
         yield no_answer("import pycuda.driver", probe.why)
@@ -180,7 +180,7 @@ def pycuda(machine: Machine) -> Iterator[Finding]:
 
 
 def torch(machine: Machine) -> Iterator[Finding]:
-    """Torch is needed only for .pt weights; on a Jetson one from PyPI replaces NVIDIA's and has no CUDA."""
+    """Check torch, needed only for .pt weights; on a Jetson one from PyPI replaces NVIDIA's and has no CUDA."""
     probe = machine.probe("torch")
     if not probe.ended:
         yield no_answer("import torch", probe.why)
@@ -222,7 +222,7 @@ def _model(machine: Machine) -> str:
 
 
 def _copies(machine: Machine, module: str) -> list[str]:
-    """The files of all copies of a package on the interpreter's path, the one that is used first."""
+    """Return the files of all copies of a package on the interpreter's path, the one in use first."""
     copies = machine.probe("python").facts.get("copies")
     return Probe(copies).texts(module) if isinstance(copies, dict) else []
 

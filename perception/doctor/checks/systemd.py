@@ -1,31 +1,37 @@
-"""What systemd says of a unit, and of this pilot's."""
+"""Asks systemd about the pilot's unit, and about that of jetson-stats."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from perception.core.errors import BackendError, GpuError, PilotError, SettingsError, SourceError
 from perception.doctor.checks.machine import UNIT, Machine
 from perception.doctor.finding import Finding, ok, problem, unknown, warning
 from perception.system.child import signal_name
 
 PROPERTIES = "LoadState,ActiveState,SubState,Result,NRestarts,ExecMainCode,ExecMainStatus,StatusText,UnitFileState"
 
+_FAULTS: Mapping[type[PilotError], str] = MappingProxyType(
+    {
+        PilotError: "a bug ({}): its traceback is in the journal",
+        SettingsError: "its settings cannot be used ({})",
+        SourceError: "its source could not be opened, or what it needs was in use or not there yet ({})",
+        BackendError: "no allowed backend can serve ({})",
+        GpuError: "a fault of the GPU ({})",
+    }
+)
 EXIT_CODES: Mapping[str, str] = MappingProxyType(
     {
         "0": "it ended by itself (0: end of the source, or asked to stop)",
-        "1": "a bug (1): its traceback is in the journal",
-        "2": "its settings cannot be used (2)",
-        "3": "its source could not be opened, or what it needs was in use or not there yet (3)",
-        "4": "no allowed backend can serve (4)",
-        "5": "a fault of the GPU (5)",
+        **{str(kind.exit_code): words.format(kind.exit_code) for kind, words in _FAULTS.items()},
         "200": "its WorkingDirectory is not there (200)",
         "203": "its Python is not there or cannot be run (203)",
         "217": "its user does not exist (217)",
         "226": "a folder that its sandbox names is not there (226)",
     }
 )
-"""Exit codes of the pilot (perception/core/errors.py), and those of systemd.exec(5) that installing makes likely."""
+"""Exit codes of the pilot, and those of systemd.exec(5) that installing makes likely."""
 
 RESULTS: Mapping[str, str] = MappingProxyType(
     {
@@ -39,11 +45,11 @@ RESULTS: Mapping[str, str] = MappingProxyType(
 
 
 NO_PICTURES = ("waiting for camera", "camera lost")
-"""How its STATUS begins while there are none (perception/app/upkeep.py)."""
+"""Beginnings of its STATUS while there are no pictures (perception/app/upkeep.py)."""
 
 
 def show(machine: Machine, unit: str, properties: str = PROPERTIES) -> tuple[dict[str, str] | None, str]:
-    """The properties of a unit, or None and why systemd cannot be asked."""
+    """Return the properties of a unit, or None and why systemd cannot be asked."""
     answer = machine.command("systemctl", "show", unit, f"--property={properties}")
     if answer.why:
         return None, answer.why
@@ -53,7 +59,7 @@ def show(machine: Machine, unit: str, properties: str = PROPERTIES) -> tuple[dic
 
 
 def last_exit(state: Mapping[str, str]) -> str:
-    """In words, how the service ended last. ExecMainCode as in waitid(2): 1 exited, 2 and 3 by a signal, 0 never."""
+    """Return in words how the service ended last. ExecMainCode as in waitid(2): 1 exited, 2 and 3 signal, 0 never."""
     status = state.get("ExecMainStatus", "")
     if state.get("Result") in RESULTS:
         return RESULTS[state["Result"]]
@@ -67,7 +73,7 @@ def last_exit(state: Mapping[str, str]) -> str:
 
 
 def service(machine: Machine) -> Iterator[Finding]:
-    """The pilot's own service: does it run, how often was it restarted, how did it end."""
+    """Check the pilot's own service: its state, its restarts, its last exit."""
     state, why = show(machine, UNIT)
     if state is None:
         yield unknown(f"systemctl: {why}")
@@ -109,7 +115,7 @@ def _running(state: Mapping[str, str], journal: str) -> Iterator[Finding]:
 
 
 def jtop(machine: Machine) -> Iterator[Finding]:
-    """The service of jetson-stats, which is optional: temperatures and power are read from the kernel first."""
+    """Check the service of jetson-stats, which is optional: temperatures and power are read from the kernel first."""
     state, why = show(machine, "jtop.service")
     if state is None:
         yield unknown(f"systemctl: {why}")

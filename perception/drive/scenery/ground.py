@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from perception.core.frame import Image
 from perception.drive.camera import FIXED_BITS, Camera, fixed
 from perception.drive.hashing import Dice, smooth_noise
 from perception.drive.layout import Layout
 from perception.drive.palette import Floats, Light
 
-Image = npt.NDArray[np.uint8]
 _CELL_M = 0.1
 _PERIOD = 384
 _COLUMNS = 512
@@ -31,7 +31,7 @@ PAINT = (226.0, 230.0, 230.0)
 
 
 def beam_at(x: npt.ArrayLike, z: npt.ArrayLike) -> Floats:
-    """How much of the camera car's headlights reaches a place on the road, 0 to 1."""
+    """Return the share of the camera car's headlights that reaches a place on the road, 0 to 1."""
     z = np.maximum(np.asarray(z, np.float32), 0.5)
     spread = np.asarray(x, np.float32) / (1.8 + 0.20 * z)
     out: Floats = (np.exp(-((z / 30.0) ** 1.2)) * np.exp(-spread * spread)).astype(np.float32)
@@ -160,6 +160,6 @@ class Ground:
 
 
 def _cover(x: Floats, x0: float, x1: float, foot: Floats) -> Floats:
-    """How much of each pixel, `foot` metres wide, lies between x0 and x1."""
+    """Return the share of each pixel, `foot` metres wide, that lies between x0 and x1."""
     out: Floats = np.clip(np.minimum(x - x0, x1 - x) / foot + 0.5, 0, 1) * np.clip((x1 - x0) / foot, 0, 1)
     return out

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from perception.drive.hashing import Dice
 from perception.drive.mesh import Colour, Mesh, MeshBuilder
-from perception.drive.solids import GLASS, SKY_GLASS, Floats, box, quad, tint
+from perception.drive.palette import Floats
+from perception.drive.solids import GLASS, SKY_GLASS, box, quad, tint
 
 WALLS: tuple[Colour, ...] = (
     (206, 218, 226),

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from perception.core.frame import Image
 from perception.drive.camera import FIXED_BITS, Camera, fixed
 from perception.drive.palette import Colour, Floats, Light
 from perception.drive.truth import Outline
 
-Image = npt.NDArray[np.uint8]
 _STOPS = (1.2, 2.2, 3.6, 5.5, 8.0, 12.0, 18.0, 28.0, 44.0, 70.0, 110.0, 170.0)
 _POST_M = 4.0
 _BANDS: dict[str, tuple[tuple[float, float, Colour], ...]] = {

@@ -1,4 +1,4 @@
-"""What stands beside the road at every place along it, and how it is drawn."""
+"""Things beside the road: their places along it, and their drawing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from perception.core.frame import Image
 from perception.drive.camera import FIXED_BITS, Camera, fixed
 from perception.drive.hashing import Dice
 from perception.drive.layout import Layout
@@ -31,7 +31,6 @@ from perception.drive.scenery.props import (
 from perception.drive.scenery.trees import make_bush, make_conifer, make_tree
 from perception.drive.vehicles.bodies import draw_body, pose_mesh
 
-Image = npt.NDArray[np.uint8]
 _MAKERS: dict[str, Callable[[Dice, float], Prop]] = {
     "tree": make_tree,
     "conifer": make_conifer,

@@ -1,4 +1,4 @@
-"""What lies beyond the road and never comes nearer: sky, sun, clouds, hills and the line of trees, as a panorama."""
+"""The panorama beyond the road, which never comes nearer: sky, sun, clouds, hills and the line of trees."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from perception.core.frame import Image
 from perception.drive.camera import Camera
 from perception.drive.hashing import Dice, smooth_noise
 from perception.drive.palette import Floats, Light
-
-Image = npt.NDArray[np.uint8]
 
 
 def make_panorama(dice: Dice, camera: Camera, light: Light, kind: str) -> Image:

@@ -8,7 +8,7 @@ import numpy as np
 
 from perception.drive.hashing import Dice
 from perception.drive.mesh import Colour, Mesh, MeshBuilder
-from perception.drive.solids import DARK, RED_LAMP, TYRE, WHITE_LAMP, ball, box, circle, quad, tint, tube
+from perception.drive.solids import DARK, RED_LAMP, TYRE, WHITE_LAMP, ball, box, circle, panel, quad, tint, tube
 from perception.drive.vehicles.riders import FRAMES, HELMETS, JACKETS, TROUSERS, upper_body
 
 SKIN: tuple[Colour, ...] = ((150, 180, 222), (110, 146, 196), (70, 96, 140), (52, 70, 104))
@@ -49,24 +49,9 @@ def make_bicycle(dice: Dice, phase: int) -> Mesh:
 
 def _bicycle_lamps(mesh: MeshBuilder, bar_z: float) -> None:
     mesh.part((0, 0.70, -0.28), rank=-0.6)
-    mesh.face(
-        quad((-0.045, 0.66, -0.30), (0.045, 0.66, -0.30), (0.045, 0.75, -0.30), (-0.045, 0.75, -0.30)),
-        RED_LAMP,
-        0.2,
-        1.0,
-    )
+    mesh.face(panel((-0.045, 0.045), (0.66, 0.75), -0.30), RED_LAMP, 0.2, 1.0)
     mesh.part((0, 0.86, bar_z + 0.08), rank=0.7)
-    mesh.face(
-        quad(
-            (-0.04, 0.80, bar_z + 0.12),
-            (0.04, 0.80, bar_z + 0.12),
-            (0.04, 0.89, bar_z + 0.12),
-            (-0.04, 0.89, bar_z + 0.12),
-        ),
-        WHITE_LAMP,
-        0.2,
-        1.0,
-    )
+    mesh.face(panel((-0.04, 0.04), (0.80, 0.89), bar_z + 0.12), WHITE_LAMP, 0.2, 1.0)
     mesh.lamp(0.0, 0.70, -0.33, "tail")
     mesh.lamp(0.0, 0.85, bar_z + 0.14, "head")
 

@@ -8,19 +8,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from perception.core.frame import Image
 from perception.drive.camera import FIXED_BITS, NEAREST_Z, Camera, fixed
 from perception.drive.hashing import Dice
 from perception.drive.mesh import Mesh
-from perception.drive.palette import Light
+from perception.drive.palette import Floats, Light
 from perception.drive.settings import BICYCLE, BUS, CAR, MOTORCYCLE, TRUCK
 from perception.drive.vehicles.bicycles import PEDAL_PHASES, make_bicycle
 from perception.drive.vehicles.buses import make_bus
 from perception.drive.vehicles.cars import make_car
-from perception.drive.vehicles.heavy import make_truck
 from perception.drive.vehicles.riders import make_motorcycle
+from perception.drive.vehicles.trucks import make_truck
 
-Floats = npt.NDArray[np.float32]
-Image = npt.NDArray[np.uint8]
 DESIGNS = {BICYCLE: 6, CAR: 24, MOTORCYCLE: 10, BUS: 8, TRUCK: 10}
 _MAKERS = {CAR: make_car, MOTORCYCLE: make_motorcycle, BUS: make_bus, TRUCK: make_truck}
 # Pixels to a metre from which marks of the second and the third level are worth drawing.
@@ -88,13 +87,13 @@ class Fleet:
                 self.colours(replace(vehicle, phase=phase))
 
     def pose(self, vehicle: Vehicle, camera: Camera) -> Posed:
-        """Where the vehicle's faces lie in the picture."""
+        """Return the places of the vehicle's faces in the picture."""
         mesh = self.mesh(vehicle.class_id, vehicle.design, vehicle.phase % PEDAL_PHASES)
         return pose_mesh(mesh, (vehicle.x, vehicle.z), vehicle.heading, vehicle.drift, camera)
 
 
 def pose_mesh(mesh: Mesh, at: tuple[float, float], heading: int, drift: float, camera: Camera) -> Posed:
-    """Where the faces of a body with its middle at (x, z) lie in the picture, and which of them are seen."""
+    """Return the places of the visible faces of a body with its middle at (x, z) in the picture."""
     x, z = at
     turn = np.array([heading, 1, heading], np.float32)
     world = mesh.vertices * turn

@@ -6,6 +6,7 @@ import numpy as np
 
 from perception.drive.hashing import Dice
 from perception.drive.mesh import Colour, Mesh, MeshBuilder
+from perception.drive.palette import Floats
 from perception.drive.solids import (
     AMBER,
     DARK,
@@ -14,14 +15,23 @@ from perception.drive.solids import (
     RED_LAMP,
     SKY_GLASS,
     WHITE_LAMP,
-    Floats,
     box,
     frustum,
     tint,
     wheel_ends,
     wheel_sides,
 )
-from perception.drive.vehicles.heavy import BUSES
+
+BUSES: tuple[Colour, ...] = (
+    (40, 40, 196),
+    (226, 228, 230),
+    (180, 104, 40),
+    (48, 180, 236),
+    (90, 150, 60),
+    (60, 120, 226),
+    (150, 150, 150),
+    (140, 60, 100),
+)
 
 
 def make_bus(dice: Dice) -> Mesh:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from perception.drive.hashing import Dice
 from perception.drive.mesh import Colour, Mesh, MeshBuilder
+from perception.drive.palette import Floats
 from perception.drive.solids import (
     DARK,
     GLASS,
@@ -25,7 +25,6 @@ from perception.drive.solids import (
     wheel_sides,
 )
 
-Floats = npt.NDArray[np.float32]
 PAINTS: tuple[Colour, ...] = (
     (226, 228, 230),
     (200, 202, 204),

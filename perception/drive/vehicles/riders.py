@@ -22,6 +22,7 @@ from perception.drive.solids import (
     circle,
     frustum,
     hull,
+    panel,
     quad,
     tint,
     tube,
@@ -116,7 +117,7 @@ def _machine(mesh: MeshBuilder, paint: Colour, kind: str) -> None:
             x0, x1 = sorted((side * 0.22, side * 0.44))
             low, high = -0.85, -0.35
             for z in (low, high):
-                mesh.face(quad((x0, 0.44, z), (x1, 0.44, z), (x1, 0.78, z), (x0, 0.78, z)), (70, 70, 72), 0.3)
+                mesh.face(panel((x0, x1), (0.44, 0.78), z), (70, 70, 72), 0.3)
             mesh.face(quad((x0, 0.78, low), (x1, 0.78, low), (x1, 0.78, high), (x0, 0.78, high)), (96, 96, 98), 0.4)
             for x in (x0, x1):
                 mesh.face(quad((x, 0.44, low), (x, 0.44, high), (x, 0.78, high), (x, 0.78, low)), (64, 64, 66), 0.3)
@@ -128,24 +129,8 @@ def _motor_front(mesh: MeshBuilder, paint: Colour, kind: str) -> None:
         tube(mesh, (side * 0.10, 1.00, 0.44), (side * 0.40, 1.03, 0.38), (0.022, 0.028), DARK, 5)
         tube(mesh, (side * 0.26, 1.02, 0.44), (side * 0.36, 1.20, 0.46), (0.012, 0.012), DARK, 4)
         mesh.part((side * 0.38, 1.22, 0.47))
-        mesh.face(
-            quad(
-                (side * 0.31, 1.17, 0.45),
-                (side * 0.45, 1.17, 0.45),
-                (side * 0.45, 1.27, 0.45),
-                (side * 0.31, 1.27, 0.45),
-            ),
-            tint(DARK, 1.4),
-        )
-        mesh.face(
-            quad(
-                (side * 0.31, 1.17, 0.49),
-                (side * 0.45, 1.17, 0.49),
-                (side * 0.45, 1.27, 0.49),
-                (side * 0.31, 1.27, 0.49),
-            ),
-            tint(DARK, 1.2),
-        )
+        for z, gain in ((0.45, 1.4), (0.49, 1.2)):
+            mesh.face(panel((side * 0.31, side * 0.45), (1.17, 1.27), z), tint(DARK, gain))
     mesh.part((0, 0.92, 0.60))
     low, high = (0.17, 0.74, 0.40, 0.72), (0.22, 1.02, 0.36, 0.66)
     nose = frustum(mesh, low, high, paint, 0.7)

@@ -9,9 +9,8 @@ import time
 
 from perception.app.meter import Meter
 from perception.app.sinks import Sinks
-from perception.app.stream import frames
+from perception.app.stream import frames, open_source
 from perception.board.poller import Board
-from perception.camera import open_source
 from perception.core.frame import BackendInfo
 from perception.lab.benchmark.frame_cost import Detector
 from perception.reporting.logs import TextLog

@@ -6,8 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception.app.stream import frames
-from perception.camera import open_source
+from perception.app.stream import frames, open_source
 from perception.lab.benchmark.frame_cost import Detector
 from perception.settings.model import RunSettings, SourceSettings
 from perception.system.stop import StopFlag

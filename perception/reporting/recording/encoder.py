@@ -17,7 +17,7 @@ from loguru import logger
 
 from perception.core.frame import Image
 from perception.reporting.recording.commands import Stream, ffmpeg_command, hardware_pipeline, software_pipeline
-from perception.system.quiet import silence_opencv
+from perception.system.opencv_process import prepare_opencv
 
 # NVENC by the names of JetPack 6 and 5. The Orin Nano has none, but the element that would use it.
 NVENC_NODES = (Path("/dev/v4l2-nvenc"), Path("/dev/nvhost-msenc"))
@@ -156,7 +156,7 @@ def _launcher(program: str, pipeline: Callable[[Stream], list[str]]) -> Callable
 
 
 def _open_with_opencv(codec: str, stream: Stream) -> Encoder:
-    silence_opencv()
+    prepare_opencv(cv2)
     code = cv2.VideoWriter_fourcc(*codec)  # type: ignore[attr-defined]
     writer = cv2.VideoWriter(str(stream.path), code, stream.fps, stream.size)
     if not writer.isOpened():

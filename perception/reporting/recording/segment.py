@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from contextlib import suppress
@@ -73,7 +74,7 @@ class Segment:
             self._put(image)
         self._last = image
         if self._records and self._records.write(shot.record) != len(shot.record):
-            raise OSError(28, "No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     def fill(self, moment_s: float) -> None:
         """Repeats the last picture until the video lasts up to a picture before this moment."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from perception.camera.images import some
 from perception.core.errors import SettingsError
 from perception.settings.model import COCO_VEHICLES, ModelSettings
-from perception.system.trusted_file import reason_of
+from perception.system.plain_file import reason_of
 from perception.workshop.accuracy import child, table
 from perception.workshop.accuracy.detector import ENGINES, Conditions
 from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unlabelled

@@ -20,7 +20,8 @@ from perception.backends.preprocess import PREPROCESS_VERSION
 from perception.camera.images import read_image
 from perception.core.errors import SettingsError
 from perception.core.frame import Detections, Frame, Image
-from perception.system.trusted_file import reason_of, sha256_of
+from perception.system.plain_file import reason_of
+from perception.system.trusted_file import sha256_of
 from perception.workshop.accuracy.detector import Conditions, open_detector, places_of
 from perception.workshop.accuracy.model_run import UNREADABLE, ModelRun, read
 

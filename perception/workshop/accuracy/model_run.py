@@ -15,7 +15,8 @@ import numpy as np
 from perception.core.errors import SettingsError
 from perception.core.frame import Detections
 from perception.system.own_files import read_mine
-from perception.system.trusted_file import reason_of, write_whole
+from perception.system.plain_file import reason_of
+from perception.system.trusted_file import write_whole
 
 SCHEMA = 1
 UNREADABLE = (0, 0)

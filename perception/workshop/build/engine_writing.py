@@ -12,7 +12,8 @@ from typing import Any
 
 from perception.backends.tensorrt.sidecar import Calibration, Sidecar
 from perception.core.errors import SettingsError
-from perception.system.trusted_file import reason_of, write_whole
+from perception.system.plain_file import reason_of
+from perception.system.trusted_file import write_whole
 
 BITS: Mapping[str, int] = {"int8": 8, "fp16": 16, "fp32": 32}
 """What ultralytics calls `quantize`."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from perception.backends.tensorrt.log_tail import Memory
 from perception.core.errors import BuildError, SettingsError
+from perception.system.plain_file import open_plain
 from perception.system.reasons import cause_of
 from perception.system.signals import held_back
-from perception.system.trusted_file import open_plain
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -15,8 +15,8 @@ from perception.doctor.checks import jetpack, memory, power, runtime
 from perception.doctor.checks.machine import UNIT, Machine, this_machine
 from perception.doctor.checks.memory import EXPORT_MIB
 from perception.doctor.checks.processes import Process, processes
+from perception.doctor.examine import JETSON
 from perception.doctor.finding import Check, Finding, Result, Verdict, ok, problem, unknown, warning
-from perception.doctor.table import JETSON
 from perception.system.child import Children
 from perception.system.home import ROOT, settings_path
 from perception.workshop.ladder import LEAST_WORKSPACE_MIB, rungs

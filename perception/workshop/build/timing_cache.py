@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perception.system.own_files import read_mine
-from perception.system.trusted_file import reason_of, write_whole
+from perception.system.plain_file import reason_of
+from perception.system.trusted_file import write_whole
 from perception.workshop.progress import Tell, say
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from loguru import logger
 
+from perception.app.stream import open_demo
 from perception.camera.capture import Capture
 from perception.camera.images import read_image, some, tell_left_out
 from perception.camera.uri import IMAGE_SUFFIXES, SourceUri, parse
@@ -126,7 +127,7 @@ def _sources_of(text: str) -> Iterator[tuple[str, Source]]:
     if uri.options.get("loop"):
         raise SourceError(f"{uri.label} never ends", "Leave ?loop=1 out.")
     if uri.scheme == "demo":
-        drive = Clip(uri.label, lambda: _open_drive(uri))
+        drive = Clip(uri.label, lambda: open_demo(uri))
         drive.check()
         yield text, drive
         return
@@ -180,9 +181,3 @@ def _clip(path: Path, name: str) -> Clip:
         video.read()
         promised = video.promised
     return Clip(name, lambda: VideoFile(uri), promised)
-
-
-def _open_drive(uri: SourceUri) -> Capture:
-    from perception.app.demo import DemoDrive  # two dozen modules that only a demo needs
-
-    return DemoDrive(uri)

@@ -19,8 +19,8 @@ from perception.core.errors import SettingsError
 from perception.settings.model import COCO_VEHICLES
 from perception.system.lock import Held, Lock
 from perception.system.own_files import private_folder
-from perception.system.plain_file import open_plain
-from perception.system.trusted_file import reason_of, sync, write_whole
+from perception.system.plain_file import open_plain, reason_of
+from perception.system.trusted_file import sync, write_whole
 from perception.system.writable import check_folder_writable, check_writable
 from perception.workshop.calibration import manifest
 from perception.workshop.calibration.manifest import HELD_OUT, IMAGES

@@ -16,7 +16,8 @@ from perception.core.errors import BackendError, BuildError, BusyError, GpuError
 from perception.doctor.finding import Result, Verdict
 from perception.doctor.report import text_lines
 from perception.system.lock import Held, Lock
-from perception.system.trusted_file import reason_of, write_whole
+from perception.system.plain_file import reason_of
+from perception.system.trusted_file import write_whole
 from perception.workshop.build import preflight
 from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export import report

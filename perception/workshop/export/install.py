@@ -24,7 +24,8 @@ from perception.backends.tensorrt.described import Described, text_of
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.backends.tensorrt.place import Place
 from perception.core.errors import BackendError, SettingsError
-from perception.system.trusted_file import reason_of, sync, write_whole
+from perception.system.plain_file import reason_of
+from perception.system.trusted_file import sync, write_whole
 
 ENGINE_MODE = 0o644
 

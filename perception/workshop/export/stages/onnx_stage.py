@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from perception.core.errors import SettingsError
-from perception.system.trusted_file import reason_of, write_whole
+from perception.system.plain_file import reason_of
+from perception.system.trusted_file import write_whole
 from perception.workshop.quantize.onnx import onnx_from_weights
 
 Emit = Callable[[Mapping[str, Any]], None]

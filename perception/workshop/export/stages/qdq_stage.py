@@ -8,7 +8,7 @@ from typing import Any
 
 from perception.core.errors import SettingsError
 from perception.core.layouts import way_of
-from perception.system.trusted_file import reason_of
+from perception.system.plain_file import reason_of
 from perception.workshop.quantize.quantizer import qdq
 
 Emit = Callable[[Mapping[str, Any]], None]

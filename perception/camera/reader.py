@@ -1,4 +1,4 @@
-"""The reader: the newest frame of a source for the main thread, whatever the drivers behind it do."""
+"""The reader: gives the main thread the newest frame of a source, whatever its driver does."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from perception.core.frame import Frame
 from perception.core.source_state import SourceState
 from perception.settings.model import SourceSettings
 
-# Drivers with a time limit of their own have kept it by then, and have a better reason to give.
+# By then a driver with a time limit of its own has reported, with a better reason.
 OPEN_GRACE_S = 2.0
 READ_GRACE_S = 1.0
 CLOSING_S = 5.0
 JOIN_S = 1.0
 MAX_HUNG = 4
-"""So many threads may hang in drivers at a time; with one more the process ends, and a new one frees them all."""
+"""Threads that may hang in drivers at a time; with one more the process ends, and a new one frees them all."""
 HELD_ATTEMPTS = 3
-"""So often a camera may refuse to open while a thread hangs that may hold it."""
+"""Times that a camera may refuse to open while a thread hangs that may hold it."""
 
 
 class Reader:
@@ -59,27 +59,27 @@ class Reader:
 
     @property
     def state(self) -> SourceState:
-        """How the source is doing; for any thread."""
+        """State of the source; for any thread."""
         return self._outage.state
 
     def is_open(self, timeout_s: float) -> bool:
-        """Whether the source is open, waited for up to timeout_s. SourceError where it could not be opened at all."""
+        """Return True once the source is open; waits up to timeout_s. SourceError where it cannot be opened."""
         self._leave_behind_what_hangs()
         if self._settled.wait(timeout_s) and not self._opened:
             self._mailbox.take(0)
         return self._opened
 
     def read(self, timeout_s: float) -> Frame | None:
-        """The next frame; None where none came within timeout_s, also while a lost camera is being reopened.
+        """Return the next frame; None where none came within timeout_s, also while a lost camera is being reopened.
 
-        Raises EndOfStream after the last frame, SourceError where the source is gone for good. To be called every
-        second or oftener, since it is what notices a driver that hangs.
+        Raises EndOfStream after the last frame, SourceError where the source is gone for good. Call it at
+        least once a second: it is what notices a driver that hangs.
         """
         self._leave_behind_what_hangs()
         return self._mailbox.take(timeout_s)
 
     def close(self) -> bool:
-        """Ends the thread. False where one hangs in a driver: the process must then leave without it."""
+        """End the thread. False where one hangs in a driver: the process must then exit without it."""
         self._thread.stop()
         self._mailbox.close()
         self._thread.join(JOIN_S)
@@ -92,7 +92,7 @@ class Reader:
         if call is None or call.limit_s is None or silent_s <= call.limit_s:
             return
         with self._turn:
-            if thread.steps != steps or thread.stopped:  # it moved at the last moment, or all is over
+            if thread.steps != steps or thread.stopped:  # it moved at the last moment, or was closed
                 return
             thread.stop()
             self._hung = [*(other for other in self._hung if other.alive), thread]
@@ -106,10 +106,10 @@ class Reader:
             self._thread = CaptureThread(self._open_capture, self, self._calls, pause_s)
 
     def _pause_after(self, fault: SourceError) -> float:
-        """Seconds until the next attempt. SourceError where only a new process can help."""
+        """Return the seconds until the next attempt. SourceError where only a new process can help."""
         pause_s = self._outage.trouble(fault)
         hung = sum(thread.alive for thread in self._hung)
-        # A stream over the network takes any number of receivers; a camera may be held by the very thread that hangs.
+        # A network stream takes any number of receivers; another camera may be held by the very thread that hangs.
         held = bool(hung) and self.uri.scheme != "rtsp" and self._outage.failures > HELD_ATTEMPTS
         if hung > MAX_HUNG or held:
             raise SourceError(
@@ -123,16 +123,16 @@ class Reader:
         self._mailbox.end(reason)
         self._settled.set()
 
-    # What follows is called by the capture's thread.
+    # The methods below are called by the capture thread.
 
     def attempt(self, thread: CaptureThread) -> None:
-        """An attempt to open begins."""
+        """Note that an attempt to open begins."""
         with self._turn:
             if not thread.stopped:
                 self._outage.attempt()
 
     def opened(self, thread: CaptureThread) -> None:
-        """The source is open."""
+        """Note that the source is open."""
         with self._turn:
             if not thread.stopped:
                 self._repeats.reopened()
@@ -140,11 +140,11 @@ class Reader:
                 self._settled.set()
 
     def wait_for_room(self) -> None:
-        """Returns when the next picture of a finite source may be read."""
+        """Return when the next picture of a finite source may be read."""
         self._mailbox.wait_for_room()
 
     def accept(self, thread: CaptureThread, picture: Picture, capture: Capture) -> None:
-        """A picture came. SourceError where it has been the same one for too long."""
+        """Take a picture. SourceError where it has been the same one for too long."""
         with self._turn:
             if thread.stopped or not self._repeats.is_new(picture):
                 return
@@ -162,12 +162,12 @@ class Reader:
             logger.warning(f"Pictures of {self.uri.label} have another size: {shown}")
 
     def trouble(self, thread: CaptureThread, fault: SourceError) -> float:
-        """It could not be opened, or was lost: seconds until the next attempt. Raises where there is none."""
+        """Return the seconds until the next attempt, after a failed one or a loss. Raises where there is none."""
         with self._turn:
             return 0.0 if thread.stopped else self._pause_after(fault)
 
     def ended(self, thread: CaptureThread, reason: Exception) -> None:
-        """The thread ends: with EndOfStream, a fault that stays, or a bug."""
+        """Note that the thread ends: with EndOfStream, a permanent fault, or a bug."""
         with self._turn:
             if not thread.stopped:
                 self._end(reason)

@@ -8,8 +8,7 @@ from typing import Any
 import cv2
 import pytest
 
-from perception.system import quiet
-from perception.system.quiet import silence_opencv
+from perception.system.opencv_process import prepare_opencv
 
 
 class Levels:
@@ -36,17 +35,14 @@ SET = {"setLogLevel": LEVELS.setLogLevel}
         (SimpleNamespace(utils=SimpleNamespace()), False),
     ],
 )
-def test_every_version_is_silenced_as_far_as_it_can_be_and_stays_silent(
-    monkeypatch: pytest.MonkeyPatch, version: Any, silenced: bool
-) -> None:
-    monkeypatch.setattr(quiet, "cv2", version)
+def test_every_version_is_silenced_as_far_as_it_can_be_and_stays_silent(version: Any, silenced: bool) -> None:
     LEVELS.level = 3
     for _ in range(2):
-        silence_opencv()
+        prepare_opencv(version)
         assert LEVELS.level == (0 if silenced else 3)
 
 
 def test_this_opencv_says_nothing_of_a_file_that_is_no_video(capfd: pytest.CaptureFixture[str]) -> None:
-    silence_opencv()
+    prepare_opencv(cv2)
     assert not cv2.VideoCapture("/none.mp4", cv2.CAP_FFMPEG).isOpened()
     assert capfd.readouterr().err == ""

@@ -1,9 +1,8 @@
-"""Trucks and buses."""
+"""Trucks."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from perception.drive.hashing import Dice
 from perception.drive.mesh import Colour, Mesh, MeshBuilder
@@ -23,7 +22,6 @@ from perception.drive.solids import (
     wheel_sides,
 )
 
-Floats = npt.NDArray[np.float32]
 CABS: tuple[Colour, ...] = (
     (232, 232, 232),
     (40, 40, 190),
@@ -44,16 +42,6 @@ BOXES: tuple[Colour, ...] = (
     (60, 170, 226),
     (140, 130, 126),
     (186, 196, 208),
-)
-BUSES: tuple[Colour, ...] = (
-    (40, 40, 196),
-    (226, 228, 230),
-    (180, 104, 40),
-    (48, 180, 236),
-    (90, 150, 60),
-    (60, 120, 226),
-    (150, 150, 150),
-    (140, 60, 100),
 )
 
 

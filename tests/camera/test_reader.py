@@ -9,7 +9,7 @@ import pytest
 
 from perception.camera import outage
 from perception.camera.capture import Picture, UnusableSource
-from perception.camera.latest import Reader
+from perception.camera.reader import Reader
 from perception.camera.uri import parse
 from perception.core.errors import EndOfStream, SourceError
 from perception.core.frame import Frame, Image

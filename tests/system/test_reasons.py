@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.system.memory import lack_of_memory
+from perception.system.reasons import lack_of_memory
 
 
 def test_what_numpy_and_opencv_raise_for_want_of_memory_is_told_from_other_errors() -> None:
