@@ -27,7 +27,7 @@ from perception.system.home import ROOT, settings_path
 from perception.system.trusted_file import sha256_of, write_whole
 from perception.workshop.build import engine_writing
 from perception.workshop.build.builder import Built, build
-from perception.workshop.build.calibrator import Calibrated, readable
+from perception.workshop.build.calibrator import readable
 from perception.workshop.build.config import Interrupt, Material
 from perception.workshop.build.network import has_precision_flags
 from perception.workshop.build.request import BuildRequest, from_json
@@ -65,11 +65,8 @@ def run(values: Mapping[str, Any], tell: Tell, interrupt: Interrupt | None = Non
     images, manifest_sha256 = _images_of(request, model, tell)
     usual_hw, _ = input_size(request.onnx, (None, None), facts_of(model.metadata), request.imgsz)
     material = Material(model.sha256, model.nodes, model.protected, model.outputs, images, manifest_sha256, usual_hw)
-    try:
-        with _typed(request, model) as typed:
-            built = build(typed, material, tell, interrupt)
-    except Calibrated as done:
-        return calibrated(done)
+    with _typed(request, model) as typed:
+        built = build(typed, material, tell, interrupt)
     return _written(request, model, material, built, tell)
 
 
@@ -90,11 +87,6 @@ def _typed(request: BuildRequest, model: Model) -> Iterator[BuildRequest]:
         yield replace(request, onnx=write_half(request.onnx, Path(folder) / request.onnx.name))
 
 
-def calibrated(done: Calibrated) -> dict[str, Any]:
-    """The result of a request that wanted a calibration alone."""
-    return {"engine": None, "sidecar": None, "facts": {"calibration": dict(done.facts)}}
-
-
 def read_model(request: BuildRequest) -> Model:
     """Reads the ONNX file once. SettingsError where it is none."""
     model = graph.read(request.onnx)
@@ -112,7 +104,7 @@ def read_model(request: BuildRequest) -> Model:
 
 
 def _kept(request: BuildRequest, model: Any, is_quantized: bool) -> graph.Protected:
-    if request.precision != "int8" or is_quantized or request.protect == "none":
+    if request.precision != "int8" or is_quantized:
         return graph.Protected()
     if unnamed := graph.nameless(request.onnx):
         raise SettingsError(
@@ -120,25 +112,17 @@ def _kept(request: BuildRequest, model: Any, is_quantized: bool) -> graph.Protec
             "in float",
             "Use --method qdq, or export the model with named nodes.",
         )
-    if request.protected is not None:
-        return graph.Protected(dict.fromkeys(request.protected, "named by the request"))
     return graph.keep(model)
 
 
 def _images_of(request: BuildRequest, model: Model, tell: Tell) -> tuple[tuple[Path, ...], str]:
     """The images to calibrate on, and what identifies their list; none where none are needed."""
-    if request.precision != "int8" or model.is_quantized or request.ranges is not None:
+    if request.precision != "int8" or model.is_quantized:
         return (), ""
-    if request.images:
-        images, sha256 = request.images, request.manifest_sha256 or _sha256_of_all(request.images)
-    elif request.data is not None:
-        from perception.workshop.calibration.manifest import read_set
-
-        found = read_set(request.data)
-        images, sha256 = found.images, found.manifest_sha256
-    else:
-        raise SettingsError("An INT8 engine of this model needs images or ranges", "Give --data.")
-    return readable(images, tell), sha256
+    if not request.images:
+        raise SettingsError("An INT8 engine of this model needs images to calibrate on", "Give --data.")
+    sha256 = request.manifest_sha256 or _sha256_of_all(request.images)
+    return readable(request.images, tell), sha256
 
 
 def _written(request: BuildRequest, model: Model, material: Material, built: Built, tell: Tell) -> dict[str, Any]:
@@ -159,8 +143,6 @@ def _written(request: BuildRequest, model: Model, material: Material, built: Bui
         calibration,
         _l4t_release(),
     )
-    if request.layers is not None:
-        request.layers.write_text(built.layers)
     share = facts["builder"]["int8_convolutions"]
     said = f"{request.engine} is built: {request.engine.stat().st_size / 1e6:.1f} MB"
     say(tell, said + (f", {share:.0%} of its convolutions in INT8" if request.precision == "int8" else ""))
@@ -198,21 +180,17 @@ def _l4t_release() -> str | None:
 def end_at_once(result: Path) -> Interrupt:
     """Ends this process with what a callback of the calibration raised: TensorRT 8.6 cannot be told to stop.
 
-    result: the file that the parent reads; see perception/workshop/stage.py. Anything but a PilotError, or the end of a
-    calibration alone, waits for the end of the build.
+    result: the file that the parent reads; see perception/workshop/stage.py. Anything but a PilotError waits for the
+    end of the build.
     """
 
     def end(fault: BaseException) -> None:
-        if isinstance(fault, Calibrated):
-            answer, code = {"result": calibrated(fault)}, 0
-        elif isinstance(fault, PilotError):
-            told = {"what": fault.what, "cure": fault.cure, "exit_code": fault.exit_code, "kind": type(fault).__name__}
-            answer, code = {"error": told}, 3
-        else:
+        if not isinstance(fault, PilotError):
             return
-        write_whole(result, json.dumps(answer).encode())
+        told = {"what": fault.what, "cure": fault.cure, "exit_code": fault.exit_code, "kind": type(fault).__name__}
+        write_whole(result, json.dumps({"error": told}).encode())
         sys.stdout.flush()
-        os._exit(code)
+        os._exit(3)
 
     return end
 

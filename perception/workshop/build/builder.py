@@ -40,21 +40,17 @@ REMEMBERED = 4000
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An engine. plan: what TensorRT serialized. facts: what is known of it, for the sidecar and the reader.
-
-    layers: the inspector's JSON.
-    """
+    """An engine. plan: what TensorRT serialized. facts: what is known of it, for the sidecar and the reader."""
 
     plan: bytes = field(repr=False)
     facts: Mapping[str, Any]
-    layers: str = field(repr=False)
 
 
 def build(request: BuildRequest, material: Material, tell: Tell, interrupt: Interrupt | None = None) -> Built:
     """Builds the engine of a request. Nothing is written but caches.
 
     interrupt: see Feed. Raises BuildError where TensorRT cannot build it, ExportMemoryError where memory was short,
-    SettingsError for what cannot be asked for here, Calibrated where that was all.
+    SettingsError for what cannot be asked for here.
     """
     try:
         module = import_tensorrt()
@@ -111,7 +107,7 @@ class _Build:
         self._let_go()
         stage(self._tell, "inspecting")
         layers = self._timed("inspect", lambda: inspect.look_into(self._module, self._logger, self._memory, plan))
-        return Built(plan, self._facts(plan, shape, is_dynamic, layers, names), layers)
+        return Built(plan, self._facts(plan, shape, is_dynamic, layers, names))
 
     def _timed(self, what: str, work: Callable[[], Any]) -> Any:
         started = time.monotonic()
@@ -184,7 +180,6 @@ class _Build:
             "convolutions": {"int8": len(runs.int8), "other": list(runs.other), "unseen": list(runs.unseen)},
             "protected_in_int8": sorted(set(runs.int8) & set(settings.protected)),
             "calibration": None if settings.feed is None else settings.feed.facts(),
-            "ranges": settings.ranges,
             "warnings": len(self._memory.lines),
             "tactics_without_memory": len(self._short(self._memory.lines)),
         }

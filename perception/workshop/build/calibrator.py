@@ -34,14 +34,6 @@ NAMED = 5
 """How many unreadable images a message names."""
 
 
-class Calibrated(Exception):
-    """The cache is written, and no more was asked for. facts: see Feed.facts."""
-
-    def __init__(self, facts: Mapping[str, Any]) -> None:
-        super().__init__("calibrated")
-        self.facts = facts
-
-
 def readable(images: Sequence[Path], tell: Tell) -> tuple[Path, ...]:
     """Those of the images that hold a picture, in order; the others are named, and counted.
 
@@ -121,24 +113,21 @@ class Batches:
 class Feed:
     """What every calibrator does, whatever its class: the answers to TensorRT's questions.
 
-    cache: where the ranges are kept; use_cache: whether one that is there is read. only: Calibrated ends it all when
-    the cache is written. interrupt: called at once with what a callback raised, which is kept as well, and raised by
-    `raise_fault` after the build; a process that may end at any time spares the rest of the build so.
+    cache: where the ranges are kept; use_cache: True if an existing one is read. interrupt: called at once with what a
+    callback raised, which is kept as well, and raised by `raise_fault` after the build; a process that may end at any
+    time spares the rest of the build so.
     """
 
     def __init__(
         self, gpu: Gpu, batches: Batches, cache: CalibrationCache, tell: Tell, *,
-        use_cache: bool = True, only: bool = False, log_memory: bool = False,
-        interrupt: Callable[[BaseException], None] | None = None,
+        use_cache: bool = True, interrupt: Callable[[BaseException], None] | None = None,
     ) -> None:  # fmt: skip
         self.batches = batches
         self.cache = cache
-        self.free_mib: list[float] = []
         self.cache_was_read = False
         self._gpu = gpu
         self._tell = tell
-        self._use_cache, self._only, self._log_memory = use_cache, only, log_memory
-        self._interrupt = interrupt
+        self._use_cache, self._interrupt = use_cache, interrupt
         self._fault: BaseException | None = None
         self._cached: bytes | None = None  # TensorRT reads it in place
         self._buffer = gpu.device_memory(int(np.prod(batches.shape)) * np.dtype(np.float32).itemsize)
@@ -167,8 +156,6 @@ class Feed:
             return None
         try:
             self._gpu.cuda.memcpy_htod(self._buffer, tensor)
-            if self._log_memory:
-                self.free_mib.append(self._gpu.cuda.mem_get_info()[0] / 2**20)
         except self._gpu.cuda.Error as error:
             raise self._gpu.fault(error) from error
         step(self._tell, "calibration", self.batches.done, len(self.batches.images))
@@ -180,27 +167,21 @@ class Feed:
         self.cache_was_read = self._cached is not None
         if self.cache_was_read:
             say(self._tell, f"Calibration is read from {self.cache.path}: model, images and settings are the same")
-            if self._only:
-                raise Calibrated(self.facts())
         return self._cached
 
     def write_cache(self, content: bytes) -> None:
         """Keeps what TensorRT found, unless a fault cut it short."""
-        if self.has_failed:
-            return
-        self.cache.write(content)
-        if self._only:
-            raise Calibrated(self.facts())
+        if not self.has_failed:
+            self.cache.write(content)
 
     def facts(self) -> dict[str, Any]:
-        """What is known of the calibration. free_mib: free device memory at each batch, where it was asked for."""
+        """Return what is known of the calibration."""
         return {
             "images": len(self.batches.images),
             "batch": self.batches.shape[0],
             "filled": self.batches.filled,
             "cache": str(self.cache.path),
             "cache_was_read": self.cache_was_read,
-            "free_mib": self.free_mib,
         }
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""How TensorRT's builder is told what to build: memory, precisions, protected layers, ranges, calibration."""
+"""The settings of TensorRT's builder: memory, precisions, protected layers, calibration."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Configuration:
     """A builder's settings for one request, and what they need to live as long.
 
     settings: what was set, for the sidecar. protected: names of the layers kept out of INT8. feed: of the calibration,
-    ranges: what was made of given ones; each None without. shape: the largest input; version: of TensorRT's library.
-    Raises SettingsError for what cannot be asked for here, BuildError, ExportMemoryError.
+    None without one. shape: the largest input; version: of TensorRT's library. Raises SettingsError for what cannot be
+    asked for here, BuildError, ExportMemoryError.
     """
 
     def __init__(
@@ -69,7 +69,6 @@ class Configuration:
         }
         self.protected: list[str] = []
         self.feed: Feed | None = None
-        self.ranges: dict[str, Any] | None = None
         self.config: trt.IBuilderConfig = builder.create_builder_config()
         self._set_up(shape)
         self._set_precision(shape)
@@ -128,10 +127,7 @@ class Configuration:
             self.settings["method"] = "qdq"
             return
         self._protect()
-        if request.ranges is not None:
-            self._set_ranges(request.ranges)
-        else:
-            self._calibrate(shape)
+        self._calibrate(shape)
 
     def _check_types(self, is_quantized: bool) -> None:
         """TensorRT 11: the model itself must be of the precision asked for."""
@@ -148,29 +144,15 @@ class Configuration:
         self.settings["method"] = "qdq" if is_quantized else "typed"
 
     def _protect(self) -> None:
-        module, request, material = self._module, self._request, self._material
+        material = self._material
         outputs: list[str] = []
         if material.protected or material.outputs:
-            dtype = module.DataType.HALF if request.protected_precision == "fp16" else module.DataType.FLOAT
             self.protected, outputs = networks.protect(
-                module, self._network, material.protected, material.outputs, material.nodes, dtype
+                self._module, self._network, material.protected, material.outputs, material.nodes
             )
+            self.settings |= {"constraints": "prefer", "protected_precision": "fp16"}
+            self.config.set_flag(self._module.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
         self.settings |= {"protected": len(self.protected), "float_outputs": len(outputs)}
-        if request.force_int8:
-            self.settings["forced"] = networks.ask_for_int8(module, self._network, self.protected)
-        if self.protected or outputs or request.force_int8:
-            self.settings |= {"constraints": request.constraints, "protected_precision": request.protected_precision}
-            self.config.set_flag(getattr(module.BuilderFlag, f"{request.constraints.upper()}_PRECISION_CONSTRAINTS"))
-
-    def _set_ranges(self, path: Path) -> None:
-        found = networks.set_ranges(self._module, self._network, networks.read_ranges(path))
-        self.ranges = found
-        self.settings |= {"method": "ranges", "tensors_without_range": len(found["missing"])}
-        say(
-            self._tell,
-            f"Ranges of {path.name}: {found['given']} given, {found['inherited']} passed on, "
-            f"{len(found['missing'])} tensors have none",
-        )
 
     def _calibrate(self, largest: Shape) -> None:
         module, request, material = self._module, self._request, self._material
@@ -186,8 +168,7 @@ class Configuration:
         try:
             self.feed = Feed(
                 self._gpu, batches, CalibrationCache(request.caches, request.onnx.stem, key), self._tell,
-                use_cache=not request.recalibrate, only=request.calibrate_only, log_memory=request.log_memory,
-                interrupt=self._interrupt,
+                use_cache=not request.recalibrate, interrupt=self._interrupt,
             )  # fmt: skip
         except BackendError as fault:
             raise ExportMemoryError(fault.what, "Calibrate with a smaller batch, or free memory.") from fault

@@ -26,6 +26,8 @@ ONNX = "perception.workshop.export.stages.onnx_stage"
 QDQ = "perception.workshop.export.stages.qdq_stage"
 BUILD = "perception.workshop.build.build_stage"
 VERIFY = "perception.workshop.export.stages.verify_stage"
+AS_ASKED = ("precision", "batch", "imgsz", "workspace_mib", "optimization_level", "tactic_sources")
+"""The options that a build takes as they are, under the same names."""
 
 RunStage = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 """Runs the module as a child with the request, and gives its result. Raises PilotError."""
@@ -205,15 +207,10 @@ def build_request(task: Task, onnx: Path) -> dict[str, Any]:
     """What perception/workshop/build/request.py asks for, less the engine's path."""
     options, calibration = task.options, task.calibration
     request: dict[str, Any] = {
+        **{name: getattr(options, name) for name in AS_ASKED},
         "onnx": onnx,
-        "precision": options.precision,
-        "batch": options.batch,
-        "imgsz": options.imgsz,
         "layout": task.layout,
         "device": options.gpu,
-        "workspace_mib": options.workspace_mib,
-        "optimization_level": options.optimization_level,
-        "tactic_sources": options.tactic_sources,
         "timing_cache": options.timing_cache or task.work.folder / "timing.cache",
         "weights_sha256": None if task.model.is_onnx else sha256_of(task.model.path),
     }

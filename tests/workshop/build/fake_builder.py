@@ -206,7 +206,7 @@ def extend(module: ModuleType, machine: Machine, generation: Generation) -> Work
     return bench
 
 
-_PRECISION_FLAGS = ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS")
+_PRECISION_FLAGS = ("FP16", "INT8", "PREFER_PRECISION_CONSTRAINTS")
 
 
 def _runtime_of(machine: Machine) -> Callable[[Any, ILogger], None]:

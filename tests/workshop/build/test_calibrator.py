@@ -15,7 +15,7 @@ from perception.backends.preprocess import PREPROCESS_VERSION, Preprocessor
 from perception.camera.images import read_image
 from perception.core.errors import GpuError, SettingsError
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
-from perception.workshop.build.calibrator import Batches, Calibrated, Feed, make_calibrator, readable
+from perception.workshop.build.calibrator import Batches, Feed, make_calibrator, readable
 from tests.doubles.emulated_errors import LaunchError
 from tests.doubles.emulated_gpu import Device
 from tests.workshop.build.conftest import Event, said
@@ -25,8 +25,7 @@ KEY = CacheKey("a" * 64, "b" * 64, PREPROCESS_VERSION, "entropy", (1, 3, 64, 64)
 
 
 def feed_of(gpu: Gpu, images: list[Path], folder: Path, events: list[Event], size: int = 1, **more: Any) -> Feed:
-    cache = CalibrationCache(folder, "small", KEY)
-    return Feed(gpu, Batches(images, (size, 3, 64, 64)), cache, events.append, **more)
+    return Feed(gpu, Batches(images, (size, 3, 64, 64)), CalibrationCache(folder, "small", KEY), events.append, **more)
 
 
 def drain(calibrator: Any) -> list[int]:
@@ -64,19 +63,20 @@ def test_the_device_gets_the_very_bytes_of_the_run_time(
 
 @pytest.mark.parametrize("size", [1, 8])
 def test_no_memory_is_taken_after_the_buffer(
-    bench: Workbench, device: Device, tensorrt: ModuleType, images: list[Path], tmp_path: Path, events: list[Event],
-    size: int,
-) -> None:  # fmt: skip
+    bench: Workbench, device: Device, tensorrt: ModuleType, images: list[Path], tmp_path: Path, size: int
+) -> None:
     with Gpu() as gpu:
         before = device.calls["mem_alloc"]
-        feed = feed_of(gpu, images * 5, tmp_path, events, size, log_memory=True)
+        batches, free = Batches(images * 5, (size, 3, 64, 64)), list[int]()
+        cache = CalibrationCache(tmp_path, "small", KEY)
+        feed = Feed(gpu, batches, cache, lambda _: free.append(gpu.cuda.mem_get_info()[0]))
         drain(make_calibrator(tensorrt, "minmax", feed))
         assert device.calls["mem_alloc"] == before + 1
         assert len(device.live) == 1
         feed.close()
         assert not device.live
-    assert len(feed.free_mib) == len(feed.batches)
-    assert len(set(feed.free_mib)) == 1
+    assert len(free) == len(batches)
+    assert len(set(free)) == 1
 
 
 def test_what_a_callback_raises_is_kept_and_told_at_once(
@@ -188,24 +188,6 @@ def test_a_cache_is_used_aloud_and_left_alone_where_asked(
             assert feed.cache_was_read is use
             feed.close()
     assert said(events) == f"Calibration is read from {feed.cache.path}: model, images and settings are the same"
-
-
-def test_a_calibration_alone_ends_with_its_cache(
-    bench: Workbench, tensorrt: ModuleType, images: list[Path], tmp_path: Path, events: list[Event]
-) -> None:
-    told: list[BaseException] = []
-    with Gpu() as gpu:
-        feed = feed_of(gpu, images, tmp_path, events, only=True, log_memory=True, interrupt=told.append)
-        calibrator: Any = make_calibrator(tensorrt, "entropy", feed)
-        drain(calibrator)
-        calibrator.write_calibration_cache(memoryview(b"TRT-x"))
-        feed.close()
-    assert feed.cache.read() == b"TRT-x"
-    with pytest.raises(Calibrated) as done:
-        feed.raise_fault()
-    assert told == [done.value]
-    assert done.value.facts["images"] == 7
-    assert len(done.value.facts["free_mib"]) == 7
 
 
 def test_both_algorithms_have_their_class(
