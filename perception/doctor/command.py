@@ -15,9 +15,9 @@ from perception.doctor.checks.machine import SERVICE_CONFIG, same_interpreter, t
 from perception.doctor.examine import examine, exit_code
 from perception.doctor.report import json_text, text_lines
 from perception.doctor.table import CHECKS
-from perception.system.child import Children
 from perception.system.home import ROOT, settings_path
 from perception.system.plain_file import from_home
+from perception.system.process import Children
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,7 +26,7 @@ from perception.core import errors
 from perception.core.errors import BuildError, ExportMemoryError, PilotError, SettingsError
 from perception.system.memory import lack_of_memory
 from perception.system.trusted_file import reason_of, write_whole
-from perception.workshop.ladder import Ended, diagnose
+from perception.workshop.diagnosis import Ended, diagnose
 from perception.workshop.stage_child import follow, put_off
 
 Event = Mapping[str, Any]

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import IO, Any
 
 from perception.system.home import ROOT
-from perception.workshop.ladder import Ended
+from perception.workshop.diagnosis import Ended
 
 KEPT_LINES = 200
 LONGEST_LINE = 65536

@@ -24,8 +24,8 @@ from perception.doctor.command import wants_color
 from perception.doctor.examine import examine, exit_code
 from perception.doctor.finding import Check, Finding, Verdict, ok, problem, unknown, warning
 from perception.doctor.table import CHECKS
-from perception.system.child import Children
 from perception.system.home import ROOT
+from perception.system.process import Children
 from tests.doctor.trees import Tree
 from tests.needs import path_of
 from tests.small_disk import small_disk
@@ -59,7 +59,7 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] not in sys.s
 
     rooms = {
         "core": ("errors", "heat", "layouts"),
-        "system": ("child", "home", "plain_file", "trusted_file"),
+        "system": ("home", "plain_file", "process", "trusted_file"),
         "board": ("sysfs",),
         "backends": ("tensorrt",),
         "backends.tensorrt": ("engine_file", "described", "sidecar", "identity"),

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from perception.doctor.checks.machine import Probe, this_machine
-from perception.system.child import Children
 from perception.system.home import ROOT
+from perception.system.process import Children
 from tests.needs import path_of
 
 QUICK_S = 60.0

@@ -13,7 +13,7 @@ from perception.doctor.checks.machine import Machine, Usage, User
 from perception.doctor.examine import examine
 from perception.doctor.finding import Finding, Result, Verdict
 from perception.doctor.table import CHECKS
-from perception.system.child import Answer
+from perception.system.process import Answer
 
 TREES = Path(__file__).parent / "trees"
 NAMES = tuple(sorted(path.stem for path in TREES.glob("*.json")))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.board.sysfs import is_jetson
-from perception.system.child import Answer, Runner
+from perception.system.process import Answer, Runner
 
 COMMAND_LIMIT_S = 5.0
 PROBE_LIMIT_S = 10.0

@@ -19,7 +19,7 @@ from perception.workshop.build.calibration_cache import CacheKey, CalibrationCac
 from perception.workshop.build.calibrator import Batches, Feed, make_calibrator
 from perception.workshop.build.network import Network, Shape
 from perception.workshop.build.request import BuildRequest
-from perception.workshop.ladder import CALIBRATES
+from perception.workshop.diagnosis import CALIBRATES
 from perception.workshop.progress import Tell, say
 
 if TYPE_CHECKING:

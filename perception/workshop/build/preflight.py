@@ -17,9 +17,9 @@ from perception.doctor.checks.memory import EXPORT_MIB
 from perception.doctor.checks.processes import Process, processes
 from perception.doctor.finding import Check, Finding, Result, Verdict, ok, problem, unknown, warning
 from perception.doctor.table import JETSON
-from perception.system.child import Children
 from perception.system.home import ROOT, settings_path
-from perception.workshop.ladder import LEAST_WORKSPACE_MIB, rungs
+from perception.system.process import Children
+from perception.workshop.diagnosis import LEAST_WORKSPACE_MIB, rungs
 
 BUILDER_MIB = EXPORT_MIB - LEAST_WORKSPACE_MIB
 """What a build of a small detector is taken to need besides its workspace, on a Jetson CPU and GPU together: libraries,

@@ -9,12 +9,12 @@ from typing import Any
 from perception.workshop.accuracy.check import CHILD, Comparison, judge
 from perception.workshop.accuracy.detector import Conditions
 from perception.workshop.accuracy.gate import Verdict
+from perception.workshop.diagnosis import climb
 from perception.workshop.export import report
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import BUILD
 from perception.workshop.export.screen import Screen
 from perception.workshop.export.sources import Judges
-from perception.workshop.ladder import climb
 from perception.workshop.place import Place
 from perception.workshop.stage import run_stage
 

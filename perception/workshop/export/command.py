@@ -17,6 +17,7 @@ from perception.system.lock import Held, Lock
 from perception.system.trusted_file import reason_of, write_whole
 from perception.workshop.build import preflight
 from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.diagnosis import NO_CALIBRATOR
 from perception.workshop.export import report
 from perception.workshop.export.children import Children
 from perception.workshop.export.failures import Memory
@@ -36,7 +37,6 @@ from perception.workshop.export.sources import (
 )
 from perception.workshop.export.stages.look_stage import Builder
 from perception.workshop.export.work import Work
-from perception.workshop.ladder import NO_CALIBRATOR
 from perception.workshop.place import Place, check_replaceable, work_folder
 from perception.workshop.stage import DISK
 

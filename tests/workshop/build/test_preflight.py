@@ -13,7 +13,7 @@ import pytest
 from perception.core.errors import ExportMemoryError
 from perception.doctor.finding import Finding, Verdict
 from perception.doctor.report import text_lines
-from perception.system.child import Answer
+from perception.system.process import Answer
 from perception.workshop.build.preflight import STOPS, examine, is_quiet, look_around, verdict
 from tests.doctor.trees import Tree
 

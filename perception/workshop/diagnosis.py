@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from perception.core.errors import ExportMemoryError
-from perception.system.child import signal_name
+from perception.system.process import signal_name
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import pytest
 
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.core.errors import BuildError, ExportMemoryError
-from perception.workshop.ladder import LEAST_WORKSPACE_MIB, Ended, climb, diagnose, rungs
+from perception.workshop.diagnosis import LEAST_WORKSPACE_MIB, Ended, climb, diagnose, rungs
 from perception.workshop.stage import run_stage
 from tests.workshop.build import small_network
 from tests.workshop.faulty_stage import NVMAP, NVML, TACTIC

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.system.child import LAST_BYTES, Answer, Children, signal_name
+from perception.system.process import LAST_BYTES, Answer, Children, signal_name
 
 
 def _python(code: str, limit_s: float = 30.0) -> Answer:
