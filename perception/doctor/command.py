@@ -17,7 +17,7 @@ from perception.doctor.report import json_text, text_lines
 from perception.doctor.table import CHECKS
 from perception.system.home import ROOT, settings_path
 from perception.system.plain_file import from_home
-from perception.system.process import Children
+from perception.system.process import CommandRunner
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def diagnose(
     config: the settings file. python: the interpreter that runs the pilot; empty: this one. color: None decides by
     the terminal. A reader that goes away (`| head`) changes neither.
     """
-    children = Children(ROOT)
+    children = CommandRunner(ROOT)
     machine = this_machine(ROOT, config.absolute(), python or same_interpreter(), children.run)
     try:
         results = examine(machine, CHECKS)

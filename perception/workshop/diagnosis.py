@@ -1,63 +1,18 @@
-"""Tells a lack of memory in each of its disguises, and tries an export again with less scratch memory."""
+"""Tells why a stage failed: a lack of memory in each of its disguises, or a known fault of TensorRT."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import takewhile
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from perception.core.errors import ExportMemoryError
-from perception.system.process import signal_name
+from perception.workshop.stage_child import Ended
 
-T = TypeVar("T")
-
-LEAST_WORKSPACE_MIB = 256
-"""With less scratch memory TensorRT finds no way to run some layers."""
 KILLED = (-9, 137)
 """SIGKILL, as the parent sees it, and as a shell or a container tells it."""
 STATIC_TLS = "static TLS block"
 """`cannot allocate memory in static TLS block` is a fault of the order in which libraries are loaded."""
-FATAL = "Fatal Python error"
-"""How the report of a crash in native code begins, which tells where it was and not why."""
-TRACEBACK_END = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How the child of a stage ended.
-
-    stage: its module. code: exit status, -N for signal N. seconds: how long it ran. timed_out: it was ended because its
-    time was up. lines: what it printed last, oldest first. error: the fault that it told in words: what, cure,
-    exit_code, kind. oom_kills: how many processes the kernel has killed meanwhile for want of memory, None where that
-    cannot be told.
-    """
-
-    stage: str
-    code: int
-    seconds: float = 0.0
-    timed_out: bool = False
-    lines: tuple[str, ...] = ()
-    error: Mapping[str, Any] | None = None
-    oom_kills: int | None = None
-
-    @property
-    def name(self) -> str:
-        """In one word: `build` for perception.workshop.build.build_stage."""
-        return self.stage.rpartition(".")[2].removesuffix("_stage")
-
-    @property
-    def how(self) -> str:
-        """In words, how it ended."""
-        return f"died of {signal_name(-self.code)}" if self.code < 0 else f"ended with exit code {self.code}"
-
-    @property
-    def last_line(self) -> str:
-        """The line that says most: the end of the last traceback, else the last one that was printed."""
-        told = [line.strip() for line in takewhile(lambda line: not line.startswith(FATAL), self.lines) if line.strip()]
-        ends = [line for line in told if TRACEBACK_END.match(line)]
-        return next(reversed(ends), next(reversed(told), ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,41 +138,3 @@ def _killed(ended: Ended) -> Trouble:
     else:
         who, sign = "killed (SIGKILL), as the kernel does where memory runs out", "SIGKILL"
     return Trouble("memory", f"The {ended.name} stage was {who}", f"{FREE} (journalctl -k -g oom tells more)", sign)
-
-
-def rungs(workspace_mib: int) -> tuple[int, ...]:
-    """The workspaces to try, in MiB: each half of the one before, the last LEAST_WORKSPACE_MIB, or the one asked for.
-
-    Raises ValueError for less than 1.
-    """
-    if workspace_mib < 1:
-        raise ValueError(f"a workspace of {workspace_mib} MiB")
-    found = [workspace_mib]
-    while found[-1] > LEAST_WORKSPACE_MIB:
-        found.append(max(LEAST_WORKSPACE_MIB, found[-1] // 2))
-    return tuple(found)
-
-
-def climb(attempt: Callable[[int], T], workspace_mib: int, say: Callable[[str], None], offer: str = "") -> T:
-    """What `attempt` gives for `workspace_mib`, or for less of it: where memory runs out, half is tried.
-
-    attempt: takes the workspace in MiB and raises ExportMemoryError where memory did not do (as stage.run_stage does);
-    any other fault passes. say: takes a sentence for each step down. offer: the command of what needs less memory, an
-    FP16 engine; it is named, not run. Raises ExportMemoryError when the last step failed, too.
-    """
-    steps = rungs(workspace_mib)
-    for step, smaller in zip(steps, (*steps[1:], None)):
-        try:
-            return attempt(step)
-        except ExportMemoryError as fault:
-            if smaller is None:
-                raise _given_up(fault, step, offer) from fault
-            say(f"{fault.what}. Trying again with a workspace of {smaller} MiB instead of {step}")
-    raise AssertionError("the last step returns or raises")
-
-
-def _given_up(fault: ExportMemoryError, workspace_mib: int, offer: str) -> ExportMemoryError:
-    what = f"{fault.what}, also with a workspace of {workspace_mib} MiB"
-    if not offer:
-        return ExportMemoryError(what, fault.cure)
-    return ExportMemoryError(what, f"{fault.cure} An FP16 engine needs less, and no calibration: {offer}".strip())

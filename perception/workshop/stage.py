@@ -25,9 +25,10 @@ from typing import Any, NoReturn
 from perception.core import errors
 from perception.core.errors import BuildError, ExportMemoryError, PilotError, SettingsError
 from perception.system.memory import lack_of_memory
+from perception.system.signals import cleaned_up_first
 from perception.system.trusted_file import reason_of, write_whole
-from perception.workshop.diagnosis import Ended, diagnose
-from perception.workshop.stage_child import follow, put_off
+from perception.workshop.diagnosis import diagnose
+from perception.workshop.stage_child import Ended, follow
 
 Event = Mapping[str, Any]
 Emit = Callable[[Event], None]
@@ -56,7 +57,7 @@ def run_stage(
     (Ctrl-C, SIGTERM, an exception of `on_event`) ends the child with all that it started first, and is raised again.
     """
     temporary = tempfile.TemporaryDirectory(prefix="pilot-stage-") if folder is None else nullcontext(str(folder))
-    with put_off(), temporary as place:
+    with cleaned_up_first(), temporary as place:
         paths = tuple(Path(place) / f"{module.rpartition('.')[2]}.{name}.json" for name in ("request", "result"))
         try:
             write_whole(paths[0], json.dumps(request, default=os.fspath).encode())

@@ -25,7 +25,7 @@ from perception.doctor.examine import examine, exit_code
 from perception.doctor.finding import Check, Finding, Verdict, ok, problem, unknown, warning
 from perception.doctor.table import CHECKS
 from perception.system.home import ROOT
-from perception.system.process import Children
+from perception.system.process import CommandRunner
 from tests.doctor.trees import Tree
 from tests.needs import path_of
 from tests.small_disk import small_disk
@@ -265,7 +265,7 @@ def test_a_disk_that_is_full_read_only_and_not_there_yet(tmp_path: Path) -> None
 
 
 def test_what_this_machine_is() -> None:
-    machine = this_machine(ROOT, ROOT / "config" / "pilot.yaml", sys.executable, Children(ROOT).run)
+    machine = this_machine(ROOT, ROOT / "config" / "pilot.yaml", sys.executable, CommandRunner(ROOT).run)
 
     assert machine.user.uid == os.geteuid()
     assert machine.user.groups

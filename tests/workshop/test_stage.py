@@ -17,7 +17,6 @@ import pytest
 from perception.core import errors
 from perception.core.errors import BuildError, ExportMemoryError, PilotError, SettingsError
 from perception.system.home import ROOT
-from perception.workshop import stage_child
 from perception.workshop.stage import run_stage
 from perception.workshop.stage_child import KEPT_LINES
 from tests.doubles.fakes import FakeClock
@@ -152,7 +151,8 @@ def test_of_a_stage_that_prints_without_end_the_last_lines_are_kept(tmp_path: Pa
 def test_a_stage_that_takes_too_long_is_ended_with_all_that_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
     pids: list[int] = []
     clock = FakeClock()
-    monkeypatch.setattr(stage_child, "time", SimpleNamespace(monotonic=clock))
+    for module in ("workshop.stage_child", "system.process"):
+        monkeypatch.setattr(f"perception.{module}.time", SimpleNamespace(monotonic=clock))
 
     def an_hour_later(event: Mapping[str, Any]) -> None:
         pids.extend(map(int, event["text"].split()))

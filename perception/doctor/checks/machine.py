@@ -203,7 +203,7 @@ def _probe_of(answer: Answer) -> Probe:
 
 
 def this_machine(project: Path, config: Path, python: str, run: Runner) -> Machine:
-    """The machine that the doctor runs on. run: Children.run, in the folder of the project."""
+    """The machine that the doctor runs on. run: CommandRunner.run, in the folder of the project."""
     return Machine(
         root=Path("/"),
         project=project,

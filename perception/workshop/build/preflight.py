@@ -18,8 +18,8 @@ from perception.doctor.checks.processes import Process, processes
 from perception.doctor.finding import Check, Finding, Result, Verdict, ok, problem, unknown, warning
 from perception.doctor.table import JETSON
 from perception.system.home import ROOT, settings_path
-from perception.system.process import Children
-from perception.workshop.diagnosis import LEAST_WORKSPACE_MIB, rungs
+from perception.system.process import CommandRunner
+from perception.workshop.build.workspace import LEAST_WORKSPACE_MIB, workspaces
 
 BUILDER_MIB = EXPORT_MIB - LEAST_WORKSPACE_MIB
 """What a build of a small detector is taken to need besides its workspace, on a Jetson CPU and GPU together: libraries,
@@ -42,7 +42,7 @@ MAKE_ROOM = (
 
 def look_around(output: Path, workspace_mib: int, device: int = 0) -> list[Result]:
     """The findings on this machine; see `examine`."""
-    children = Children(ROOT)
+    children = CommandRunner(ROOT)
     machine = this_machine(ROOT, settings_path(), sys.executable, children.run)
     try:
         return examine(machine, output, workspace_mib, device)
@@ -110,7 +110,7 @@ def _memory(machine: Machine, workspace_mib: int) -> Iterator[Finding]:
 
 def _smaller(room_mib: float, workspace_mib: int) -> str:
     """The cure: the largest workspace of the ladder that fits."""
-    steps = rungs(workspace_mib)
+    steps = workspaces(workspace_mib)
     step = next((step for step in steps if step <= room_mib), steps[-1])
     if step == workspace_mib:
         return MAKE_ROOM

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +12,7 @@ from loguru import logger
 
 from perception.core.errors import BackendError, BusyError, SettingsError
 from perception.settings.model import ROOT
+from perception.system.process import Child, signal_name
 from perception.system.trusted_file import reason_of
 from perception.workshop.export.failures import Memory, inputs_of
 from perception.workshop.place import Place, check_replaceable
@@ -27,7 +23,6 @@ LIMIT_S = 3600.0
 TURN_S = 1.0
 END_S = 10.0
 """How long a child that is asked to end may take before it is killed."""
-KEPT_LINES = 12
 
 Alive = Callable[[str], None]
 """Told each second, in a few words, what the start is waiting for."""
@@ -98,54 +93,23 @@ def _shown(order: Order) -> str:
 
 
 def _run(command: Sequence[str], alive: Alive, limit_s: float) -> tuple[int | None, str]:
-    """The exit code of the command, None where its time was up, and what it said last. Its lines go to the log."""
+    """Return the exit code of the command, None where its time was up, and its last line. Its lines go to the log."""
     started = time.monotonic()
-    last: list[str] = []
-    with _child(command) as child:
-        while child.poll() is None:
+    last = ["it said nothing"]
+
+    def log(_: bool, text: bytes) -> None:
+        for line in map(str.strip, text.decode("utf-8", "replace").splitlines()):
+            if line:
+                logger.info(f"export: {line}")
+                last[0] = line
+
+    # No terminal is the child's, so that it writes lines; its own stages end with it.
+    with Child(command, grace_s=END_S, one_output=True) as child:
+        code = None
+        while code is None:
             for_s = time.monotonic() - started
             alive(f"exporting an engine ({for_s:.0f} s)")
             if for_s > limit_s:
                 return None, ""
-            _log_lines(child, last)
-        _log_lines(child, last)
-    told = last[-1] if last else "it said nothing"
-    code = child.returncode
-    return code, told if code >= 0 else f"it was ended by {signal.Signals(-code).name}: {told}"
-
-
-def _log_lines(child: subprocess.Popen[bytes], last: list[str]) -> None:
-    """Logs what the child has written within the next second, or so far where it has ended."""
-    assert child.stdout is not None
-    ends_at = time.monotonic() + TURN_S
-    while (wait_s := ends_at - time.monotonic()) > 0 and select.select([child.stdout], [], [], wait_s)[0]:
-        data = os.read(child.stdout.fileno(), 1 << 16)
-        if not data:
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(wait_s)
-            return
-        for line in data.decode("utf-8", "replace").splitlines():
-            if line.strip():
-                logger.info(f"export: {line.strip()}")
-                last[:] = [*last, line.strip()][-KEPT_LINES:]
-
-
-@contextmanager
-def _child(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The command in a session of its own, of which nothing is left at the end of the block."""
-    # No terminal is the child's, so that it writes lines; its own stages end with it.
-    child = subprocess.Popen(  # noqa: S603 - our own script
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
-    try:
-        yield child
-    finally:
-        if child.poll() is None:
-            child.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(END_S)
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
+            code = child.follow(log, time.monotonic() + TURN_S)
+    return code, last[0] if code >= 0 else f"it was ended by {signal_name(-code)}: {last[0]}"

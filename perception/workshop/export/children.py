@@ -9,7 +9,7 @@ from typing import Any
 from perception.workshop.accuracy.check import CHILD, Comparison, judge
 from perception.workshop.accuracy.detector import Conditions
 from perception.workshop.accuracy.gate import Verdict
-from perception.workshop.diagnosis import climb
+from perception.workshop.build.workspace import with_less_workspace
 from perception.workshop.export import report
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import BUILD
@@ -53,7 +53,7 @@ class Children:
         offer = ""
         if self._options.precision == "int8":
             offer = f"{report.SCRIPT} --model {self._options.model} --precision fp16"
-        return climb(attempt, request["workspace_mib"], self.say, offer)
+        return with_less_workspace(attempt, request["workspace_mib"], self.say, offer)
 
     def judge(self, onnx: Path, engine: Path) -> Verdict | None:
         """Compares the engine with the float model, on the images there are; None where there are none."""
