@@ -27,12 +27,12 @@ from perception.system.home import ROOT, settings_path
 from perception.system.trusted_file import sha256_of, write_whole
 from perception.workshop.build import engine_writing
 from perception.workshop.build.builder import Built, build
-from perception.workshop.build.calibrator import readable
 from perception.workshop.build.config import Interrupt, Material
 from perception.workshop.build.network import has_precision_flags
 from perception.workshop.build.request import BuildRequest, from_json
 from perception.workshop.progress import Tell, say
 from perception.workshop.quantize import graph
+from perception.workshop.quantize.batches import readable
 from perception.workshop.quantize.half import write_half
 
 FLOAT16 = 10

@@ -16,11 +16,12 @@ from perception.core.layouts import way_of
 from perception.workshop.build import network as networks
 from perception.workshop.build import timing_cache
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
-from perception.workshop.build.calibrator import Batches, Feed, make_calibrator
+from perception.workshop.build.calibrator import Feed, make_calibrator
 from perception.workshop.build.network import Network, Shape
 from perception.workshop.build.request import BuildRequest
 from perception.workshop.diagnosis import CALIBRATES
 from perception.workshop.progress import Tell, say
+from perception.workshop.quantize.batches import Batches
 
 if TYPE_CHECKING:
     import tensorrt as trt

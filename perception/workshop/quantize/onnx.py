@@ -12,8 +12,8 @@ from typing import Any
 from perception.backends.input_size import input_size
 from perception.backends.models.model_facts import facts_of
 from perception.core.errors import BuildError
-from perception.lab.benchmark.predict import load
 from perception.system.reasons import cause_of
+from perception.workshop.quantize.ultralytics_model import load
 
 OPSET = 17
 IR_VERSION = 8

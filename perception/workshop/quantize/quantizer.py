@@ -21,8 +21,8 @@ from perception.core.errors import BuildError, SettingsError
 from perception.core.layouts import Preprocessing
 from perception.system.reasons import cause_of, cure_of
 from perception.system.trusted_file import write_whole
-from perception.workshop.build.calibrator import Batches, readable
 from perception.workshop.progress import Tell, say, step
+from perception.workshop.quantize.batches import Batches, readable
 from perception.workshop.quantize.graph import DEPTHWISE, Protected, keep, read
 from perception.workshop.quantize.histogram import METHODS, Histogram, range_of
 from perception.workshop.quantize.placement import CROSSED, Placement, place

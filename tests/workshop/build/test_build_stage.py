@@ -25,8 +25,8 @@ from perception.workshop.build.request import from_json
 from perception.workshop.quantize.half import write_half
 from perception.workshop.stage import run_stage
 from tests.workshop.build import small_network
-from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Generation, Workbench
+from tests.workshop.conftest import Event, said
 
 FAKE = "tests.workshop.build.fake_stage"
 

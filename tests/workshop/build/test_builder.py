@@ -20,9 +20,9 @@ from tests.doubles.emulated_errors import MemoryError
 from tests.doubles.emulated_gpu import Device
 from tests.doubles.fake_tensorrt import DataType, Severity
 from tests.workshop.build import small_network
-from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import TIMED, Generation, MemoryPoolType, Workbench
 from tests.workshop.build.fake_network import Int8
+from tests.workshop.conftest import Event, said
 
 Bench = Callable[[Generation], Workbench]
 NODES = frozenset({*small_network.CONVOLUTIONS, *small_network.HEAD, "/model.0/act/Mul"})

@@ -15,11 +15,12 @@ from perception.backends.preprocess import PREPROCESS_VERSION, Preprocessor
 from perception.camera.images import read_image
 from perception.core.errors import GpuError, SettingsError
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
-from perception.workshop.build.calibrator import Batches, Feed, make_calibrator, readable
+from perception.workshop.build.calibrator import Feed, make_calibrator
+from perception.workshop.quantize.batches import Batches
 from tests.doubles.emulated_errors import LaunchError
 from tests.doubles.emulated_gpu import Device
-from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Workbench
+from tests.workshop.conftest import Event, said
 
 KEY = CacheKey("a" * 64, "b" * 64, PREPROCESS_VERSION, "entropy", (1, 3, 64, 64), "8.6.0")
 
@@ -115,38 +116,6 @@ def test_a_stop_within_a_callback_is_kept(
     with pytest.raises(KeyboardInterrupt):
         feed.raise_fault()
     feed.raise_fault()  # once
-
-
-def test_an_image_that_went_away_ends_the_calibration(images: list[Path]) -> None:
-    batches = Batches(images, (1, 3, 64, 64))
-    assert batches.next() is not None
-    images[1].unlink()
-    with pytest.raises(SettingsError, match="cannot be read any more"):
-        batches.next()
-
-
-def test_unreadable_images_are_counted_and_named(images: list[Path], tmp_path: Path, events: list[Event]) -> None:
-    bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"no picture")
-    many = images * 10
-    assert readable([*many[:20], bad, *many[20:]], events.append) == tuple(many)
-    assert f"1 of 71 calibration images cannot be read and are passed over: {bad}" in said(events)
-    with pytest.raises(SettingsError, match=r"1 of 8 calibration images cannot be read: .*bad\.jpg"):
-        readable([*images, bad], events.append)
-
-
-def test_exactly_two_percent_may_be_unreadable(images: list[Path], tmp_path: Path, events: list[Event]) -> None:
-    good = (images * 14)[:98]
-    assert len(readable([*good, tmp_path / "gone", tmp_path / "gone too"], events.append)) == 98
-    with pytest.raises(SettingsError, match="3 of 100"):
-        readable([*good[:97], *[tmp_path / "gone"] * 3], events.append)
-
-
-def test_no_images_are_an_error(events: list[Event]) -> None:
-    with pytest.raises(SettingsError, match="no images"):
-        readable([], events.append)
-    with pytest.raises(SettingsError, match="no images"):
-        Batches([], (1, 3, 64, 64))
 
 
 @pytest.mark.parametrize(

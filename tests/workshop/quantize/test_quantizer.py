@@ -21,8 +21,8 @@ from perception.core.frame import Detections
 from perception.core.layouts import LAYOUTS
 from perception.core.nms import nms
 from perception.settings.model import COCO_VEHICLES
-from perception.workshop.build.calibrator import Batches
 from perception.workshop.quantize.agreement import agreement
+from perception.workshop.quantize.batches import Batches
 from perception.workshop.quantize.graph import keep, protected, read
 from perception.workshop.quantize.histogram import METHODS
 from perception.workshop.quantize.placement import place
