@@ -35,12 +35,12 @@ def diagnose(
     config: the settings file. python: the interpreter that runs the pilot; empty: this one. color: None decides by
     the terminal. A reader that goes away (`| head`) changes neither.
     """
-    children = CommandRunner(ROOT)
-    machine = this_machine(ROOT, config.absolute(), python or same_interpreter(), children.run)
+    commands = CommandRunner(ROOT)
+    machine = this_machine(ROOT, config.absolute(), python or same_interpreter(), commands.run)
     try:
         results = examine(machine, CHECKS)
     finally:
-        children.end()
+        commands.end()
     if out is None:
         return exit_code(results)
     if as_json:

@@ -20,7 +20,7 @@ TURN_S = 0.2
 KILL_S = 1.0
 """A process that waits in a driver cannot even be killed: it is given up after this time, or its `grace_s`."""
 NO_ANSWER = "no answer within"
-"""How the fault of a child begins that did not end in time."""
+"""The beginning of the fault of a child that did not end in time."""
 
 
 def signal_name(number: int) -> str:

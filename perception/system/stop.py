@@ -1,4 +1,4 @@
-"""The wishes that come as signals: to end, and to read the settings again. The loop looks at them."""
+"""Requests that come as signals: to end, and to read the settings again. The loop looks at them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Stopped(BaseException):
-    """A stop was asked for during `StopFlag.at_once`. No Exception, lest a step of the start-up take it for a fault."""
+    """A stop was asked for during `StopFlag.at_once`. No Exception, so that no start-up step takes it for a fault."""
 
 
 class StopFlag:
@@ -37,12 +37,12 @@ class StopFlag:
             signal.signal(signal.SIGHUP, self._hang_up)
 
     def take_reload(self) -> bool:
-        """Whether SIGHUP asked for the settings to be read again since this was asked last."""
+        """Return True if SIGHUP asked for the settings to be read again since the last call."""
         asked, self._reload = self._reload, False
         return asked
 
     def at_once(self, start: Callable[[A], T], argument: A) -> T:
-        """What `start(argument)` gives; a stop interrupts it by raising Stopped. For a start-up."""
+        """Return `start(argument)`; a stop interrupts it by raising Stopped. For a start-up."""
         self._at_once = True
         try:
             if self.requested:
@@ -70,7 +70,7 @@ class StopFlag:
 
 
 def _has_terminal() -> bool:
-    """Whether the process has a controlling terminal; it has none any more once that was closed."""
+    """Return True if the process has a controlling terminal, which it loses when that is closed."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

@@ -24,7 +24,7 @@ SHORT = 80
 """So much of a wrong value is shown."""
 SPLITS = ("train", "val", "test")
 DATASETS = (Path("datasets"), Path("..", "datasets"))
-"""Where ultralytics keeps data sets unless it is told otherwise, from here (its DATASETS_DIR)."""
+"""ultralytics' default folders of data sets, from here (its DATASETS_DIR)."""
 EXAMPLE = "Give a data set with `val: FOLDER` and `names:`, and labels/ beside its images/."
 
 
@@ -37,11 +37,11 @@ class DataSet:
     values: Mapping[str, Any]
 
     def has(self, *splits: str) -> bool:
-        """Whether it names pictures for each of these splits."""
+        """Return True if it names pictures for each of these splits."""
         return all(self.values.get(split) for split in splits)
 
     def lies_there(self, split: str) -> bool:
-        """Whether the first place that a split names exists."""
+        """Return True if the first place that a split names exists."""
         given = self.values.get(split)
         first = given[0] if isinstance(given, list) and given else given
         return isinstance(first, str) and _exists(self.place(split, first))
@@ -104,7 +104,7 @@ def read_data_set(path: Path) -> DataSet:
 
 
 def _root(path: Path, values: Mapping[str, Any]) -> Path:
-    """What the paths start from: `path`, or the file's own folder where it has none.
+    """Return the folder that the paths start from: `path`, or the file's own folder where it has none.
 
     A relative `path` starts here, in the file's folder, or where ultralytics keeps its data sets: the first of these
     that holds a split counts.

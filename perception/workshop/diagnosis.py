@@ -17,8 +17,8 @@ STATIC_TLS = "static TLS block"
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What stopped a stage. kind: "memory", or "fault" for a known one of TensorRT's, which no smaller workspace mends.
-    what, cure: in plain words, a sentence each. sign: what gave it away.
+    """The reason that stopped a stage. kind: "memory", or "fault" for a known one of TensorRT's, which no smaller
+    workspace mends. what, cure: in plain words, a sentence each. sign: what gave it away.
     """
 
     kind: str
@@ -27,8 +27,8 @@ class Trouble:
     sign: str
 
 
-class _Disguise(NamedTuple):
-    """How a trouble shows in a line. when: what must stand in the child's last line for it to count; codes: how the
+class _Symptom(NamedTuple):
+    """The sign of a trouble in a line. when: what must stand in the child's last line for it to count; codes: how the
     child must have ended for that, None for anyhow.
     """
 
@@ -46,15 +46,15 @@ NO_CALIBRATOR = "Use --method qdq, which needs no calibrator, or TensorRT 10.7 o
 CRASHED = (-11, 139)
 """SIGSEGV, as the parent sees it, and as a shell or a container tells it."""
 CALIBRATES = "calibrates with TensorRT {}"
-"""What a child prints before TensorRT calibrates, which it may not survive."""
-FAULTS = (
-    _Disguise(
+"""The line of a child before TensorRT calibrates, which it may not survive."""
+SYMPTOMS = (
+    _Symptom(
         re.compile(r"checkLinks|region should have been removed"),
         "TensorRT could not calibrate this network, a known fault of 10.3 (NVIDIA/TensorRT#4797)",
         NO_CALIBRATOR,
         kind="fault",
     ),
-    _Disguise(
+    _Symptom(
         re.compile(r"(?i)builder[_ ]resource\S*.*(?:not found|cannot open|no such file)|unable to load library: "
                    r"\S*builder_resource"),
         "TensorRT's builder lacks its kernels for the architecture of this GPU, which come in a package of their own",
@@ -62,20 +62,18 @@ FAULTS = (
         "apt-cache search nvinfer builder resource; or nvidia-jetpack with all of them.",
         kind="fault",
     ),
-)  # fmt: skip
-DISGUISES = (
-    _Disguise(
+    _Symptom(
         re.compile(r"NvMapMemAlloc|NvMap.*error 12\b"),
         "the GPU was refused a block of memory (NvMap, error 12), as happens where free memory lies in pieces, and on "
         "Jetson Linux 36.4.7",
         f"{REBOOT}; on 36.4.7 upgrade to JetPack 6.2.2.",
     ),
-    _Disguise(
+    _Symptom(
         re.compile(r"NVML_SUCCESS == r"),
         "torch ran out of GPU memory, which on a Jetson it reports as a failed assertion of NVML",
         f"{FREE} An ONNX file made on another machine (--model x.onnx) needs no torch here.",
     ),
-    _Disguise(
+    _Symptom(
         re.compile(
             r"(?i)out ?of ?memory|OUT_OF_MEMORY|cudaErrorMemoryAllocation|cudaMalloc failed|bad_alloc|^MemoryError|"
             r"\bcannot allocate memory|failed to allocate memory|not enough memory|can't allocate memory|"
@@ -84,26 +82,26 @@ DISGUISES = (
         "memory could not be had",
         FREE,
     ),
-    _Disguise(
+    _Symptom(
         # As a warning it is no failure: one way to run a layer is passed over. So it counts where no engine came of it.
         re.compile(r"(?i)\binsufficient\b.*(memory|workspace)|memory is insufficient|\boom error\b"),
         "TensorRT did not get the scratch memory that it asked for, and built no engine",
         FREE,
         re.compile(r"(?i)none|null|no engine|engine|implementation|insufficient|build"),
     ),
-    _Disguise(
+    _Symptom(
         re.compile(CALIBRATES.format(r"10\.3\b")),
         "it crashed while TensorRT 10.3 calibrated, a known fault of that version (NVIDIA/TensorRT#4797)",
         NO_CALIBRATOR,
         kind="fault",
         codes=CRASHED,
     ),
-)
+)  # fmt: skip
 """In the order in which they are looked for: a crash is of memory where there is a sign of that."""
 
 
 def diagnose(ended: Ended) -> Trouble | None:
-    """What stopped a child that failed, where it was a lack of memory or a known fault; else None.
+    """Return what stopped a child that failed, if it was a lack of memory or a known fault; else None.
 
     Where the child itself told what happened, that alone is looked at: what libraries print before may be harmless.
     """
@@ -111,13 +109,13 @@ def diagnose(ended: Ended) -> Trouble | None:
         return _told(ended)
     if ended.timed_out:
         return None
-    for disguise in (*FAULTS, *DISGUISES):
-        signs = [line.strip() for line in ended.lines if disguise.sign.search(line) and STATIC_TLS not in line]
-        if disguise.codes is not None and ended.code not in disguise.codes:
+    for symptom in SYMPTOMS:
+        signs = [line.strip() for line in ended.lines if symptom.sign.search(line) and STATIC_TLS not in line]
+        if symptom.codes is not None and ended.code not in symptom.codes:
             continue
-        if signs and (disguise.when is None or disguise.when.search(ended.last_line)):
-            what = f"The {ended.name} stage {ended.how}: {disguise.what}"
-            return Trouble(disguise.kind, what, disguise.cure, signs[-1])
+        if signs and (symptom.when is None or symptom.when.search(ended.last_line)):
+            what = f"The {ended.name} stage {ended.how}: {symptom.what}"
+            return Trouble(symptom.kind, what, symptom.cure, signs[-1])
     return _killed(ended) if ended.code in KILLED else None
 
 
@@ -126,9 +124,9 @@ def _told(ended: Ended) -> Trouble | None:
     what, cure = str(error.get("what", "")), str(error.get("cure", ""))
     if error.get("kind") == ExportMemoryError.__name__:
         return Trouble("memory", what, cure, what)
-    for disguise in (*FAULTS, *DISGUISES):
-        if disguise.codes is None and disguise.sign.search(what) and STATIC_TLS not in what:
-            return Trouble(disguise.kind, f"{what}: {disguise.what}", disguise.cure, what)
+    for symptom in SYMPTOMS:
+        if symptom.codes is None and symptom.sign.search(what) and STATIC_TLS not in what:
+            return Trouble(symptom.kind, f"{what}: {symptom.what}", symptom.cure, what)
     return None
 
 

@@ -33,7 +33,7 @@ from perception.workshop.stage_child import Ended, follow
 Event = Mapping[str, Any]
 Emit = Callable[[Event], None]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""What a disk says that is full, or takes nothing any more."""
+"""Errors of a disk that is full, or takes nothing any more."""
 TOLD = 3
 """Exit status of a child whose result is a fault in words."""
 

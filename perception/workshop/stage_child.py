@@ -23,11 +23,11 @@ from perception.system.process import LAST_BYTES, Child, signal_name
 
 KEPT_LINES = 200
 END_S = 5.0
-"""How long a child that was asked to end may take before it is killed."""
+"""The time that a child may take to end before it is killed."""
 OOM_SCORE = 500
 """Of 1000: where memory runs out the kernel takes this process rather than the pilot or a shell."""
 FATAL = "Fatal Python error"
-"""How the report of a crash in native code begins, which tells where it was and not why."""
+"""The beginning of the report of a crash in native code, which tells where it was and not why."""
 TRACEBACK_END = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)\b")
 PR_SET_PDEATHSIG = 1
 """prctl(2)."""
@@ -40,12 +40,12 @@ LAUNCH = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How the child of a stage ended.
+    """The end of a stage's child.
 
     stage: its module. code: exit status, -N for signal N. seconds: how long it ran. timed_out: it was ended because its
     time was up. lines: what it printed last, oldest first. error: the fault that it told in words: what, cure,
-    exit_code, kind. oom_kills: how many processes the kernel has killed meanwhile for want of memory, None where that
-    cannot be told.
+    exit_code, kind. oom_kills: number of processes that the kernel has killed meanwhile for lack of memory, None where
+    that cannot be told.
     """
 
     stage: str
@@ -133,7 +133,7 @@ def _event(line: bytes) -> Mapping[str, Any] | None:
 
 
 def _oom_kills() -> int | None:
-    """How many processes the kernel has killed since boot for want of memory (/proc/vmstat)."""
+    """The number of processes that the kernel has killed since boot for lack of memory (/proc/vmstat)."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

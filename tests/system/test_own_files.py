@@ -22,7 +22,7 @@ from perception.workshop.accuracy.command import default_cache
 from perception.workshop.accuracy.look import read
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
 from perception.workshop.calibration import place as calibration_place
-from perception.workshop.export.failures import Memory
+from perception.workshop.export.failures import FailureNote
 from perception.workshop.place import Place, work_folder
 from tests import strangers
 
@@ -121,7 +121,7 @@ def test_the_lock_file_of_another_users_pilot_is_one(shared: Path, monkeypatch: 
 
 
 def test_what_a_stranger_says_of_a_failed_export_keeps_nobody_from_one_in_silence(shared: Path) -> None:
-    memory = Memory(Place(shared, "m"), {"model": 1})
+    memory = FailureNote(Place(shared, "m"), {"model": 1})
     strangers.file(shared / "m.failed.json", '{"schema": 1, "inputs": {"model": 1}, "what": "never"}')
     with pytest.raises(BackendError, match=r"m\.failed\.json cannot be used: it belongs to 1234") as caught:
         memory.failed_before()

@@ -25,7 +25,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def events() -> list[Event]:
-    """What was told."""
+    """The events told so far."""
     return []
 
 

@@ -38,7 +38,7 @@ def run(do: str, on_event: Callable[[Mapping[str, Any]], None] = lambda _: None,
 
 
 def lives(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
+    """Return True if the process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
@@ -46,7 +46,7 @@ def lives(pid: int) -> bool:
 
 
 def gone(pid: int, within_s: float = 5.0) -> bool:
-    """Whether the process ends in time."""
+    """Return True if the process ends in time."""
     deadline = time.monotonic() + within_s
     while lives(pid) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -41,7 +41,7 @@ FLOAT16 = 10
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is read from an ONNX file: its metadata, the names of its nodes, and what stays in float beside INT8.
+    """The facts of an ONNX file: its metadata, the names of its nodes, and what stays in float beside INT8.
 
     protected: names of the nodes to keep out of INT8; outputs: of the convolutions that read INT8 and give float.
     """
@@ -56,9 +56,9 @@ class Model:
 
 
 def run(values: Mapping[str, Any], tell: Tell, interrupt: Interrupt | None = None) -> dict[str, Any]:
-    """Builds, writes engine and sidecar, and gives what is known of them as JSON.
+    """Build, write engine and sidecar, and return what is known of them as JSON.
 
-    values: a BuildRequest as JSON. interrupt: see perception/workshop/calibrator.Feed. Raises PilotError.
+    values: a BuildRequest as JSON. interrupt: see calibrator.Feed. Raises PilotError.
     """
     request = from_json(values)
     model = read_model(request)
@@ -178,7 +178,7 @@ def _l4t_release() -> str | None:
 
 
 def end_at_once(result: Path) -> Interrupt:
-    """Ends this process with what a callback of the calibration raised: TensorRT 8.6 cannot be told to stop.
+    """Return a function that ends this process with the fault of a callback: TensorRT 8.6 cannot be told to stop.
 
     result: the file that the parent reads; see perception/workshop/stage.py. Anything but a PilotError waits for the
     end of the build.

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 SHORT_OF_MEMORY = re.compile(
     r"(?i)memory is insufficient|insufficient (memory|workspace)|out of memory|OutOfMemory|error 12\b|MemAlloc"
 )
-"""What TensorRT's lines hold where memory was short. As a warning it is no failure: one way to run a layer is passed
+"""Words of TensorRT's lines where memory was short. As a warning it is no failure: one way to run a layer is passed
 over. Other things are insufficient, too: scales, drivers.
 """
 NO_WAY_LEFT = "Could not find any implementation"
-"""What TensorRT says where all ways to run a layer were passed over."""
+"""TensorRT's words where all ways to run a layer were passed over."""
 REMEMBERED = 4000
 
 
@@ -47,7 +47,7 @@ class Built:
 
 
 def build(request: BuildRequest, material: Material, tell: Tell, interrupt: Interrupt | None = None) -> Built:
-    """Builds the engine of a request. Nothing is written but caches.
+    """Build the engine of a request. Nothing is written but caches.
 
     interrupt: see Feed. Raises BuildError where TensorRT cannot build it, ExportMemoryError where memory was short,
     SettingsError for what cannot be asked for here.
@@ -146,7 +146,7 @@ class _Build:
         self._memory.interruption = self._memory.interruption or fault
 
     def _failure(self, what: str) -> BuildError | ExportMemoryError:
-        """What a null pointer of TensorRT means, by what it logged."""
+        """Return the fault behind a null pointer of TensorRT, by what it logged."""
         warned = self._short(self._memory.lines)
         short = self._short(self._memory.errors)
         if not self._memory.errors or any(NO_WAY_LEFT in line for line in self._memory.errors):
@@ -185,7 +185,7 @@ class _Build:
         }
 
     def _let_go(self) -> None:
-        """Frees what building took; the settings that were made stay known."""
+        """Free what building took; the settings that were made stay known."""
         if "_settings" in self.__dict__:
             self._settings.close()
         for name in ("_network", "_builder"):

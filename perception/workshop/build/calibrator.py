@@ -27,7 +27,7 @@ Answer = TypeVar("Answer")
 
 
 class Feed:
-    """What every calibrator does, whatever its class: the answers to TensorRT's questions.
+    """Answers TensorRT's questions, the same for every class of calibrator.
 
     cache: where the ranges are kept; use_cache: True if an existing one is read. interrupt: called at once with what a
     callback raised, which is kept as well, and raised by `raise_fault` after the build; a process that may end at any
@@ -50,11 +50,11 @@ class Feed:
 
     @property
     def has_failed(self) -> bool:
-        """Whether a callback raised something."""
+        """True if a callback raised something."""
         return self._fault is not None
 
     def keep(self, fault: BaseException) -> None:
-        """Takes what a callback raised; the first counts."""
+        """Keep what a callback raised; the first counts."""
         self._fault = self._fault or fault
         if self._interrupt is not None:
             self._interrupt(fault)

@@ -31,7 +31,7 @@ Interrupt = Callable[[BaseException], None]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a build is made from, besides the request.
+    """The inputs of a build besides the request.
 
     nodes: names of all nodes of the model; protected: of those kept out of INT8; outputs: of the convolutions that read
     INT8 and give float. images: those that can be read, of a list that `manifest_sha256` identifies.
@@ -190,7 +190,7 @@ class Configuration:
         return shape
 
     def close(self) -> None:
-        """Frees the settings and what they hold."""
+        """Free the settings and what they hold."""
         for name in ("config", "_kept", "_builder", "_network"):
             self.__dict__.pop(name, None)
         if self.feed is not None:

@@ -15,7 +15,7 @@ from perception.core.errors import SettingsError
 from perception.system.trusted_file import reason_of, write_whole
 
 BITS: Mapping[str, int] = {"int8": 8, "fp16": 16, "fp32": 32}
-"""What ultralytics calls `quantize`."""
+"""The value of `quantize` in ultralytics' header."""
 _LITERALS = ("stride", "batch", "imgsz", "names", "args", "channels", "end2end")
 
 

@@ -34,7 +34,7 @@ class Network:
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether the model leaves its batch or its sides open."""
+        """True if the model leaves its batch or its sides open."""
         return min(self.shape) < 0
 
     def layers(self) -> Iterator[trt.ILayer]:
@@ -51,12 +51,12 @@ def creation_flags(module: ModuleType) -> int:
 
 
 def has_precision_flags(module: ModuleType) -> bool:
-    """Whether the builder chooses precisions (up to TensorRT 10); from 11 on they are what the model says."""
+    """Return True if the builder chooses precisions (up to TensorRT 10); from 11 on the model does."""
     return hasattr(module.BuilderFlag, "FP16") and hasattr(module.BuilderFlag, "INT8")
 
 
 def parse(module: ModuleType, builder: trt.Builder, logger: trt.ILogger, memory: Memory, onnx: Path) -> Network:
-    """The network of a model with one input (n, 3, H, W). Raises BuildError in plain words for any other."""
+    """Parse a model with one input (n, 3, H, W). Raises BuildError in plain words for any other."""
     definition = builder.create_network(creation_flags(module))
     parser = module.OnnxParser(definition, logger)
     with held_back():
@@ -101,9 +101,9 @@ def _refuse_nms(module: ModuleType, network: Network, onnx: Path) -> None:
 
 
 def input_shape(declared: Shape, onnx: Path, batch: int, usual_hw: tuple[int, int]) -> Shape:
-    """The largest input of the engine, open sides of `usual_hw` pixels.
+    """Return the largest input of the engine, open sides of `usual_hw` pixels.
 
-    SettingsError where the model has another fixed batch than the one asked for.
+    Raises SettingsError where the model has another fixed batch than the one asked for.
     """
     if declared[0] not in (-1, batch):
         raise SettingsError(
@@ -115,7 +115,7 @@ def input_shape(declared: Shape, onnx: Path, batch: int, usual_hw: tuple[int, in
 
 
 def calibration_shape(declared: Shape, onnx: Path, largest: Shape, batch: int) -> Shape:
-    """Of the batches to calibrate with: a model of fixed batch reads its own. SettingsError where that is another."""
+    """Return the shape of a calibration batch. Raises SettingsError for a model of another fixed batch."""
     if declared[0] not in (-1, batch):
         raise SettingsError(
             f"{onnx} has a fixed batch of {declared[0]}, and cannot be calibrated with batches of {batch}",
@@ -125,12 +125,12 @@ def calibration_shape(declared: Shape, onnx: Path, largest: Shape, batch: int) -
 
 
 def is_quantized(module: ModuleType, network: Network) -> bool:
-    """Whether the model holds its own ranges, as Q/DQ nodes."""
+    """Return True if the model holds its own ranges, as Q/DQ nodes."""
     return any(layer.type == module.LayerType.QUANTIZE for layer in network.layers())
 
 
 def is_half(module: ModuleType, network: Network) -> bool:
-    """Whether the model computes in float16."""
+    """Return True if the model computes in float16."""
     return any(tensor.dtype == module.DataType.HALF for layer in network.layers() for tensor in _outputs(layer))
 
 
@@ -138,12 +138,12 @@ def protect(
     module: ModuleType, network: Network, nodes: Collection[str], outputs: Collection[str],
     all_nodes: Collection[str],
 ) -> tuple[list[str], list[str]]:  # fmt: skip
-    """Asks for float16 in the layers that the parser made of these ONNX nodes, and for INT8 in the convolutions that it
+    """Ask for float16 in the layers that the parser made of these ONNX nodes, and for INT8 in the convolutions that it
     made of `outputs`, which give float16; returns the names of the former and of the latter.
 
     The parser names a layer after its node, and further ones of the same node with a number behind it, unless that is
     the name of another of `all_nodes`. The network puts out float32: the layer that does so, and what it is made of,
-    give that, lest a copy of the whole output be made. Raises BuildError where it finds none of the nodes, or none of
+    give that, or the whole output would be copied. Raises BuildError where it finds none of the nodes, or none of
     the outputs: protection that protects nothing must not pass unseen.
     """
     wanted = {*nodes, *outputs}
@@ -177,7 +177,7 @@ def _outputs(layer: trt.ILayer) -> list[trt.ITensor]:
 
 
 def _computes(module: ModuleType, layer: trt.ILayer) -> bool:
-    """Whether a precision can be asked of it."""
+    """Return True if a precision can be asked of the layer."""
     return layer.type.name not in _NOT_COMPUTED and all(_is_float(module, tensor) for tensor in _outputs(layer))
 
 

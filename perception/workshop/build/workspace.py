@@ -14,7 +14,7 @@ LEAST_WORKSPACE_MIB = 256
 
 
 def workspaces(workspace_mib: int) -> tuple[int, ...]:
-    """The workspaces to try, in MiB: each half of the one before, the last LEAST_WORKSPACE_MIB, or the one asked for.
+    """Return the workspaces to try, in MiB: each half of the one before, down to LEAST_WORKSPACE_MIB.
 
     Raises ValueError for less than 1.
     """
@@ -29,7 +29,7 @@ def workspaces(workspace_mib: int) -> tuple[int, ...]:
 def with_less_workspace(
     attempt: Callable[[int], T], workspace_mib: int, say: Callable[[str], None], offer: str = ""
 ) -> T:
-    """What `attempt` gives for `workspace_mib`, or for less of it: where memory runs out, half is tried.
+    """Return the result of `attempt` for `workspace_mib`; where memory runs out, half of it is tried, and so on.
 
     attempt: takes the workspace in MiB and raises ExportMemoryError where memory did not do (as stage.run_stage does);
     any other fault passes. say: takes a sentence for each step down. offer: the command of what needs less memory, an

@@ -14,7 +14,7 @@ from perception.core.errors import BackendError, BusyError, SettingsError
 from perception.settings.model import ROOT
 from perception.system.process import Child, signal_name
 from perception.system.trusted_file import reason_of
-from perception.workshop.export.failures import Memory, inputs_of
+from perception.workshop.export.failures import FailureNote, inputs_of
 from perception.workshop.place import Place, check_replaceable
 
 SCRIPT = ROOT / "scripts" / "export_int8_engine.py"
@@ -22,7 +22,7 @@ LIMIT_S = 3600.0
 """An FP16 build of a small detector takes 5 to 20 minutes on a Jetson."""
 TURN_S = 1.0
 END_S = 10.0
-"""How long a child that is asked to end may take before it is killed."""
+"""The time that a child may take to end before it is killed."""
 
 Alive = Callable[[str], None]
 """Told each second, in a few words, what the start is waiting for."""
@@ -30,7 +30,7 @@ Alive = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to export, and to where. imgsz: side of the input in pixels, None for what the model was made for.
+    """An export to make. imgsz: side of the input in pixels, None for what the model was made for.
 
     layout: of its output, None where it is to be found. device: which GPU, as CUDA counts.
     """
@@ -62,28 +62,28 @@ def export_at_start(order: Order, alive: Alive, limit_s: float = LIMIT_S, comman
     try:
         check_replaceable(order.place)
         order.place.folder.mkdir(exist_ok=True)
-        memory = Memory(order.place, inputs_of(order.model, order.imgsz))
+        note = FailureNote(order.place, inputs_of(order.model, order.imgsz))
     except SettingsError as fault:
         raise BackendError(fault.what, fault.cure) from None
     except OSError as error:
         raise BackendError(f"{order.model} cannot be exported: {reason_of(error)}", "Check the disk.") from None
     by_hand = f"Try it by hand, when memory is free: {_shown(order)}"
-    if failure := memory.failed_before():
+    if failure := note.failed_before():
         raise BackendError(failure, by_hand)
-    memory.begin()
+    note.begin()
     try:
         code, last = _run(command or order.command, alive, limit_s)
     except BaseException:
-        memory.forget()
+        note.forget()
         raise
     if code == 0:
-        memory.forget()
+        note.forget()
         return
     if code == BusyError.exit_code:  # somebody else exports: the next start will find an engine, or make one
-        memory.forget()
+        note.forget()
         raise BackendError(f"no export was made: {last}", "Start again when that one is through.")
     what = last if code is not None else f"it took longer than {limit_s / 60:.0f} minutes"
-    memory.note(what, code)
+    note.failed(what, code)
     raise BackendError(f"the export failed: {what}", by_hand)
 
 

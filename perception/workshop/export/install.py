@@ -31,7 +31,7 @@ ENGINE_MODE = 0o644
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What an installation did with the engine that was there.
+    """The fate of the engine that was in service before an installation.
 
     kept: it lies in the place of the previous one. why_not: a sentence where it was there and was not kept.
     """
@@ -111,7 +111,7 @@ def finish(place: Place, work: Path) -> None:
 
 
 def _aside(place: Place, work: Path) -> Path:
-    """Where a rollback keeps the engine that leaves service until its name is free."""
+    """The file for the engine that leaves service in a rollback, until its name is free."""
     return work / place.previous_engine.name
 
 

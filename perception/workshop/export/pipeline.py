@@ -34,7 +34,7 @@ RunStage = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Verdict(Protocol):
-    """What the gate says of an engine: see perception/workshop/accuracy/gate.py."""
+    """The gate's verdict on an engine: see perception/workshop/accuracy/gate.py."""
 
     @property
     def passed(self) -> bool: ...
@@ -46,11 +46,11 @@ class Verdict(Protocol):
     def report(self) -> Mapping[str, Any]: ...
 
 
-class Hands(Protocol):
-    """What the pipeline has done for it.
+class Stages(Protocol):
+    """Runs the steps of the pipeline.
 
     stage: see RunStage. build: a stage that is tried again with less workspace where memory was short. judge: compares
-    the engine with the float model, None where no images are there for it.
+    the engine with the float model; returns None without images.
     """
 
     def stage(self, module: str, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
@@ -80,12 +80,12 @@ class Task:
 
     @property
     def ranges_by(self) -> str:
-        """How the ranges of INT8 are found; empty where they are not."""
+        """The calibrator of INT8; empty where nothing is calibrated."""
         return self.options.ranges_by(self.method) if self.method else ""
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether the ONNX must leave the batch open."""
+        """True if the ONNX must leave the batch open."""
         return self.options.batch > 1 or (self.method == "calibrator" and self.options.calibration_batch > 1)
 
 
@@ -100,14 +100,14 @@ class Done:
     replaced: Replaced
 
 
-def run(task: Task, hands: Hands) -> Done:
+def run(task: Task, stages: Stages) -> Done:
     """Exports, verifies, judges, installs. Raises PilotError; then what was in service still is."""
-    plain = float_onnx(task, hands)
-    task = examined(task, plain, hands)
-    onnx = quantized_onnx(task, plain, hands)
-    engine, facts = _built(task, onnx, hands)
-    trial = _tried(task, engine, hands)
-    verdict = _judged(task, plain, engine, hands)
+    plain = float_onnx(task, stages)
+    task = examined(task, plain, stages)
+    onnx = quantized_onnx(task, plain, stages)
+    engine, facts = _built(task, onnx, stages)
+    trial = _tried(task, engine, stages)
+    verdict = _judged(task, plain, engine, stages)
     try:
         replaced = install(engine, task.place, task.work.folder)
     finally:
@@ -116,7 +116,7 @@ def run(task: Task, hands: Hands) -> Done:
     return Done(task.place.engine, facts, trial, verdict, replaced)
 
 
-def float_onnx(task: Task, hands: Hands) -> Path:
+def float_onnx(task: Task, stages: Stages) -> Path:
     """The ONNX model of the weights, made once for the same weights and size."""
     model, options = task.model, task.options
     if model.is_onnx:
@@ -130,15 +130,15 @@ def float_onnx(task: Task, hands: Hands) -> Path:
     }
     target = task.work.onnx(key_of(inputs))
     if target.exists():
-        hands.say(f"ONNX of these weights: {target}, made before")
+        stages.say(f"ONNX of these weights: {target}, made before")
         return target
     request = {"weights": model.path, "target": target, "imgsz": options.imgsz, "dynamic_batch": task.is_dynamic}
-    hands.stage(ONNX, _as_json(request))
+    stages.stage(ONNX, _as_json(request))
     task.work.forget_others(target)
     return target
 
 
-def examined(task: Task, onnx: Path, hands: Hands) -> Task:
+def examined(task: Task, onnx: Path, stages: Stages) -> Task:
     """The task with the layout of the model. Raises SettingsError for what is no detector, or cannot become one."""
     options = task.options
     request = {
@@ -148,10 +148,10 @@ def examined(task: Task, onnx: Path, hands: Hands) -> Task:
         "layout": options.layout,
         "precision": "" if task.model.is_quantized else options.precision,
     }
-    return replace(task, layout=hands.stage(EXAMINE, _as_json(request)).get("layout"))
+    return replace(task, layout=stages.stage(EXAMINE, _as_json(request)).get("layout"))
 
 
-def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
+def quantized_onnx(task: Task, onnx: Path, stages: Stages) -> Path:
     """The model with Q/DQ nodes where that is the method, made once for the same model and images; else `onnx`."""
     if task.method != "qdq" or task.calibration is None:
         return onnx
@@ -166,7 +166,7 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
     }
     target = task.work.onnx(key_of(inputs), ".qdq")
     if target.exists() and not task.options.recalibrate:
-        hands.say(f"Q/DQ model of these images: {target}, made before")
+        stages.say(f"Q/DQ model of these images: {target}, made before")
         return target
     request = {
         "onnx": onnx,
@@ -176,12 +176,12 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
         "layout": task.layout,
         "calibrator": task.ranges_by,
     }
-    hands.stage(QDQ, _as_json(request))
+    stages.stage(QDQ, _as_json(request))
     task.work.forget_others(target)
     return target
 
 
-def _built(task: Task, onnx: Path, hands: Hands) -> tuple[Path, Mapping[str, Any]]:
+def _built(task: Task, onnx: Path, stages: Stages) -> tuple[Path, Mapping[str, Any]]:
     """The engine, not in service yet, and the facts of its build."""
     request = build_request(task, onnx)
     inputs = {
@@ -195,16 +195,16 @@ def _built(task: Task, onnx: Path, hands: Hands) -> tuple[Path, Mapping[str, Any
         inputs.pop(unimportant, None)
     engine = task.work.engine(key_of(inputs))
     if not task.options.recalibrate and _is_whole(engine):
-        hands.say(f"This engine was built before, and is not in service yet: {engine}")
+        stages.say(f"This engine was built before, and is not in service yet: {engine}")
         return engine, {}
     task.work.forget_others(engine)
     engine.parent.mkdir(parents=True, exist_ok=True)
-    result = hands.build(_as_json({**request, "engine": engine}))
+    result = stages.build(_as_json({**request, "engine": engine}))
     return engine, result.get("facts", {})
 
 
 def build_request(task: Task, onnx: Path) -> dict[str, Any]:
-    """What perception/workshop/build/request.py asks for, less the engine's path."""
+    """Return the fields of perception/workshop/build/request.py, without the engine's path."""
     options, calibration = task.options, task.calibration
     request: dict[str, Any] = {
         **{name: getattr(options, name) for name in AS_ASKED},
@@ -231,14 +231,14 @@ def build_request(task: Task, onnx: Path) -> dict[str, Any]:
 
 
 def _is_whole(engine: Path) -> bool:
-    """Whether an engine of an export that did not end is there with its sidecar, unchanged."""
+    """Return True if the engine of an interrupted export exists with its sidecar, unchanged."""
     try:
         return open_engine(engine).sidecar is not None
     except BackendError:
         return False
 
 
-def _tried(task: Task, engine: Path, hands: Hands) -> Mapping[str, Any]:
+def _tried(task: Task, engine: Path, stages: Stages) -> Mapping[str, Any]:
     request = {
         "engine": engine,
         "described_by": None,
@@ -247,7 +247,7 @@ def _tried(task: Task, engine: Path, hands: Hands) -> Mapping[str, Any]:
         "device": task.options.gpu,
     }
     with _runs():
-        trial = hands.stage(VERIFY, _as_json(request))
+        trial = stages.stage(VERIFY, _as_json(request))
     if task.layout is None and trial.get("layout"):
         _note(engine, layout=trial["layout"])
     return trial
@@ -255,22 +255,22 @@ def _tried(task: Task, engine: Path, hands: Hands) -> Mapping[str, Any]:
 
 @contextmanager
 def _runs() -> Iterator[None]:
-    """What a run time says of the new engine is a fault of the build."""
+    """Turn a fault of the run time with the new engine into a fault of the build."""
     try:
         yield
     except (BackendError, GpuError) as fault:
         raise BuildError(f"The new engine does not run, and is left out of service: {fault.what}", fault.cure) from None
 
 
-def _judged(task: Task, onnx: Path, engine: Path, hands: Hands) -> Verdict | None:
-    """What the gate says, written into the sidecar. Raises AccuracyError where the engine stays out of service."""
+def _judged(task: Task, onnx: Path, engine: Path, stages: Stages) -> Verdict | None:
+    """Return the gate's verdict, and write it into the sidecar. Raises AccuracyError where the engine did not pass."""
     with _runs():
-        verdict = hands.judge(onnx, engine)
+        verdict = stages.judge(onnx, engine)
     if verdict is None:
         return None
     _note(engine, accuracy=dict(verdict.report))
     for line in verdict.lines:
-        hands.say(line)
+        stages.say(line)
     if not verdict.passed:
         raise AccuracyError(
             f"The new engine did not pass beside the float model, and stays out of service (it is {engine})",

@@ -1,4 +1,4 @@
-"""What the user sees of an export: bars on a terminal, lines in a log."""
+"""Shows an export to the user: bars on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LINE_S = 10.0
 
 
 class _Count(ProgressColumn):
-    """How many of how many; nothing of what is not counted."""
+    """The count of steps and their total; empty where the total is unknown."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}", style="progress.download")
@@ -90,7 +90,7 @@ class Screen:
         self._console.print(table)
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """An event of a stage: see perception/workshop/stage.py. One of no known kind is left out."""
+        """Show an event of a stage: see perception/workshop/stage.py. An unknown kind is left out."""
         kind = event.get("event")
         if kind == "say":
             self.say(str(event.get("text", "")))
@@ -107,7 +107,7 @@ class Screen:
         self._tasks[name] = self._bars.add_task(name, total=None)
 
     def end_stage(self) -> None:
-        """What was begun is over: a line with the time it took, where that is worth one."""
+        """End the stage; a line tells the time it took, from a second on."""
         for task in self._tasks.values():
             self._bars.remove_task(task)
         self._tasks.clear()

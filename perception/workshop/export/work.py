@@ -1,4 +1,4 @@
-"""What an export keeps until the next one: files named by all that they were made from, so that none is ever stale."""
+"""Files that an export keeps until the next one, named by all that they were made from, so that none is ever stale."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def key_of(inputs: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The folder of one model's unfinished work, see place.work_folder."""
+    """The folder of one model's unfinished files, see place.work_folder."""
 
     folder: Path
     stem: str
@@ -35,7 +35,7 @@ class Work:
         return self.folder / f"{self.stem}.{key}" / f"{self.stem}.engine"
 
     def forget_others(self, kept: Path) -> None:
-        """Removes what was made from other inputs in the place of `kept`: models of its kind, or engines' folders."""
+        """Remove the models of the kind of `kept`, or the engines' folders, that were made from other inputs."""
         if kept.suffix == ".onnx":
             kind = "".join(kept.suffixes[-2:]) if kept.name.endswith(".qdq.onnx") else ".onnx"
             for path in self.folder.glob(f"{self.stem}.{'?' * KEY_DIGITS}{kind}"):
@@ -52,7 +52,7 @@ class Work:
 
 
 def _remove_folder(folder: Path) -> None:
-    with suppress(OSError):  # what cannot be removed is in nobody's way
+    with suppress(OSError):  # a file that stays does no harm
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""How far two detectors agree on the same pictures: by count, by overlap, by confidence."""
+"""Measures the agreement of two detectors on the same pictures: by count, by overlap, by confidence."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Agreement:
 
 
 def agreement(pairs: Iterable[tuple[Detections, Detections]]) -> Agreement:
-    """Compares (reference, other) picture by picture; of one class each vehicle has at most one partner."""
+    """Compare (reference, other) picture by picture; each vehicle has at most one partner, of its class."""
     frames = vehicles = same = 0
     ious: list[float] = []
     differences: list[float] = []

@@ -17,11 +17,11 @@ from perception.workshop.progress import Tell, say, step
 MOST_UNREADABLE = 0.02
 """The share of images that may be unreadable."""
 NAMED = 5
-"""How many unreadable images a message names."""
+"""The most unreadable images that a message names."""
 
 
 def readable(images: Sequence[Path], tell: Tell) -> tuple[Path, ...]:
-    """Those of the images that hold a picture, in order; the others are named, and counted.
+    """Return the images that can be decoded, in order; the others are named, and counted.
 
     All are decoded, before anything is built: TensorRT cannot be told to stop in the middle of a build. Raises
     SettingsError where there are none, or more than MOST_UNREADABLE cannot be read.
@@ -64,7 +64,7 @@ class Batches:
 
     @property
     def filled(self) -> int:
-        """How many places of the last batch repeat its last picture."""
+        """The places of the last batch that repeat its last picture."""
         return -len(self.images) % self.shape[0]
 
     def __len__(self) -> int:
@@ -72,13 +72,13 @@ class Batches:
 
     @property
     def done(self) -> int:
-        """How many images were delivered."""
+        """The number of images delivered so far."""
         return min(self._next * self.shape[0], len(self.images))
 
     def next(self) -> npt.NDArray[np.float32] | None:
-        """The next batch (n, 3, H, W) of 0 to 1, valid until the next call; None after the last.
+        """Return the next batch (n, 3, H, W) of 0 to 1, valid until the next call; None after the last.
 
-        Raises SettingsError for an image that can be read no more.
+        Raises SettingsError for an image that cannot be read any more.
         """
         if self._next >= len(self):
             return None

@@ -83,7 +83,7 @@ class Layer:
 
 
 class Network:
-    """What a parser fills."""
+    """A network, filled by a parser."""
 
     def __init__(self, flags: int) -> None:
         self.flags = flags

@@ -22,7 +22,7 @@ from perception.settings.model import ROOT
 from perception.system.lock import Lock
 from perception.workshop.build import preflight
 from perception.workshop.export import command, sources
-from perception.workshop.export.failures import Memory
+from perception.workshop.export.failures import FailureNote
 from perception.workshop.export.options import Options
 from tests.doubles.engine_files import install, plan
 from tests.small_disk import small_disk
@@ -38,7 +38,7 @@ def weights(workshop: Workshop, content: str) -> None:
 
 
 def test_a_first_export_says_what_it_does_and_installs(workshop: Workshop) -> None:
-    Memory(workshop.place, {}).note("failed", 8)
+    FailureNote(workshop.place, {}).failed("failed", 8)
     text = workshop.run(*FP16)
     assert text.splitlines()[:5] == [
         "Starting FP16 TensorRT export",
@@ -55,7 +55,7 @@ def test_a_first_export_says_what_it_does_and_installs(workshop: Workshop) -> No
     assert "Next: python3 pilot.py check --require-engine --model engines/small.engine" in text
     sidecar = open_engine(workshop.place.engine).sidecar
     assert sidecar and (sidecar.precision, sidecar.class_names) == ("fp16", {0: "person", 1: "car"})
-    assert not Memory(workshop.place, {}).path.exists(), "what failed before does not count any more"
+    assert not FailureNote(workshop.place, {}).path.exists(), "what failed before does not count any more"
 
 
 @pytest.mark.slow

@@ -275,7 +275,7 @@ def test_yolov8_in_int8_finds_the_vehicles_of_the_float_model(data: Path, tmp_pa
 
 
 def _vehicles(onnx: Path, pictures: Sequence[Path]) -> list[Detections]:
-    """What a model is sure of in each picture."""
+    """Return what a model is sure of in each picture."""
     found = []
     session = OnnxRuntimeSession(onnx, 640, 0)
     names = session.facts.names

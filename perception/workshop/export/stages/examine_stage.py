@@ -1,4 +1,4 @@
-"""The stage that looks at an ONNX model before anything is made of it: is it a detector, and of which layout."""
+"""The stage that checks an ONNX model before anything is made of it: a detector, and of which layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage that looks at what can be built here: TensorRT and the GPU, in a process that may crash at it."""
+"""The stage that looks for TensorRT and a GPU to build with, in a process that may crash at it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Emit = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """What there is to build with. tensorrt: its version, gpu: its name; None where there is none, and `why`.
+    """TensorRT and the GPU to build with. tensorrt: its version, gpu: its name; None where there is none, and `why`.
 
-    has_calibrator: whether it finds the ranges of INT8 by itself (before TensorRT 11).
+    has_calibrator: True if it finds the ranges of INT8 by itself (before TensorRT 11).
     """
 
     tensorrt: str | None
@@ -23,7 +23,7 @@ class Builder:
 
     @property
     def can_build(self) -> bool:
-        """Whether an engine can be built here."""
+        """True if an engine can be built here."""
         return self.tensorrt is not None and self.gpu is not None
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ class Builder:
 
 
 def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """The fields of a Builder. request: device, the number of the GPU."""
+    """Return the fields of a Builder. request: device, the number of the GPU."""
     version, has_calibrator, why = _tensorrt()
     gpu, no_gpu = _gpu(request["device"])
     reasons = "; ".join(reason for reason in (why, no_gpu) if reason)

@@ -1,4 +1,4 @@
-"""How a script of scripts/ begins and ends: warnings on stderr, a fault as its sentence and exit code."""
+"""The start and the end of a script of scripts/: warnings on stderr, a fault as its sentence and exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from perception.system.own_files import keep_world_from_writing
 from perception.system.plain_file import from_home
 
 LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
-"""What a standard output says that takes nothing more, a reader that went away excepted."""
+"""The errors of a standard output that takes nothing more, without a reader that went away."""
 _HOME = re.compile(r"(--[\w-]+=)?(~.*)", re.DOTALL)
 
 

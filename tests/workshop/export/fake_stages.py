@@ -1,4 +1,4 @@
-"""Hands that make small files in the place of models and engines, for tests of the pipeline without a GPU."""
+"""Stages that make small files in the place of models and engines, for tests of the pipeline without a GPU."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FACTS: Mapping[str, Any] = {"seconds": {"build": 7.0}, "builder": {"int8_convolu
 
 @dataclass(frozen=True)
 class FakeVerdict:
-    """What a gate says."""
+    """The verdict of a gate."""
 
     passed: bool = True
     lines: tuple[str, ...] = ("mAP50-95 0.324 -> 0.320",)
     report: Mapping[str, Any] = field(default_factory=lambda: {"map50_95": 0.32})
 
 
-class FakeHands:
+class FakeStages:
     """Makes what the stages would make. faults: what a stage raises; did: the modules of the stages, in order."""
 
     def __init__(self, verdict: FakeVerdict | None = None) -> None:
@@ -38,7 +38,7 @@ class FakeHands:
         self.requests: dict[str, Mapping[str, Any]] = {}
 
     def stage(self, module: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See Hands."""
+        """See Stages."""
         self._begin(module, request)
         if module in (ONNX, QDQ):
             Path(request["target"]).write_bytes(f"{module} of {request}".encode())
@@ -46,18 +46,18 @@ class FakeHands:
         return answers.get(module, {})
 
     def build(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See Hands."""
+        """See Stages."""
         self._begin(BUILD, request)
         install(Path(request["engine"]), plan(200 + len(self.did)), precision=request["precision"], accuracy=None)
         return {"facts": FACTS}
 
     def judge(self, onnx: Path, engine: Path) -> FakeVerdict | None:
-        """See Hands."""
+        """See Stages."""
         self._begin("judge", {"onnx": onnx, "engine": engine})
         return self.verdict
 
     def say(self, text: str) -> None:
-        """See Hands."""
+        """See Stages."""
         self.said.append(text)
 
     def _begin(self, module: str, request: Mapping[str, Any]) -> None:

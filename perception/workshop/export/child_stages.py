@@ -1,4 +1,4 @@
-"""The stages of an export as child processes, with their progress on the screen."""
+"""Runs the stages of an export as child processes, with their progress on the screen."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from perception.workshop.export import report
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import BUILD
 from perception.workshop.export.screen import Screen
-from perception.workshop.export.sources import Judges
+from perception.workshop.export.sources import GateImages
 from perception.workshop.place import Place
 from perception.workshop.stage import run_stage
 
 
-class Children:
-    """The hands of a real export, see pipeline.Hands.
+class ChildStages:
+    """The stages of a real export, see pipeline.Stages.
 
-    folder: where requests, results and the last words of a child that failed lie; None for a temporary one.
+    folder: for requests, results and the last lines of a child that failed; None for a temporary one.
     """
 
-    def __init__(self, options: Options, images: Judges, screen: Screen, place: Place) -> None:
+    def __init__(self, options: Options, images: GateImages, screen: Screen, place: Place) -> None:
         """images: for the gate."""
         self.folder: Path | None = None
         self._options = options
