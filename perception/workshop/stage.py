@@ -28,10 +28,10 @@ from perception.system.memory import lack_of_memory
 from perception.system.signals import cleaned_up_first
 from perception.system.trusted_file import reason_of, write_whole
 from perception.workshop.diagnosis import diagnose
+from perception.workshop.progress import Tell
 from perception.workshop.stage_child import Ended, follow
 
 Event = Mapping[str, Any]
-Emit = Callable[[Event], None]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 """Errors of a disk that is full, or takes nothing any more."""
 TOLD = 3
@@ -123,7 +123,7 @@ def _crash(ended: Ended, timed_out: bool, log: Path | None) -> BuildError:
     return BuildError(f"The {ended.name} stage {ended.how}{said}", where)
 
 
-def serve(main: Callable[[dict[str, Any], Emit], Mapping[str, Any]]) -> NoReturn:
+def serve(main: Callable[[dict[str, Any], Tell], Mapping[str, Any]]) -> NoReturn:
     """The child's side: reads the request, calls `main` with it, writes its result, and ends the process.
 
     A PilotError is told in words (exit status 3), a lack of memory as an ExportMemoryError; any other exception leaves
@@ -137,7 +137,7 @@ def serve(main: Callable[[dict[str, Any], Emit], Mapping[str, Any]]) -> NoReturn
 
 
 def _answer(
-    main: Callable[[dict[str, Any], Emit], Mapping[str, Any]], request: dict[str, Any], emit: Emit
+    main: Callable[[dict[str, Any], Tell], Mapping[str, Any]], request: dict[str, Any], emit: Tell
 ) -> tuple[dict[str, Any], int]:
     try:
         return {"result": dict(main(request, emit)), "peak_mib": peak_mib()}, 0
@@ -167,7 +167,7 @@ def _in_words(fault: PilotError) -> dict[str, Any]:
     return {"what": fault.what, "cure": fault.cure, "exit_code": fault.exit_code, "kind": kind.__name__}
 
 
-def _emitter() -> Emit:
+def _emitter() -> Tell:
     """Writes events to what was stdout; from now on stdout is stderr. For any thread."""
     sys.stdout.flush()
     out = os.dup(1)

@@ -16,6 +16,7 @@ from perception.workshop.export.pipeline import BUILD
 from perception.workshop.export.screen import Screen
 from perception.workshop.export.sources import GateImages
 from perception.workshop.place import Place
+from perception.workshop.progress import stage
 from perception.workshop.stage import run_stage
 
 
@@ -63,7 +64,7 @@ class ChildStages:
         how = Conditions(
             imgsz=options.imgsz, device=options.gpu, kernel_dir=self._place.folder.absolute(), layout=options.layout
         )
-        self._screen.event({"event": "stage", "name": f"comparing on {self._images.words}"})
+        stage(self._screen.event, f"comparing on {self._images.words}")
         comparison = Comparison(self._images.pictures, self._look, folder, folder.parent / "looks", how)
         return judge(comparison, options.reference or onnx, engine, options.max_drop, self._screen.show)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from perception.backends.preprocess import PREPROCESS_VERSION
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.core.errors import AccuracyError, BackendError, BuildError, GpuError
 from perception.system.trusted_file import sha256_of
+from perception.workshop.accuracy.gate import Verdict
 from perception.workshop.calibration.manifest import CalibrationSet
 from perception.workshop.export.install import Replaced, install
 from perception.workshop.export.options import Options
@@ -29,28 +30,13 @@ VERIFY = "perception.workshop.export.stages.verify_stage"
 AS_ASKED = ("precision", "batch", "imgsz", "workspace_mib", "optimization_level", "tactic_sources")
 """The options that a build takes as they are, under the same names."""
 
-RunStage = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""Runs the module as a child with the request, and gives its result. Raises PilotError."""
-
-
-class Verdict(Protocol):
-    """The gate's verdict on an engine: see perception/workshop/accuracy/gate.py."""
-
-    @property
-    def passed(self) -> bool: ...
-
-    @property
-    def lines(self) -> tuple[str, ...]: ...
-
-    @property
-    def report(self) -> Mapping[str, Any]: ...
-
 
 class Stages(Protocol):
     """Runs the steps of the pipeline.
 
-    stage: see RunStage. build: a stage that is tried again with less workspace where memory was short. judge: compares
-    the engine with the float model; returns None without images.
+    stage: runs the module as a child with the request, and returns its result; raises PilotError. build: the same for
+    the building stage, again with less workspace where memory was short. judge: compares the engine with the float
+    model; returns None without images.
     """
 
     def stage(self, module: str, request: Mapping[str, Any]) -> Mapping[str, Any]: ...

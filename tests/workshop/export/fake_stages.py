@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perception.workshop.accuracy.gate import Verdict
 from perception.workshop.calibration.manifest import CalibrationSet
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import BUILD, EXAMINE, ONNX, QDQ, VERIFY, Task
@@ -19,7 +20,7 @@ FACTS: Mapping[str, Any] = {"seconds": {"build": 7.0}, "builder": {"int8_convolu
 
 
 @dataclass(frozen=True)
-class FakeVerdict:
+class FakeVerdict(Verdict):
     """The verdict of a gate."""
 
     passed: bool = True
@@ -30,7 +31,7 @@ class FakeVerdict:
 class FakeStages:
     """Makes what the stages would make. faults: what a stage raises; did: the modules of the stages, in order."""
 
-    def __init__(self, verdict: FakeVerdict | None = None) -> None:
+    def __init__(self, verdict: Verdict | None = None) -> None:
         self.verdict = verdict
         self.faults: dict[str, BaseException] = {}
         self.did: list[str] = []
@@ -51,7 +52,7 @@ class FakeStages:
         install(Path(request["engine"]), plan(200 + len(self.did)), precision=request["precision"], accuracy=None)
         return {"facts": FACTS}
 
-    def judge(self, onnx: Path, engine: Path) -> FakeVerdict | None:
+    def judge(self, onnx: Path, engine: Path) -> Verdict | None:
         """See Stages."""
         self._begin("judge", {"onnx": onnx, "engine": engine})
         return self.verdict

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Emit = Callable[[Mapping[str, Any]], None]
+from perception.workshop.progress import Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Builder:
         return f"TensorRT {self.tensorrt}, {self.gpu}" if self.can_build else f"nothing to build with: {self.why}"
 
 
-def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+def run(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """Return the fields of a Builder. request: device, the number of the GPU."""
     version, has_calibrator, why = _tensorrt()
     gpu, no_gpu = _gpu(request["device"])
