@@ -144,7 +144,7 @@ class Answer:
 
     @property
     def why(self) -> str:
-        """The reason, in words, why there is no good answer; empty for exit status 0."""
+        """The reason, in words, for the lack of a good answer; empty for exit status 0."""
         if self.fault or self.code == 0:
             return self.fault
         if self.code is not None and self.code < 0:

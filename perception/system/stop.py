@@ -29,7 +29,7 @@ class StopFlag:
         self._terminal = False
 
     def listen(self) -> None:
-        """Installs the handlers; to be called in the main thread."""
+        """Install the handlers; to be called in the main thread."""
         self._terminal = _has_terminal()
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGTERM, self._stop)

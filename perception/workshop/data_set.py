@@ -47,7 +47,7 @@ class DataSet:
         return isinstance(first, str) and _exists(self.place(split, first))
 
     def images(self, split: str) -> list[Path]:
-        """The pictures of a split by name: files of a folder, of those in it, and of lists. None where it has none.
+        """Return the pictures of a split: files of a folder, of folders in it, and of lists. None where it has none.
 
         What a list names and is not there is left out, and told. Raises SettingsError for an entry that cannot be.
         """
@@ -57,7 +57,7 @@ class DataSet:
         return sorted({image for place in places for image in self._images_at(place)})
 
     def place(self, key: str, given: object) -> Path:
-        """The path that a key gives, whether something lies there or not. Raises SettingsError for no path."""
+        """Return the path that a key gives, whether something lies there or not. Raises SettingsError for no path."""
         text = _text(self.path, key, given)
         place = _real(self.root / text)
         if text.startswith("../") and not _exists(place):  # as some sites export it: the file's own folder
@@ -133,13 +133,13 @@ def _text(path: Path, key: str, value: object) -> str:
 
 
 def shortened(value: object) -> str:
-    """The value as Python writes it, in SHORT signs at most."""
+    """Return the value as Python writes it, in SHORT signs at most."""
     text = repr(value)
     return text if len(text) <= SHORT else text[: SHORT - 3] + "..."
 
 
 def _listed(place: Path) -> list[Path]:
-    """The pictures of a text file with a path on each line; what is not there is left out, and told."""
+    """Return the pictures of a text file with a path on each line; what is not there is left out, and told."""
     try:
         lines = read_plain(place, MOST_LIST_BYTES, SettingsError, "list of images").decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
@@ -162,7 +162,7 @@ def _listed(place: Path) -> list[Path]:
 
 
 def _of_list(folder: Path, entry: str) -> Path:
-    """A line of a list: ./ is the list's own folder, else the current one counts, and the list's where nothing is."""
+    """Return the path on a line of a list: ./ is the list's folder, else the current one, then the list's."""
     given = Path(from_home(entry))
     if entry.startswith("./") or (not given.is_absolute() and not _exists(given)):
         return folder / given
@@ -189,12 +189,12 @@ def _real(path: Path) -> Path:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images in a folder and the folders in it, sorted by name; hidden ones are left out. Raises OSError."""
+    """Return the images in a folder and the folders in it, sorted by name; hidden ones are left out. Raises OSError."""
     return [path for path in files_in(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files in a folder and the folders in it, sorted by name, less hidden ones. Raises OSError."""
+    """Return the files in a folder and the folders in it, sorted by name, less hidden ones. Raises OSError."""
     found = []
     for top, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -75,7 +75,7 @@ class Phases:
 def make_monitor(
     module: ModuleType, phases: Phases, goes_on: Callable[[], bool], keep: Callable[[BaseException], None]
 ) -> trt.IProgressMonitor | None:
-    """A monitor for TensorRT's builder; None where it has no such thing (before 9.1).
+    """Return a monitor for TensorRT's builder; None where it has no such thing (before 9.1).
 
     goes_on: True while the build is still wanted; else TensorRT ends it at the next step. keep: takes what a callback
     raised, which TensorRT would swallow.

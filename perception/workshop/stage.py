@@ -46,7 +46,7 @@ def run_stage(
     env: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Mapping[str, Any]:
-    """Runs `module` in a child of its own and gives its result.
+    """Run `module` in a child of its own and return its result.
 
     on_event: takes each event as it comes, in this thread. env: put on top of this process's own. folder: where request
     and result lie meanwhile, and afterwards `<stage>.log` with the child's last lines where it failed; None for a
@@ -70,7 +70,7 @@ def run_stage(
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:
-    """The answer of a child, None where it gave none."""
+    """Return the answer of a child, None where it gave none."""
     try:
         answer = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -100,7 +100,7 @@ def _judge(
 
 
 def _log(ended: Ended, folder: Path | None) -> Path | None:
-    """Keeps the last lines of a child that failed."""
+    """Keep the last lines of a child that failed."""
     if folder is None or not ended.lines:
         return None
     path = folder / f"{ended.name}.log"
@@ -109,7 +109,7 @@ def _log(ended: Ended, folder: Path | None) -> Path | None:
 
 
 def _told(error: Mapping[str, Any]) -> PilotError:
-    """The fault that a child told, of the class that it had there."""
+    """Return the fault that a child told, of its class there."""
     found = getattr(errors, str(error.get("kind")), None)
     kind = found if isinstance(found, type) and issubclass(found, PilotError) else BuildError
     return kind(str(error.get("what", "")), str(error.get("cure", "")))
@@ -156,7 +156,7 @@ def _answer(
 
 
 def peak_mib() -> float | None:
-    """The most memory that this process has had resident, in MiB: VmHWM of proc(5); None where it is not told."""
+    """Return the peak of resident memory of this process in MiB: VmHWM of proc(5); None where it is not told."""
     status = Path("/proc/self/status")
     match = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text() if status.exists() else "", re.MULTILINE)
     return round(int(match[1]) / 1024, 1) if match else None
@@ -168,7 +168,7 @@ def _in_words(fault: PilotError) -> dict[str, Any]:
 
 
 def _emitter() -> Tell:
-    """Writes events to what was stdout; from now on stdout is stderr. For any thread."""
+    """Write events to what was stdout; from now on stdout is stderr. For any thread."""
     sys.stdout.flush()
     out = os.dup(1)
     os.dup2(2, 1)

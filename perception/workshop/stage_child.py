@@ -88,7 +88,7 @@ def follow(
     lines: deque[str] = deque(maxlen=KEPT_LINES)
 
     def take(is_stdout: bool, line: bytes) -> None:
-        """Tells an event of stdout; all else goes to `lines`."""
+        """Tell an event of stdout; all else goes to `lines`."""
         event = _event(line) if is_stdout else None
         if event is not None:
             on_event(event)
@@ -133,7 +133,7 @@ def _event(line: bytes) -> Mapping[str, Any] | None:
 
 
 def _oom_kills() -> int | None:
-    """The number of processes that the kernel has killed since boot for lack of memory (/proc/vmstat)."""
+    """Return the number of processes that the kernel has killed since boot for lack of memory (/proc/vmstat)."""
     with suppress(OSError, ValueError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

@@ -88,7 +88,7 @@ def _typed(request: BuildRequest, model: Model) -> Iterator[BuildRequest]:
 
 
 def read_model(request: BuildRequest) -> Model:
-    """Reads the ONNX file once. SettingsError where it is none."""
+    """Read the ONNX file once. Raises SettingsError where it is none."""
     model = graph.read(request.onnx)
     is_quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     kept = _kept(request, model, is_quantized)
@@ -116,7 +116,7 @@ def _kept(request: BuildRequest, model: Any, is_quantized: bool) -> graph.Protec
 
 
 def _images_of(request: BuildRequest, model: Model, tell: Tell) -> tuple[tuple[Path, ...], str]:
-    """The images to calibrate on, and what identifies their list; none where none are needed."""
+    """Return the images to calibrate on, and the SHA-256 of their list; none where none are needed."""
     if request.precision != "int8" or model.is_quantized:
         return (), ""
     if not request.images:
@@ -159,7 +159,7 @@ def _calibration_of(request: BuildRequest, material: Material, facts: Mapping[st
 
 
 def _sha256_of_all(paths: Sequence[Path]) -> str:
-    """Of a list of files: their names and contents, in order."""
+    """Return the SHA-256 of the names and contents of these files, in order."""
     digest = hashlib.sha256()
     for path in paths:
         try:

@@ -69,7 +69,7 @@ def build(request: BuildRequest, material: Material, tell: Tell, interrupt: Inte
 
 
 def _without_frames(fault: PilotError) -> PilotError:
-    """The fault, and nothing of where it was raised: those frames hold TensorRT's objects beyond the context."""
+    """Return the fault without its traceback: those frames hold TensorRT's objects beyond the context."""
     fault.__cause__ = fault.__context__ = None
     return fault.with_traceback(None)
 
@@ -90,7 +90,7 @@ class _Build:
         self._seconds: dict[str, float] = {}
 
     def run(self) -> Built:
-        """Reads the model, configures, builds, inspects."""
+        """Read the model, configure, build, inspect."""
         stage(self._tell, "reading the model")
         self._read()
         request = self._request
@@ -192,6 +192,6 @@ class _Build:
             self.__dict__.pop(name, None)
 
     def close(self) -> None:
-        """Frees all that TensorRT made, the logger last."""
+        """Free all that TensorRT made, the logger last."""
         self._let_go()
         self.__dict__.pop("_logger", None)

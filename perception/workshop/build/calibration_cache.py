@@ -26,7 +26,7 @@ class CacheKey:
 
     @property
     def sha256(self) -> str:
-        """The same for the same inputs alone."""
+        """The hash of the key: the same for the same inputs alone."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 

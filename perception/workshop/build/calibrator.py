@@ -60,13 +60,13 @@ class Feed:
             self._interrupt(fault)
 
     def raise_fault(self) -> None:
-        """Raises what a callback raised, and TensorRT swallowed."""
+        """Raise what a callback raised, and TensorRT swallowed."""
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
 
     def next_address(self) -> list[int] | None:
-        """The device buffer with the next batch in it; None at the end."""
+        """Return the device buffer with the next batch in it; None at the end."""
         tensor = None if self.has_failed else self.batches.next()
         if tensor is None:
             return None
@@ -78,7 +78,7 @@ class Feed:
         return [int(self._buffer)]
 
     def read_cache(self) -> bytes | None:
-        """The cache, where there is one of the same key and it may be used."""
+        """Return the cache, where there is one of the same key and it may be used."""
         self._cached = self.cache.read() if self._use_cache else None
         self.cache_was_read = self._cached is not None
         if self.cache_was_read:
@@ -86,7 +86,7 @@ class Feed:
         return self._cached
 
     def write_cache(self, content: bytes) -> None:
-        """Keeps what TensorRT found, unless a fault cut it short."""
+        """Keep what TensorRT found, unless a fault cut it short."""
         if not self.has_failed:
             self.cache.write(content)
 
@@ -101,12 +101,12 @@ class Feed:
         }
 
     def close(self) -> None:
-        """Frees the device buffer."""
+        """Free the device buffer."""
         self.__dict__.pop("_buffer", None)
 
 
 def make_calibrator(module: ModuleType, algorithm: str, feed: Feed) -> trt.IInt8Calibrator:
-    """A calibrator of TensorRT's class for `algorithm` (see CLASSES).
+    """Return a calibrator of TensorRT's class for `algorithm` (see CLASSES).
 
     SettingsError where this TensorRT has none: 11 and later.
     """
@@ -137,7 +137,7 @@ def make_calibrator(module: ModuleType, algorithm: str, feed: Feed) -> trt.IInt8
 
 
 def _kept(feed: Feed, answer: Callable[[], Answer]) -> Answer | None:
-    """The answer, None where it fails: TensorRT calls this, and would swallow what it raises."""
+    """Return the answer, None where it fails: TensorRT calls this, and would swallow what it raises."""
     try:
         return answer()
     except BaseException as fault:

@@ -89,7 +89,7 @@ class Configuration:
             self._kept.append(timing_cache.load(config, request.timing_cache, self._tell))
 
     def _share_profile(self) -> None:
-        """Lets execution contexts share the profile, as they always may from TensorRT 10 on.
+        """Let execution contexts share the profile, as they always may from TensorRT 10 on.
 
         The run time holds one context for each batch size; before, a second one could not have the same profile.
         """
@@ -180,7 +180,7 @@ class Configuration:
         print(CALIBRATES.format(self._version), file=sys.stderr, flush=True)
 
     def _set_calibration_profile(self, shape: Shape, largest: Shape) -> Shape:
-        """The shape that TensorRT calibrates with: from 10 on always the best one of the engine's own profile."""
+        """Return the shape of a calibration batch: from TensorRT 10 on the best one of the engine's own profile."""
         if not self._is_before_10():
             if shape != largest:
                 say(self._tell, f"TensorRT {self._version} calibrates with the engine's batch, {largest[0]}")

@@ -31,13 +31,13 @@ class Convolutions:
 
     @property
     def share_int8(self) -> float:
-        """Of all convolutions of the network, 0 to 1."""
+        """The share of all convolutions of the network in INT8, 0 to 1."""
         count = len(self.int8) + len(self.other) + len(self.unseen)
         return len(self.int8) / count if count else 0.0
 
 
 def look_into(module: ModuleType, logger: Any, memory: Memory, plan: bytes) -> str:
-    """The inspector's JSON of a plan. Raises BuildError where the plan does not load."""
+    """Return the inspector's JSON of a plan. Raises BuildError where the plan does not load."""
     runtime = module.Runtime(logger)
     with held_back():
         engine = runtime.deserialize_cuda_engine(plan)
@@ -49,7 +49,7 @@ def look_into(module: ModuleType, logger: Any, memory: Memory, plan: bytes) -> s
 
 
 def layers_of(text: str) -> list[Layer]:
-    """The layers of the inspector's JSON; empty where the engine was built without ProfilingVerbosity.DETAILED.
+    """Return the layers of the inspector's JSON; empty where the engine was built without ProfilingVerbosity.DETAILED.
 
     Such an engine lists names alone. Raises ValueError for what is no JSON of an inspector.
     """

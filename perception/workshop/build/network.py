@@ -186,7 +186,7 @@ def _is_convolution(module: ModuleType, layer: trt.ILayer) -> bool:
 
 
 def convolutions(module: ModuleType, network: Network) -> list[str]:
-    """The names of its convolutions, in order."""
+    """Return the names of its convolutions, in order."""
     return [layer.name for layer in network.layers() if _is_convolution(module, layer)]
 
 

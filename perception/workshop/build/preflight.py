@@ -41,7 +41,7 @@ MAKE_ROOM = (
 
 
 def look_around(output: Path, workspace_mib: int, device: int = 0) -> list[Result]:
-    """The findings on this machine; see `examine`."""
+    """Return the findings on this machine; see `examine`."""
     commands = CommandRunner(ROOT)
     machine = this_machine(ROOT, settings_path(), sys.executable, commands.run)
     try:
@@ -74,7 +74,7 @@ def examine(machine: Machine, output: Path, workspace_mib: int, device: int = 0)
 
 
 def verdict(results: Sequence[Result], force: bool) -> None:
-    """Raises ExportMemoryError where memory or disk will not do for an export, unless `force`."""
+    """Raise ExportMemoryError where memory or disk will not do for an export, unless `force`."""
     stops = [result.finding for result in results if result.finding.code in STOPS]
     if stops and not force:
         what = "; ".join(finding.found for finding in stops)
@@ -104,7 +104,7 @@ def _memory(machine: Machine, workspace_mib: int) -> Iterator[Finding]:
 
 
 def _smaller(room_mib: float, workspace_mib: int) -> str:
-    """The cure: the largest workspace that fits, of those that are tried."""
+    """Return the cure: the largest workspace that fits, of those that are tried."""
     steps = workspaces(workspace_mib)
     step = next((step for step in steps if step <= room_mib), steps[-1])
     if step == workspace_mib:
@@ -113,7 +113,7 @@ def _smaller(room_mib: float, workspace_mib: int) -> str:
 
 
 def _swap_mib(machine: Machine) -> float:
-    """The memory that swapping can free, by /proc/swaps (proc(5)): what is free there, zram at ZRAM_WORTH."""
+    """Return the memory that swapping can free, by /proc/swaps (proc(5)): what is free there, zram at ZRAM_WORTH."""
     freed = 0.0
     for line in (machine.read("proc/swaps") or "").splitlines()[1:]:
         match = re.match(r"(\S+)\s+\S+\s+(\d{1,15})\s+(\d{1,15})\s", line)
@@ -169,7 +169,7 @@ def _shown(process: Process) -> str:
 
 
 def _ancestors(machine: Machine, pid: int) -> set[int]:
-    """The process and those that started it, by /proc/PID/stat (proc(5): the parent is the second field behind ')')."""
+    """Return the process and its ancestors, by /proc/PID/stat (proc(5): the parent is the second field behind ')')."""
     found: set[int] = set()
     while pid > 0 and pid not in found:
         found.add(pid)

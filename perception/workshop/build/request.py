@@ -83,7 +83,7 @@ class BuildRequest:
 
 
 def from_json(values: Mapping[str, Any]) -> BuildRequest:
-    """The request in the JSON of a stage. Raises SettingsError for an unknown or missing key, or a value of no use."""
+    """Return the request in the JSON of a stage. Raises SettingsError for a wrong or missing key, or a wrong value."""
     known = {field.name: field for field in fields(BuildRequest)}
     for name in values:
         if name not in known:

@@ -54,7 +54,7 @@ class Order:
 
 
 def export_at_start(order: Order, alive: Alive, limit_s: float = LIMIT_S, command: Sequence[str] = ()) -> None:
-    """Installs an FP16 engine, or raises BackendError with the reason; a failure is remembered and not repeated.
+    """Install an FP16 engine, or raise BackendError with the reason; a failure is remembered and not repeated.
 
     A stop (any exception that `alive` or a signal raises) ends the child and is no failure. command: in the place of
     the order's own.
@@ -88,7 +88,7 @@ def export_at_start(order: Order, alive: Alive, limit_s: float = LIMIT_S, comman
 
 
 def _shown(order: Order) -> str:
-    """The command for a person, who needs no more of it than this."""
+    """Return the command for a person, who needs no more of it than this."""
     return f"python3 scripts/{SCRIPT.name} --model {order.model} --precision fp16"
 
 

@@ -35,18 +35,18 @@ class ChildStages:
         self._place = place
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._screen.say(text)
 
     def stage(self, module: str, request: Mapping[str, Any], timeout_s: float | None = None) -> Mapping[str, Any]:
-        """Runs a stage; see perception/workshop/stage.run_stage."""
+        """Run a stage; see perception/workshop/stage.run_stage."""
         try:
             return run_stage(module, request, self._screen.event, timeout_s, folder=self.folder)
         finally:
             self._screen.end_stage()
 
     def build(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Builds, with less and less workspace where memory is short."""
+        """Build, with less and less workspace where memory is short."""
 
         def attempt(workspace_mib: int) -> Mapping[str, Any]:
             return self.stage(BUILD, {**request, "workspace_mib": workspace_mib})
@@ -57,7 +57,7 @@ class ChildStages:
         return with_less_workspace(attempt, request["workspace_mib"], self.say, offer)
 
     def judge(self, onnx: Path, engine: Path) -> Verdict | None:
-        """Compares the engine with the float model, on the images there are; None where there are none."""
+        """Compare the engine with the float model; return None without images."""
         if self._images.pictures is None:
             return None
         options, folder = self._options, engine.parent

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 def export(options: Options, screen: Screen | None = None) -> int:
-    """Exports as asked for; the exit code. Raises PilotError, and SettingsError before anything is done."""
+    """Export as asked for; return the exit code. Raises PilotError, and SettingsError before anything is done."""
     model = find_source(options)
     place = options.place(model.path.stem)
     check_replaceable(place)
@@ -106,7 +106,7 @@ class _Faults:
 
 
 def _images(options: Options, model: Model) -> tuple[CalibrationSet | None, GateImages]:
-    """The images to calibrate and to judge on."""
+    """Return the images to calibrate and to judge on."""
     calibration = calibration_set(options, model)
     if options.only_onnx:
         return calibration, NO_GATE_IMAGES
@@ -114,7 +114,7 @@ def _images(options: Options, model: Model) -> tuple[CalibrationSet | None, Gate
 
 
 def _preflight(options: Options, place: Place, screen: Screen) -> list[Result]:
-    """Shows what may be in the way, with the cures; all that was looked at in a dry run."""
+    """Show what may be in the way, with the cures; all that was looked at in a dry run."""
     found = preflight.look_around(place.folder.absolute(), options.workspace_mib, options.gpu)
     loud = [one for one in found if one.finding.verdict in (Verdict.WARNING, Verdict.PROBLEM)]
     shown = found if options.dry_run else loud
@@ -148,7 +148,7 @@ def _method(options: Options, model: Model, builder: Builder) -> str:
 
 
 def _known_fault(method: str, builder: Builder) -> list[str]:
-    """A warning of a known fault, before minutes are spent on it."""
+    """Return a warning of a known fault, before minutes are spent on it."""
     if method == "calibrator" and re.match(r"10\.3\b", builder.tensorrt or ""):
         return [f"Warning: TensorRT {builder.tensorrt} often fails to calibrate YOLO networks. {NO_CALIBRATOR}"]
     return []
@@ -156,7 +156,7 @@ def _known_fault(method: str, builder: Builder) -> list[str]:
 
 @contextmanager
 def _told(place: Place, screen: Screen) -> Iterator[None]:
-    """A disk that is full or read-only as a sentence, wherever that shows; and a word at a Ctrl-C."""
+    """Turn the error of a full or read-only disk into a sentence, and say a word at a Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt:
@@ -172,13 +172,13 @@ def _told(place: Place, screen: Screen) -> Iterator[None]:
 
 
 def _check_alone(place: Place) -> None:
-    """Raises BusyError where another export is at work; makes no folder."""
+    """Raise BusyError where another export is at work; make no folder."""
     if place.folder.is_dir():
         _alone(place).close()
 
 
 def _alone(place: Place) -> ExitStack:
-    """Keeps other exports off the folder until it is closed. Raises BusyError."""
+    """Keep other exports off the folder until it is closed. Raises BusyError."""
     place.folder.mkdir(parents=True, exist_ok=True)
     lock = Lock()
     try:
@@ -191,7 +191,7 @@ def _alone(place: Place) -> ExitStack:
 
 
 def _only_onnx(task: Task, stages: ChildStages, screen: Screen) -> int:
-    """Ends with the ONNX model in the output folder, and the float one that was made on the way to a quantised one."""
+    """End with the ONNX model in the output folder, and the float one that was made on the way to a quantised one."""
     plain = float_onnx(task, stages)
     task = examined(task, plain, stages)
     made = quantized_onnx(task, plain, stages)
@@ -208,7 +208,7 @@ def _only_onnx(task: Task, stages: ChildStages, screen: Screen) -> int:
 
 
 def _put(made: Path, target: Path) -> Path:
-    """A copy of the file, whole or not at all; gives `target`."""
+    """Copy the file, whole or not at all; return `target`."""
     if made != target:
         try:
             write_whole(target, made.read_bytes())
@@ -236,7 +236,7 @@ def _export(task: Task, builder: Builder, stages: ChildStages, screen: Screen) -
 
 
 def rollback(options: Options, screen: Screen | None = None) -> int:
-    """Puts the previous engine back into service, after a trial where there is a GPU; the exit code."""
+    """Put the previous engine back into service, after a trial where there is a GPU; return the exit code."""
     stem = Path(options.model).stem
     place = options.place(stem)
     if not place.folder.is_dir():

@@ -95,7 +95,7 @@ class FailureNote:
 
 
 def _tensorrt_version() -> str:
-    """As its package says, without loading it."""
+    """Return the version that its package tells, without loading it."""
     for name in ("tensorrt", "tensorrt_cu12", "tensorrt_cu13"):
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from perception.core.errors import SettingsError
 from perception.core.layouts import LAYOUTS
 from perception.settings.model import ROOT
+from perception.workshop.build.request import CHOICES
 from perception.workshop.place import Place
 
-PRECISIONS = ("int8", "fp16", "fp32")
 METHODS = ("auto", "calibrator", "qdq")
 CALIBRATORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"calibrator": ("minmax", "entropy"), "qdq": ("percentile", "mse", "minmax", "entropy")}
@@ -58,10 +58,10 @@ class Options:
 
     def __post_init__(self) -> None:
         for flag, value, allowed in (
-            ("--precision", self.precision, PRECISIONS),
+            ("--precision", self.precision, CHOICES["precision"]),
             ("--method", self.method, METHODS),
             ("--calibrator", self.calibrator, ("auto", *CALIBRATORS["qdq"])),
-            ("--tactic-sources", self.tactic_sources, ("default", "none")),
+            ("--tactic-sources", self.tactic_sources, CHOICES["tactic_sources"]),
         ):
             if value not in allowed:
                 raise SettingsError(f"{flag} is {value!r}", f"It is one of {', '.join(allowed)}.")

@@ -87,7 +87,7 @@ class Done:
 
 
 def run(task: Task, stages: Stages) -> Done:
-    """Exports, verifies, judges, installs. Raises PilotError; then what was in service still is."""
+    """Export, verify, judge, install. Raises PilotError; then what was in service still is."""
     plain = float_onnx(task, stages)
     task = examined(task, plain, stages)
     onnx = quantized_onnx(task, plain, stages)
@@ -103,7 +103,7 @@ def run(task: Task, stages: Stages) -> Done:
 
 
 def float_onnx(task: Task, stages: Stages) -> Path:
-    """The ONNX model of the weights, made once for the same weights and size."""
+    """Return the ONNX model of the weights, made once for the same weights and size."""
     model, options = task.model, task.options
     if model.is_onnx:
         return model.path
@@ -125,7 +125,7 @@ def float_onnx(task: Task, stages: Stages) -> Path:
 
 
 def examined(task: Task, onnx: Path, stages: Stages) -> Task:
-    """The task with the layout of the model. Raises SettingsError for what is no detector, or cannot become one."""
+    """Return the task with the layout of the model. Raises SettingsError for what is no usable detector."""
     options = task.options
     request = {
         "onnx": onnx,
@@ -138,7 +138,7 @@ def examined(task: Task, onnx: Path, stages: Stages) -> Task:
 
 
 def quantized_onnx(task: Task, onnx: Path, stages: Stages) -> Path:
-    """The model with Q/DQ nodes where that is the method, made once for the same model and images; else `onnx`."""
+    """Return the model with Q/DQ nodes if that is the method, made once for the same model and images; else `onnx`."""
     if task.method != "qdq" or task.calibration is None:
         return onnx
     inputs = {
@@ -168,7 +168,7 @@ def quantized_onnx(task: Task, onnx: Path, stages: Stages) -> Path:
 
 
 def _built(task: Task, onnx: Path, stages: Stages) -> tuple[Path, Mapping[str, Any]]:
-    """The engine, not in service yet, and the facts of its build."""
+    """Return the engine, not in service yet, and the facts of its build."""
     request = build_request(task, onnx)
     inputs = {
         **request,
@@ -266,7 +266,7 @@ def _judged(task: Task, onnx: Path, engine: Path, stages: Stages) -> Verdict | N
 
 
 def _note(engine: Path, **found: Any) -> None:
-    """Writes what was found of an engine into its sidecar."""
+    """Write what was found of an engine into its sidecar."""
     sidecar = open_engine(engine).sidecar
     if sidecar is None:
         raise BuildError(f"{engine} has no sidecar any more", "Leave the folder alone during an export.")
@@ -274,7 +274,7 @@ def _note(engine: Path, **found: Any) -> None:
 
 
 def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with paths as text, those that are None left out."""
+    """Return the values with paths as text, those that are None left out."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Path):

@@ -38,7 +38,7 @@ def _data(options: Options, model: Model, calibration: CalibrationSet | None) ->
 
 
 def plan(task: Task, builder: Builder, gate_images: GateImages) -> list[str]:
-    """The stages, a line each."""
+    """Return the stages, a line each."""
     options, place = task.options, task.place
     steps = []
     if not task.model.is_onnx:
@@ -105,7 +105,7 @@ def _about(precision: str, facts: Mapping[str, Any], trial: Mapping[str, Any]) -
 
 
 def _flags(options: Options) -> str:
-    """The flags that name the same engine again, where they are not the usual ones."""
+    """Return the flags that name the same engine again, where they are not the usual ones."""
     usual = Options()
     model = "" if options.model == usual.model else f" --model {shlex.quote(options.model)}"
     output = "" if options.output == usual.output else f" --output {shlex.quote(str(options.output))}"

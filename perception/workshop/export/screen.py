@@ -81,12 +81,12 @@ class Screen:
         self._bars.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         text = "\n".join(map(printable, text.split("\n")))  # names of files, words of libraries
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, table: Table) -> None:
-        """A table that stays."""
+        """Print a table that stays."""
         self._console.print(table)
 
     def event(self, event: Mapping[str, Any]) -> None:

@@ -53,7 +53,7 @@ NO_GATE_IMAGES = GateImages(None)
 
 
 def find_source(options: Options) -> Model:
-    """The model file that was asked for. Raises SettingsError where there is none that can be exported here."""
+    """Return the model file that was asked for. Raises SettingsError where there is none that can be exported here."""
     if Path(options.model).suffix == ".engine":
         raise SettingsError(f"--model is {options.model}, an engine already", "Give the weights: a .pt or an .onnx.")
     try:
@@ -90,7 +90,7 @@ def _why_no_export() -> str:
 
 
 def check_packages(options: Options, method: str, images: GateImages) -> None:
-    """Raises SettingsError, with the command that installs them, where packages for the stages are missing."""
+    """Raise SettingsError, with the command that installs them, where packages for the stages are missing."""
     needed = {} if options.only_onnx and not method else {"onnx": "onnx"}
     if method == "qdq" or images.pictures is not None:
         needed["onnxruntime"] = "onnxruntime"
@@ -105,7 +105,7 @@ def check_packages(options: Options, method: str, images: GateImages) -> None:
 
 
 def calibration_set(options: Options, model: Model) -> CalibrationSet | None:
-    """The images to calibrate on, None where none are needed. Raises SettingsError where they are not there."""
+    """Return the images to calibrate on, None where none are needed. Raises SettingsError where they are not there."""
     if options.precision != "int8" or model.is_quantized:
         return None
     data = options.data or DATA
@@ -121,7 +121,7 @@ def calibration_set(options: Options, model: Model) -> CalibrationSet | None:
 
 
 def gate_images(options: Options, calibration: CalibrationSet | None) -> GateImages:
-    """The images for the gate: --labels, else `val` of a data set that was given to calibrate on, else held-out ones.
+    """Return the images for the gate: --labels, else `val` of the data set to calibrate on, else held-out ones.
 
     Raises SettingsError where the labels that were named are not there, or where nothing could judge an INT8 engine.
     """
@@ -136,7 +136,7 @@ def gate_images(options: Options, calibration: CalibrationSet | None) -> GateIma
 
 
 def beside_float(options: Options, model: Model, images: GateImages) -> GateImages:
-    """The same, where there is a float model to judge beside. Raises SettingsError where there is none."""
+    """Return the images if there is a float model to judge beside. Raises SettingsError where there is none."""
     reference = options.reference
     if reference is not None and not reference.is_file():
         raise SettingsError(f"--reference {reference} is no file", "Name the float .onnx that the model was made from.")

@@ -14,7 +14,7 @@ KEY_DIGITS = 16
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
-    """The same for the same inputs alone."""
+    """Return a key that is the same for the same inputs alone."""
     text = json.dumps(inputs, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
 
@@ -27,11 +27,11 @@ class Work:
     stem: str
 
     def onnx(self, key: str, kind: str = "") -> Path:
-        """An ONNX model made from weights; kind: `.qdq` for a quantised one."""
+        """Return an ONNX model made from weights; kind: `.qdq` for a quantised one."""
         return self.folder / f"{self.stem}.{key}{kind}.onnx"
 
     def engine(self, key: str) -> Path:
-        """An engine that is not in service yet, in a folder of its own with its sidecar."""
+        """Return an engine that is not in service yet, in a folder of its own with its sidecar."""
         return self.folder / f"{self.stem}.{key}" / f"{self.stem}.engine"
 
     def forget_others(self, kept: Path) -> None:
@@ -47,7 +47,7 @@ class Work:
                 _remove_folder(folder)
 
     def forget(self, engine: Path) -> None:
-        """Removes the folder of an engine that is in service now."""
+        """Remove the folder of an engine that is in service now."""
         _remove_folder(engine.parent)
 
 

@@ -34,11 +34,11 @@ class Agreement:
         return len(self.ious) / self.vehicles if self.vehicles else 1.0
 
     def share_of_iou(self, least: float) -> float:
-        """The share of matched vehicles with at least this overlap; see `_share`."""
+        """Return the share of matched vehicles with at least this overlap; see `_share`."""
         return self._share(np.asarray(self.ious) >= least)
 
     def share_of_confidence(self, most: float) -> float:
-        """The share of matched vehicles whose confidences differ by at most this; see `_share`."""
+        """Return the share of matched vehicles whose confidences differ by at most this; see `_share`."""
         return self._share(np.asarray(self.differences) <= most)
 
     def _share(self, holds: npt.NDArray[np.bool_]) -> float:

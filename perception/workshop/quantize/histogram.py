@@ -112,7 +112,7 @@ def entropy(histogram: Histogram) -> float:
 
 
 def _divergence(counts: npt.NDArray[np.float64], width: int) -> float:
-    """Of the first `width` bins, with what lies beyond in the last of them, from the same in _KL_LEVELS levels."""
+    """Return the divergence of the first `width` bins, the last with all beyond, from the same in _KL_LEVELS levels."""
     kept = counts[:width]
     real = kept.copy()
     real[-1] += counts[width:].sum()

@@ -87,7 +87,7 @@ class _Walk:
         self.crossed: set[str] = set()
 
     def back_from(self, tensors: Iterable[str]) -> None:
-        """Visits tensors that need a pair, and all that need one because of them."""
+        """Visit tensors that need a pair, and all that need one because of them."""
         waiting = list(tensors)
         while waiting:
             name = waiting.pop()
@@ -97,7 +97,7 @@ class _Walk:
         self._tie_all()
 
     def groups(self) -> list[tuple[str, ...]]:
-        """The tensors by the range that they share."""
+        """Return the tensors by the range that they share."""
         found: dict[str, list[str]] = {}
         for name in self._tied_to:
             found.setdefault(self._first(name), []).append(name)

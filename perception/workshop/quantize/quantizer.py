@@ -46,7 +46,7 @@ class Quantized:
     protected: Protected
 
     def facts(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """Return the same as JSON."""
         return {
             "method": self.method,
             "images": self.images,

@@ -14,7 +14,7 @@ from perception.workshop.quantize.onnx import onnx_from_weights
 
 
 def run(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Writes the ONNX file `target` of the weights, whole or not at all.
+    """Write the ONNX file `target` of the weights, whole or not at all.
 
     request: weights, target (paths), imgsz (pixels; absent for what it was trained at), dynamic_batch. Raises
     BuildError, and SettingsError where the disk refuses.

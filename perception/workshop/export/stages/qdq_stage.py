@@ -14,7 +14,7 @@ from perception.workshop.quantize.quantizer import qdq
 
 
 def run(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Writes the ONNX file `target`. request: onnx, images, target (paths), imgsz (pixels), layout (a name), calibrator
+    """Write the ONNX file `target`. request: onnx, images, target (paths), imgsz (pixels), layout (a name), calibrator
     (a method).
 
     The result tells what became INT8, see quantize.Quantized. Raises SettingsError or BuildError.

@@ -22,7 +22,7 @@ FRAMES = 40
 
 
 def run(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """Opens the engine as the pilot would, and detects in some frames after the warm-up one.
+    """Open the engine as the pilot would, and detect in some frames after the warm-up one.
 
     request: engine, described_by (path of its sidecar, None for beside it), kernel_dir, imgsz, layout, device. The
     result has the precision, the input (height, width), the layout, and the median in ms of a frame that lies where a
