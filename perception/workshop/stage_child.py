@@ -1,4 +1,4 @@
-"""The process of a stage: started so that it ends with its parent, followed, and told of by its end."""
+"""Runs a stage in a process that ends with its parent, follows it, and tells how it ended."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def protect(
     all_nodes: Collection[str],
 ) -> tuple[list[str], list[str]]:  # fmt: skip
     """Ask for float16 in the layers that the parser made of these ONNX nodes, and for INT8 in the convolutions that it
-    made of `outputs`, which give float16; returns the names of the former and of the latter.
+    made of `outputs`, which give float16; return the names of the former and of the latter.
 
     The parser names a layer after its node, and further ones of the same node with a number behind it, unless that is
     the name of another of `all_nodes`. The network puts out float32: the layer that does so, and what it is made of,
