@@ -31,9 +31,9 @@ from perception.settings.model import (
     Settings,
     SourceSettings,
 )
-from perception.workshop.door import enter
 from perception.workshop.figures import percentiles, save, show
 from perception.workshop.own_file import check_json
+from perception.workshop.script_entry import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.add_typer(engine_commands.app, name="engine")

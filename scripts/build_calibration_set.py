@@ -15,12 +15,12 @@ from typing import Annotated, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from perception.workshop.packages import needed
+from perception.workshop.packages import exit_if_missing
 
-with needed():
+with exit_if_missing():
     import typer
 
-    from perception.workshop.door import enter
+    from perception.workshop.script_entry import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -39,7 +39,7 @@ def main(
     image_format: Annotated[str, typer.Option("--format", help="of frames of videos: jpg (quality 95) or png")] = "jpg",
     force: Annotated[bool, typer.Option("--force", help="replace a set, or build one of fewer than 100")] = False,
 ) -> None:
-    with needed():
+    with exit_if_missing():
         from perception.workshop.calibration.command import CalibrationOptions, run
 
     run(CalibrationOptions(videos, count, held_out, seed, model, output, data, image_format, force))

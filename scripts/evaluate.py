@@ -15,12 +15,12 @@ from typing import Annotated, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from perception.workshop.packages import needed
+from perception.workshop.packages import exit_if_missing
 
-with needed():
+with exit_if_missing():
     import typer
 
-    from perception.workshop.door import enter
+    from perception.workshop.script_entry import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -43,7 +43,7 @@ def main(
     ] = None,
     json: Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")] = None,
 ) -> None:
-    with needed():
+    with exit_if_missing():
         from perception.workshop.accuracy.command import AccuracyOptions, default_cache, run
         from perception.workshop.accuracy.detector import Conditions
 

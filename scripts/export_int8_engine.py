@@ -16,12 +16,12 @@ from typing import Annotated, Any, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from perception.workshop.packages import needed
+from perception.workshop.packages import exit_if_missing
 
-with needed():
+with exit_if_missing():
     import typer
 
-    from perception.workshop.door import enter
+    from perception.workshop.script_entry import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 _Path = Optional[Path]
@@ -61,7 +61,7 @@ def main(
     rollback: Annotated[bool, _option("--rollback", help="put the previous engine back into service")] = False,
 ) -> None:
     asked = {**locals()}  # the flags by their names, which are those of Options
-    with needed():
+    with exit_if_missing():
         from perception.workshop.export import command
         from perception.workshop.export.options import Options
     options = Options(**{name: value for name, value in asked.items() if name != "rollback"})

@@ -14,12 +14,12 @@ from typing import Annotated, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from perception.workshop.packages import needed
+from perception.workshop.packages import exit_if_missing
 
-with needed():
+with exit_if_missing():
     import typer
 
-    from perception.workshop.door import enter
+    from perception.workshop.script_entry import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -34,7 +34,7 @@ def main(
     gap: Annotated[float, typer.Option(min=0.001, help="a longer time between two frames is a gap, s")] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="print the figures as JSON (docs/latency_report.md)")] = False,
 ) -> None:
-    with needed():
+    with exit_if_missing():
         from perception.workshop.latency.command import LatencyOptions, run
 
     run(logs, LatencyOptions(compare, plot, since, until, gap, json))

@@ -16,12 +16,12 @@ from typing import Annotated, Optional
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from perception.workshop.packages import needed
+from perception.workshop.packages import exit_if_missing
 
-with needed():
+with exit_if_missing():
     import typer
 
-    from perception.workshop.door import enter
+    from perception.workshop.script_entry import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -39,7 +39,7 @@ def main(
     folder: Annotated[Optional[Path], typer.Option(help="for the logs of the pilots; kept")] = None,
     log_mib: Annotated[int, typer.Option("--log-mib", min=1, help="bound on the logs of each pilot, MiB")] = 16,
 ) -> None:
-    with needed():
+    with exit_if_missing():
         from perception.lab.soak.command import SoakOptions, run
 
     sys.exit(run(SoakOptions(hours, on, source, str(model), fps, restart_s, growth, json, folder, log_mib)))

@@ -23,9 +23,9 @@ from perception.lab.training.figures import CONFIDENCES, Detect, Service
 from perception.lab.training.model_card import by_threshold, on_drives, on_footage, on_pictures
 from perception.lab.training.train import Recipe, train
 from perception.settings.model import ModelSettings, Settings
-from perception.workshop.door import enter
 from perception.workshop.figures import save
 from perception.workshop.own_file import check_json
+from perception.workshop.script_entry import enter
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 Data = Annotated[Path, typer.Option(help="folder with labelled/vehicles and weights, as PILOT_DATA", exists=True)]

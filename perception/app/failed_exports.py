@@ -1,4 +1,4 @@
-"""What is known of an export at start-up that failed, so that a service that starts again does not repeat it."""
+"""Remembers a failed export at start-up, so that a service that starts again does not repeat it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from perception.system.trusted_file import sha256_of, write_whole
 
 SCHEMA = 1
 PASSING = (SettingsError.exit_code, ExportMemoryError.exit_code, -signal.SIGKILL)
-"""How an export ends that a boot may cure: no room on the disk, no memory, killed by the kernel for want of it."""
+"""Exit codes that a boot may cure: no room on the disk, no memory, killed by the kernel for lack of it."""
 BEGUN = "it was begun, and did not come to an end"
 MOST_BEGUN = 3
-"""So often an export may be begun that neither ended nor failed, one a boot: somebody may have pulled the plug."""
+"""The attempts, one per boot, that may neither end nor fail: somebody may have pulled the plug."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def inputs_of(model: Path, imgsz: int | None) -> dict[str, Any]:
-    """What an export at start-up is made from: where these are the same, so will be its end. Raises OSError."""
+    """Return the inputs of an export at start-up; the same ones end in the same way. Raises OSError."""
     sha256 = sha256_of(model)
     return {"model_sha256": sha256, "imgsz": imgsz, "precision": "fp16", "tensorrt": _tensorrt_version()}
 
 
-class Memory:
-    """engines/<stem>.failed.json. An attempt is noted before it begins, lest one that kills the pilot be repeated."""
+class FailureNote:
+    """engines/<stem>.failed.json. An attempt is noted before it begins: one that kills the pilot is not repeated."""
 
     def __init__(self, place: Place, inputs: Mapping[str, Any]) -> None:
         """inputs: see `inputs_of`."""
@@ -42,9 +42,9 @@ class Memory:
         self._inputs = dict(inputs)
 
     def failed_before(self) -> str:
-        """What became of an earlier attempt with the same inputs, in words; empty where another may be made.
+        """Return how an earlier attempt with the same inputs failed, in words; empty if another may be made.
 
-        One that had no room may be made again after a boot. A file that cannot be read is no obstacle.
+        One that had no room may be made again after a boot. An unreadable file counts as none.
         """
         known = self._known()
         if not known:
@@ -55,15 +55,15 @@ class Memory:
         return f"an export of the same model failed ({known.get('created_at')}): {known.get('what')}"
 
     def begin(self) -> None:
-        """Remembers that an attempt begins. Raises BackendError where that cannot be written."""
+        """Note that an attempt begins. Raises BackendError where that cannot be written."""
         self._write(BEGUN, None, _begun(self._known()) + 1)
 
-    def note(self, what: str, exit_code: int | None) -> None:
-        """Remembers how an attempt failed. Raises BackendError where that cannot be written."""
+    def failed(self, what: str, exit_code: int | None) -> None:
+        """Note that an attempt failed. Raises BackendError where that cannot be written."""
         self._write(what, exit_code, 0)
 
     def _known(self) -> dict[str, Any]:
-        """What was written of these inputs; empty where nothing was, or cannot be read.
+        """Return the note on these inputs; empty where there is none, or it cannot be read.
 
         Raises BackendError for what another user put there, who could keep the pilot from ever exporting.
         """
@@ -90,13 +90,13 @@ class Memory:
             ) from None
 
     def forget(self) -> None:
-        """Nothing failed."""
+        """Remove the note: nothing failed."""
         with suppress(OSError):  # it tells of other inputs then, or of an export that a person made since
             self.path.unlink(missing_ok=True)
 
 
 def _tensorrt_version() -> str:
-    """As its package says, without loading it."""
+    """Return the version that its package tells, without loading it."""
     for name in ("tensorrt", "tensorrt_cu12", "tensorrt_cu13"):
         with suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
@@ -104,7 +104,7 @@ def _tensorrt_version() -> str:
 
 
 def _begun(known: Mapping[str, Any]) -> int:
-    """How many attempts in a row neither ended nor failed."""
+    """Return the number of attempts in a row that neither ended nor failed."""
     count = known.get("begun")
     return count if type(count) is int else 0
 

@@ -14,9 +14,9 @@ from typing import NoReturn, TextIO
 from perception.doctor.checks.machine import SERVICE_CONFIG, same_interpreter, this_machine
 from perception.doctor.examine import CHECKS, examine, exit_code
 from perception.doctor.report import json_text, text_lines
-from perception.system.child import Children
 from perception.system.home import ROOT, settings_path
 from perception.system.plain_file import from_home
+from perception.system.process import CommandRunner
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,12 +34,12 @@ def diagnose(
     config: the settings file. python: the interpreter that runs the pilot; empty: this one. color: None decides by
     the terminal. A reader that goes away (`| head`) changes neither.
     """
-    children = Children(ROOT)
-    machine = this_machine(ROOT, config.absolute(), python or same_interpreter(), children.run)
+    commands = CommandRunner(ROOT)
+    machine = this_machine(ROOT, config.absolute(), python or same_interpreter(), commands.run)
     try:
         results = examine(machine, CHECKS)
     finally:
-        children.end()
+        commands.end()
     if out is None:
         return exit_code(results)
     if as_json:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from perception.system.child import NO_ANSWER
+from perception.system.process import NO_ANSWER
 
 if TYPE_CHECKING:
     from perception.doctor.checks.machine import Machine

@@ -1,1 +1,1 @@
-"""Off the corridor: what measures and builds. Only scripts come in here."""
+"""Tools that operators run offline: build, export, accuracy, calibration, latency."""

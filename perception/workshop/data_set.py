@@ -24,7 +24,7 @@ SHORT = 80
 """So much of a wrong value is shown."""
 SPLITS = ("train", "val", "test")
 DATASETS = (Path("datasets"), Path("..", "datasets"))
-"""Where ultralytics keeps data sets unless it is told otherwise, from here (its DATASETS_DIR)."""
+"""ultralytics' default folders of data sets, from here (its DATASETS_DIR)."""
 EXAMPLE = "Give a data set with `val: FOLDER` and `names:`, and labels/ beside its images/."
 
 
@@ -37,17 +37,17 @@ class DataSet:
     values: Mapping[str, Any]
 
     def has(self, *splits: str) -> bool:
-        """Whether it names pictures for each of these splits."""
+        """Return True if it names pictures for each of these splits."""
         return all(self.values.get(split) for split in splits)
 
     def lies_there(self, split: str) -> bool:
-        """Whether the first place that a split names exists."""
+        """Return True if the first place that a split names exists."""
         given = self.values.get(split)
         first = given[0] if isinstance(given, list) and given else given
         return isinstance(first, str) and _exists(self.place(split, first))
 
     def images(self, split: str) -> list[Path]:
-        """The pictures of a split by name: files of a folder, of those in it, and of lists. None where it has none.
+        """Return the pictures of a split: files of a folder, of folders in it, and of lists. None where it has none.
 
         What a list names and is not there is left out, and told. Raises SettingsError for an entry that cannot be.
         """
@@ -57,7 +57,7 @@ class DataSet:
         return sorted({image for place in places for image in self._images_at(place)})
 
     def place(self, key: str, given: object) -> Path:
-        """The path that a key gives, whether something lies there or not. Raises SettingsError for no path."""
+        """Return the path that a key gives, whether something lies there or not. Raises SettingsError for no path."""
         text = _text(self.path, key, given)
         place = _real(self.root / text)
         if text.startswith("../") and not _exists(place):  # as some sites export it: the file's own folder
@@ -104,7 +104,7 @@ def read_data_set(path: Path) -> DataSet:
 
 
 def _root(path: Path, values: Mapping[str, Any]) -> Path:
-    """What the paths start from: `path`, or the file's own folder where it has none.
+    """Return the folder that the paths start from: `path`, or the file's own folder where it has none.
 
     A relative `path` starts here, in the file's folder, or where ultralytics keeps its data sets: the first of these
     that holds a split counts.
@@ -133,13 +133,13 @@ def _text(path: Path, key: str, value: object) -> str:
 
 
 def shortened(value: object) -> str:
-    """The value as Python writes it, in SHORT signs at most."""
+    """Return the value as Python writes it, in SHORT signs at most."""
     text = repr(value)
     return text if len(text) <= SHORT else text[: SHORT - 3] + "..."
 
 
 def _listed(place: Path) -> list[Path]:
-    """The pictures of a text file with a path on each line; what is not there is left out, and told."""
+    """Return the pictures of a text file with a path on each line; what is not there is left out, and told."""
     try:
         lines = read_plain(place, MOST_LIST_BYTES, SettingsError, "list of images").decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
@@ -162,7 +162,7 @@ def _listed(place: Path) -> list[Path]:
 
 
 def _of_list(folder: Path, entry: str) -> Path:
-    """A line of a list: ./ is the list's own folder, else the current one counts, and the list's where nothing is."""
+    """Return the path on a line of a list: ./ is the list's folder, else the current one, then the list's."""
     given = Path(from_home(entry))
     if entry.startswith("./") or (not given.is_absolute() and not _exists(given)):
         return folder / given
@@ -189,12 +189,12 @@ def _real(path: Path) -> Path:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images in a folder and the folders in it, sorted by name; hidden ones are left out. Raises OSError."""
+    """Return the images in a folder and the folders in it, sorted by name; hidden ones are left out. Raises OSError."""
     return [path for path in files_in(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files in a folder and the folders in it, sorted by name, less hidden ones. Raises OSError."""
+    """Return the files in a folder and the folders in it, sorted by name, less hidden ones. Raises OSError."""
     found = []
     for top, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]

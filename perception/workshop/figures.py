@@ -25,7 +25,7 @@ def percentiles(values_ms: Sequence[float]) -> dict[str, float]:
 
 
 def machine() -> str:
-    """The processor in words."""
+    """Return the processor in words."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     model = next(
@@ -36,7 +36,7 @@ def machine() -> str:
 
 
 def show(title: str, rows: Mapping[str, Mapping[str, float]], verdicts: Sequence[str]) -> None:
-    """Prints one row of figures a name, and the verdicts under them."""
+    """Print one row of figures a name, and the verdicts under them."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     table = Table(title=f"{title}\n{machine()}", title_justify="left")
     table.add_column("", overflow="fold")
@@ -51,6 +51,6 @@ def show(title: str, rows: Mapping[str, Mapping[str, float]], verdicts: Sequence
 
 
 def save(path: Path | None, figures: Mapping[str, Any]) -> None:
-    """Writes the figures as JSON with the machine's name, where a path is given: one that own_file has checked."""
+    """Write the figures as JSON with the machine's name, where a path is given: one that own_file has checked."""
     if path:
         path.write_text(json.dumps({"made_by": mark(), "machine": machine(), **figures}, indent=1) + "\n")

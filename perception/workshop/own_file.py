@@ -1,4 +1,4 @@
-"""What a command may write over: its own files alone. Each carries a mark by which the command knows it again."""
+"""Lets a command write over its own files alone. Each carries a mark by which the command knows it again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from perception.system.plain_file import open_plain
 from perception.system.writable import check_writable
 
 HEAD_BYTES = 4096
-"""The mark stands so near to the beginning."""
+"""The mark stands within the first bytes of a file."""
 
 
 def mark() -> str:
-    """What a file of the command that runs carries."""
+    """Return the mark of the files of the command that runs."""
     return f"vehicle-pilot {Path(sys.argv[0]).name}"
 
 

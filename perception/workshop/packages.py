@@ -1,4 +1,4 @@
-"""What a script says where Python lacks a package. The standard library alone: it is there before all others."""
+"""Tells which package Python lacks. Standard library alone: a script imports it before all others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ VENV = Path(__file__).resolve().parents[2] / ".venv"
 
 
 @contextmanager
-def needed() -> Iterator[None]:
-    """Imports stand in the block: where a package is missing, its name and the cure are told, and exit code 2."""
+def exit_if_missing() -> Iterator[None]:
+    """Run the imports in the block; a missing package ends the script with its name, the cure and exit code 2."""
     try:
         yield
     except ModuleNotFoundError as missing:

@@ -1,4 +1,4 @@
-"""What a build tells while it runs: events for the parent of the stage, and TensorRT's own phases where it has them."""
+"""Tells the progress of a build: events for the parent of the stage, and TensorRT's own phases where it has them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ INTERVAL_S = 0.25
 
 
 def say(tell: Tell, text: str) -> None:
-    """A sentence for the user."""
+    """Tell the user a sentence."""
     tell({"event": "say", "text": text})
 
 
 def stage(tell: Tell, name: str) -> None:
-    """What begins now."""
+    """Tell that a stage begins."""
     tell({"event": "stage", "name": name})
 
 
 def step(tell: Tell, what: str, done: int, of: int) -> None:
-    """How far something is."""
+    """Tell how far something is."""
     tell({"event": "progress", "what": what, "done": done, "of": of})
 
 
@@ -75,9 +75,9 @@ class Phases:
 def make_monitor(
     module: ModuleType, phases: Phases, goes_on: Callable[[], bool], keep: Callable[[BaseException], None]
 ) -> trt.IProgressMonitor | None:
-    """A monitor for TensorRT's builder; None where it has no such thing (before 9.1).
+    """Return a monitor for TensorRT's builder; None where it has no such thing (before 9.1).
 
-    goes_on: whether the build is still wanted; TensorRT ends it at the next step where not. keep: takes what a callback
+    goes_on: True while the build is still wanted; else TensorRT ends it at the next step. keep: takes what a callback
     raised, which TensorRT would swallow.
     """
     if not hasattr(module, "IProgressMonitor"):

@@ -26,14 +26,15 @@ from perception.core import errors
 from perception.core.errors import BuildError, ExportMemoryError, PilotError, SettingsError
 from perception.system.plain_file import reason_of
 from perception.system.reasons import lack_of_memory
+from perception.system.signals import cleaned_up_first
 from perception.system.trusted_file import write_whole
-from perception.workshop.ladder import Ended, diagnose
-from perception.workshop.stage_child import follow, put_off
+from perception.workshop.diagnosis import diagnose
+from perception.workshop.progress import Tell
+from perception.workshop.stage_child import Ended, follow
 
 Event = Mapping[str, Any]
-Emit = Callable[[Event], None]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""What a disk says that is full, or takes nothing any more."""
+"""Errors of a disk that is full, or takes nothing any more."""
 TOLD = 3
 """Exit status of a child whose result is a fault in words."""
 
@@ -46,7 +47,7 @@ def run_stage(
     env: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Mapping[str, Any]:
-    """Runs `module` in a child of its own and gives its result.
+    """Run `module` in a child of its own and return its result.
 
     on_event: takes each event as it comes, in this thread. env: put on top of this process's own. folder: where request
     and result lie meanwhile, and afterwards `<stage>.log` with the child's last lines where it failed; None for a
@@ -57,7 +58,7 @@ def run_stage(
     (Ctrl-C, SIGTERM, an exception of `on_event`) ends the child with all that it started first, and is raised again.
     """
     temporary = tempfile.TemporaryDirectory(prefix="pilot-stage-") if folder is None else nullcontext(str(folder))
-    with put_off(), temporary as place:
+    with cleaned_up_first(), temporary as place:
         paths = tuple(Path(place) / f"{module.rpartition('.')[2]}.{name}.json" for name in ("request", "result"))
         try:
             write_whole(paths[0], json.dumps(request, default=os.fspath).encode())
@@ -70,7 +71,7 @@ def run_stage(
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:
-    """The answer of a child, None where it gave none."""
+    """Return the answer of a child, None where it gave none."""
     try:
         answer = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -100,7 +101,7 @@ def _judge(
 
 
 def _log(ended: Ended, folder: Path | None) -> Path | None:
-    """Keeps the last lines of a child that failed."""
+    """Keep the last lines of a child that failed."""
     if folder is None or not ended.lines:
         return None
     path = folder / f"{ended.name}.log"
@@ -109,7 +110,7 @@ def _log(ended: Ended, folder: Path | None) -> Path | None:
 
 
 def _told(error: Mapping[str, Any]) -> PilotError:
-    """The fault that a child told, of the class that it had there."""
+    """Return the fault that a child told, of its class there."""
     found = getattr(errors, str(error.get("kind")), None)
     kind = found if isinstance(found, type) and issubclass(found, PilotError) else BuildError
     return kind(str(error.get("what", "")), str(error.get("cure", "")))
@@ -123,7 +124,7 @@ def _crash(ended: Ended, timed_out: bool, log: Path | None) -> BuildError:
     return BuildError(f"The {ended.name} stage {ended.how}{said}", where)
 
 
-def serve(main: Callable[[dict[str, Any], Emit], Mapping[str, Any]]) -> NoReturn:
+def serve(main: Callable[[dict[str, Any], Tell], Mapping[str, Any]]) -> NoReturn:
     """The child's side: reads the request, calls `main` with it, writes its result, and ends the process.
 
     A PilotError is told in words (exit status 3), a lack of memory as an ExportMemoryError; any other exception leaves
@@ -137,7 +138,7 @@ def serve(main: Callable[[dict[str, Any], Emit], Mapping[str, Any]]) -> NoReturn
 
 
 def _answer(
-    main: Callable[[dict[str, Any], Emit], Mapping[str, Any]], request: dict[str, Any], emit: Emit
+    main: Callable[[dict[str, Any], Tell], Mapping[str, Any]], request: dict[str, Any], emit: Tell
 ) -> tuple[dict[str, Any], int]:
     try:
         return {"result": dict(main(request, emit)), "peak_mib": peak_mib()}, 0
@@ -156,7 +157,7 @@ def _answer(
 
 
 def peak_mib() -> float | None:
-    """The most memory that this process has had resident, in MiB: VmHWM of proc(5); None where it is not told."""
+    """Return the peak of resident memory of this process in MiB: VmHWM of proc(5); None where it is not told."""
     status = Path("/proc/self/status")
     match = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text() if status.exists() else "", re.MULTILINE)
     return round(int(match[1]) / 1024, 1) if match else None
@@ -167,8 +168,8 @@ def _in_words(fault: PilotError) -> dict[str, Any]:
     return {"what": fault.what, "cure": fault.cure, "exit_code": fault.exit_code, "kind": kind.__name__}
 
 
-def _emitter() -> Emit:
-    """Writes events to what was stdout; from now on stdout is stderr. For any thread."""
+def _emitter() -> Tell:
+    """Write events to what was stdout; from now on stdout is stderr. For any thread."""
     sys.stdout.flush()
     out = os.dup(1)
     os.dup2(2, 1)

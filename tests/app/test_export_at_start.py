@@ -14,7 +14,7 @@ import pytest
 
 from perception.app import failed_exports as failures
 from perception.app.export_at_start import Order, export_at_start
-from perception.app.failed_exports import BEGUN, MOST_BEGUN, Memory, inputs_of
+from perception.app.failed_exports import BEGUN, MOST_BEGUN, FailureNote, inputs_of
 from perception.backends.tensorrt.place import Place
 from perception.core.errors import BackendError
 from tests.small_disk import small_disk
@@ -75,7 +75,7 @@ def test_a_failure_is_remembered_with_its_last_words_until_the_model_is_another(
     assert again.endswith("): the parser does not know Foo")
     order.model.write_bytes(b"another model")
     export_at_start(order, quiet, 60, say(0))
-    assert not Memory(order.place, {}).path.exists()
+    assert not FailureNote(order.place, {}).path.exists()
 
 
 def test_another_export_that_is_at_work_is_no_failure(order: Order) -> None:
@@ -99,7 +99,7 @@ def test_one_that_took_the_pilot_with_it_is_tried_again_a_few_times_one_a_boot(
     order: Order, boot: Callable[[str], object]
 ) -> None:
     order.place.folder.mkdir()
-    memory = Memory(order.place, inputs_of(order.model, 640))
+    memory = FailureNote(order.place, inputs_of(order.model, 640))
     for number in range(MOST_BEGUN):
         boot(str(number))
         assert memory.failed_before() == ""
@@ -216,5 +216,5 @@ def test_where_a_failure_could_not_be_remembered_nothing_is_begun(tmp_path: Path
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', '{"schema": 1, "inputs": {}}', "[" * 5000])
 def test_a_note_that_cannot_be_read_is_no_obstacle(order: Order, text: str) -> None:
     order.place.folder.mkdir()
-    Memory(order.place, {}).path.write_text(text)
+    FailureNote(order.place, {}).path.write_text(text)
     export_at_start(order, quiet, 60, say(0))

@@ -17,9 +17,9 @@ import pytest
 from detector_service import open_service
 from perception.backends.preprocess import Preprocessor
 from perception.core.frame import Detections, Frame, Image
-from perception.lab.benchmark.predict import load
 from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
 from perception.workshop.quantize.agreement import agreement
+from perception.workshop.quantize.ultralytics_model import load
 
 pytestmark = [
     pytest.mark.slow,

@@ -18,7 +18,7 @@ from perception.camera.images import ImageFolder, load_image, read_image
 from perception.camera.picture_file import MAX_PIXELS, PictureFault, check
 from perception.camera.uri import parse
 from perception.core.errors import SourceError
-from perception.workshop.build.calibrator import readable
+from perception.workshop.quantize.batches import readable
 from tests.camera.clips import numbered, numbers_of
 
 SIDE = 30_000

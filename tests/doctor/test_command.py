@@ -23,8 +23,8 @@ from perception.doctor.checks.machine import Machine, disk_usage, this_machine
 from perception.doctor.command import wants_color
 from perception.doctor.examine import CHECKS, examine, exit_code
 from perception.doctor.finding import Check, Finding, Verdict, ok, problem, unknown, warning
-from perception.system.child import Children
 from perception.system.home import ROOT
+from perception.system.process import CommandRunner
 from tests.doctor.trees import Tree
 from tests.needs import path_of
 from tests.small_disk import small_disk
@@ -58,7 +58,7 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] not in sys.s
 
     rooms = {
         "core": ("errors", "heat", "layouts"),
-        "system": ("child", "home", "jetson", "own_files", "plain_file", "trusted_file"),
+        "system": ("home", "jetson", "own_files", "plain_file", "process", "trusted_file"),
         "board": ("sysfs",),
         "backends": ("tensorrt",),
         "backends.tensorrt": ("engine_file", "described", "sidecar", "identity"),
@@ -264,7 +264,7 @@ def test_a_disk_that_is_full_read_only_and_not_there_yet(tmp_path: Path) -> None
 
 
 def test_what_this_machine_is() -> None:
-    machine = this_machine(ROOT, ROOT / "config" / "pilot.yaml", sys.executable, Children(ROOT).run)
+    machine = this_machine(ROOT, ROOT / "config" / "pilot.yaml", sys.executable, CommandRunner(ROOT).run)
 
     assert machine.user.uid == os.geteuid()
     assert machine.user.groups

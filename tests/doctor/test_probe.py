@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from perception.doctor.checks.machine import Probe, this_machine
-from perception.system.child import Children
 from perception.system.home import ROOT
+from perception.system.process import CommandRunner
 from tests.needs import path_of
 
 QUICK_S = 60.0
@@ -36,7 +36,7 @@ class Packages:
 
     def probe(self, name: str, limit_s: float = QUICK_S, config: Path = ROOT / "config" / "pilot.yaml") -> Probe:
         """Return the facts of the probe with these packages on the path."""
-        children = Children(ROOT, {**os.environ, "PYTHONPATH": ":".join(self.path)})
+        children = CommandRunner(ROOT, {**os.environ, "PYTHONPATH": ":".join(self.path)})
         machine = this_machine(ROOT, config, sys.executable, lambda words, _: children.run(words, limit_s))
         return machine.probe(name)
 

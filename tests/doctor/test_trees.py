@@ -9,7 +9,7 @@ import pytest
 
 from perception.doctor.examine import CHECKS, JETSON
 from perception.doctor.finding import Verdict
-from perception.system.child import Answer
+from perception.system.process import Answer
 from tests.doctor.codes import codes_in_source
 from tests.doctor.engine_maker import write_engine
 from tests.doctor.faults import FAULTS, Fault

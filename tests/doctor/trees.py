@@ -12,7 +12,7 @@ from typing import Any
 from perception.doctor.checks.machine import Machine, Usage, User
 from perception.doctor.examine import CHECKS, examine
 from perception.doctor.finding import Finding, Result, Verdict
-from perception.system.child import Answer
+from perception.system.process import Answer
 
 TREES = Path(__file__).parent / "trees"
 NAMES = tuple(sorted(path.stem for path in TREES.glob("*.json")))

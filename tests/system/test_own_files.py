@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.app.failed_exports import Memory
+from perception.app.failed_exports import FailureNote
 from perception.backends.tensorrt.place import Place, work_folder
 from perception.camera import exclusive
 from perception.camera.exclusive import lock_camera
@@ -121,7 +121,7 @@ def test_the_lock_file_of_another_users_pilot_is_one(shared: Path, monkeypatch: 
 
 
 def test_what_a_stranger_says_of_a_failed_export_keeps_nobody_from_one_in_silence(shared: Path) -> None:
-    memory = Memory(Place(shared, "m"), {"model": 1})
+    memory = FailureNote(Place(shared, "m"), {"model": 1})
     strangers.file(shared / "m.failed.json", '{"schema": 1, "inputs": {"model": 1}, "what": "never"}')
     with pytest.raises(BackendError, match=r"m\.failed\.json cannot be used: it belongs to 1234") as caught:
         memory.failed_before()

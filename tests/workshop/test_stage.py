@@ -17,7 +17,6 @@ import pytest
 from perception.core import errors
 from perception.core.errors import BuildError, ExportMemoryError, PilotError, SettingsError
 from perception.system.home import ROOT
-from perception.workshop import stage_child
 from perception.workshop.stage import run_stage
 from perception.workshop.stage_child import KEPT_LINES
 from tests.doubles.fakes import FakeClock
@@ -39,7 +38,7 @@ def run(do: str, on_event: Callable[[Mapping[str, Any]], None] = lambda _: None,
 
 
 def lives(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
+    """Return True if the process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
@@ -47,7 +46,7 @@ def lives(pid: int) -> bool:
 
 
 def gone(pid: int, within_s: float = 5.0) -> bool:
-    """Whether the process ends in time."""
+    """Return True if the process ends in time."""
     deadline = time.monotonic() + within_s
     while lives(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -152,7 +151,8 @@ def test_of_a_stage_that_prints_without_end_the_last_lines_are_kept(tmp_path: Pa
 def test_a_stage_that_takes_too_long_is_ended_with_all_that_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
     pids: list[int] = []
     clock = FakeClock()
-    monkeypatch.setattr(stage_child, "time", SimpleNamespace(monotonic=clock))
+    for module in ("workshop.stage_child", "system.process"):
+        monkeypatch.setattr(f"perception.{module}.time", SimpleNamespace(monotonic=clock))
 
     def an_hour_later(event: Mapping[str, Any]) -> None:
         pids.extend(map(int, event["text"].split()))

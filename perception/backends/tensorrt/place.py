@@ -46,12 +46,12 @@ class Place:
 
     @property
     def files(self) -> tuple[Path, Path, Path, Path]:
-        """All four, whether they are there or not."""
+        """All four, existing or not."""
         return self.engine, self.sidecar, self.previous_engine, self.previous_sidecar
 
 
 def check_replaceable(place: Place) -> None:
-    """Raises SettingsError, with the cure, where this user could not put a new pair there.
+    """Raise SettingsError, with the cure, where this user could not put a new pair there.
 
     In a sticky folder, as the service shares it, a file may be replaced by its owner and the folder's alone.
     """
@@ -81,7 +81,7 @@ def check_replaceable(place: Place) -> None:
 
 
 def check_can_make(folder: Path) -> None:
-    """Raises SettingsError where this user cannot make the folder, which is not there yet."""
+    """Raise SettingsError where this user cannot make the folder, which is not there yet."""
     nearest = next((path for path in folder.absolute().parents if path.exists()), Path("/"))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         why = "may not write there" if nearest.is_dir() else "would have to replace a file"
@@ -91,7 +91,7 @@ def check_can_make(folder: Path) -> None:
 
 
 def work_folder(output: Path) -> Path:
-    """The folder for what is being made, on the same disk as `output`; made where it is not there.
+    """Return the folder for unfinished files, on the same disk as `output`; it is made where it does not exist.
 
     Only its owner may write it, as native code that is about to be loaded lies there: a user who finds that of another
     one gets one of their own. Raises SettingsError where somebody else has taken that name, too, or may exchange it.

@@ -16,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from perception.system.child import Answer, Runner
 from perception.system.jetson import is_jetson
 from perception.system.own_files import group_name, user_name
+from perception.system.process import Answer, Runner
 
 COMMAND_LIMIT_S = 5.0
 PROBE_LIMIT_S = 10.0
@@ -202,7 +202,7 @@ def _probe_of(answer: Answer) -> Probe:
 
 
 def this_machine(project: Path, config: Path, python: str, run: Runner) -> Machine:
-    """The machine that the doctor runs on. run: Children.run, in the folder of the project."""
+    """The machine that the doctor runs on. run: CommandRunner.run, in the folder of the project."""
     return Machine(
         root=Path("/"),
         project=project,

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from perception.doctor.checks.lockfile import normal, pinned
 from perception.doctor.checks.machine import Machine, Probe, read_file
 from perception.doctor.finding import Finding, no_answer, ok, problem, unknown, warning
-from perception.system.child import NO_ANSWER
+from perception.system.process import NO_ANSWER
 
 NEEDED = ("numpy", "cv2", "onnxruntime", "loguru", "pydantic", "yaml", "typer", "rich")
 """The modules that pilot.py imports, as requirements.txt has them. onnxruntime serves on the CPU alone."""

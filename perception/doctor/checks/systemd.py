@@ -8,7 +8,7 @@ from types import MappingProxyType
 from perception.core.errors import BackendError, GpuError, PilotError, SettingsError, SourceError
 from perception.doctor.checks.machine import UNIT, Machine
 from perception.doctor.finding import Finding, ok, problem, unknown, warning
-from perception.system.child import signal_name
+from perception.system.process import signal_name
 
 PROPERTIES = "LoadState,ActiveState,SubState,Result,NRestarts,ExecMainCode,ExecMainStatus,StatusText,UnitFileState"
 

@@ -6,14 +6,18 @@ milliseconds of each of TIMED frames that are held in memory, as one JSON list.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from types import ModuleType
+from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":  # by its path, in any interpreter that has ultralytics
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
+
+from perception.workshop.quantize.ultralytics_model import load
 
 # What our own input is: the full square, not the rectangle that predict would choose for a .pt by default.
 TIMED = 300
@@ -33,32 +37,10 @@ def load_with_threads(weights: str, image: Any, threads: int) -> Any:
     return model
 
 
-def load(weights: str) -> Any:
-    """Load a YOLO that predicts with a CPU build of torch, too. ImportError where ultralytics is not installed."""
-    os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-    from ultralytics import YOLO
-
-    try:
-        importlib.import_module("torchvision")
-    except (ImportError, RuntimeError):
-        _stand_in_for_torchvision()
-    return YOLO(weights, task="detect")
-
-
 def on_images(weights: str) -> Callable[[Any], Any]:
     """Return predict on one image (H, W, 3) BGR, in this process. ImportError where ultralytics is not installed."""
     model = load(weights)
     return lambda image: model.predict(image, **OPTIONS)
-
-
-def _stand_in_for_torchvision() -> None:
-    """Replace torchvision, which does not import beside a CPU build of torch; predict needs its NMS alone."""
-    from ultralytics.utils.nms import TorchNMS
-
-    torchvision, ops = ModuleType("torchvision"), ModuleType("torchvision.ops")
-    torchvision.__dict__.update(ops=ops, __version__="0.0")
-    ops.__dict__.update(nms=TorchNMS.nms)
-    sys.modules.update({"torchvision": torchvision, "torchvision.ops": ops})
 
 
 def _timed(weights: str, clip: str) -> list[float]:

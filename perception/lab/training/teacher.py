@@ -11,8 +11,9 @@ from rich.progress import track
 
 from perception.core.errors import SourceError
 from perception.core.frame import Detections
-from perception.lab.benchmark.predict import OPTIONS, load
+from perception.lab.benchmark.predict import OPTIONS
 from perception.settings.model import COCO_VEHICLES
+from perception.workshop.quantize.ultralytics_model import load
 
 Seen = dict[str, Detections]
 LEAST_CONFIDENCE = 0.05

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.core.errors import SettingsError
-from perception.lab.benchmark.predict import load
+from perception.workshop.quantize.ultralytics_model import load
 
 ARCHITECTURE = "yolo11n.yaml"
 

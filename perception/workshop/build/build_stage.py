@@ -27,12 +27,12 @@ from perception.system.home import ROOT, settings_path
 from perception.system.trusted_file import sha256_of, write_whole
 from perception.workshop.build import engine_writing
 from perception.workshop.build.builder import Built, build
-from perception.workshop.build.calibrator import Calibrated, readable
 from perception.workshop.build.config import Interrupt, Material
 from perception.workshop.build.network import has_precision_flags
 from perception.workshop.build.request import BuildRequest, from_json
 from perception.workshop.progress import Tell, say
 from perception.workshop.quantize import graph
+from perception.workshop.quantize.batches import readable
 from perception.workshop.quantize.half import write_half
 
 FLOAT16 = 10
@@ -41,7 +41,7 @@ FLOAT16 = 10
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is read from an ONNX file: its metadata, the names of its nodes, and what stays in float beside INT8.
+    """The facts of an ONNX file: its metadata, the names of its nodes, and what stays in float beside INT8.
 
     protected: names of the nodes to keep out of INT8; outputs: of the convolutions that read INT8 and give float.
     """
@@ -56,20 +56,17 @@ class Model:
 
 
 def run(values: Mapping[str, Any], tell: Tell, interrupt: Interrupt | None = None) -> dict[str, Any]:
-    """Builds, writes engine and sidecar, and gives what is known of them as JSON.
+    """Build, write engine and sidecar, and return what is known of them as JSON.
 
-    values: a BuildRequest as JSON. interrupt: see perception/workshop/calibrator.Feed. Raises PilotError.
+    values: a BuildRequest as JSON. interrupt: see calibrator.Feed. Raises PilotError.
     """
     request = from_json(values)
     model = read_model(request)
     images, manifest_sha256 = _images_of(request, model, tell)
     usual_hw, _ = input_size(request.onnx, (None, None), facts_of(model.metadata), request.imgsz)
     material = Material(model.sha256, model.nodes, model.protected, model.outputs, images, manifest_sha256, usual_hw)
-    try:
-        with _typed(request, model) as typed:
-            built = build(typed, material, tell, interrupt)
-    except Calibrated as done:
-        return calibrated(done)
+    with _typed(request, model) as typed:
+        built = build(typed, material, tell, interrupt)
     return _written(request, model, material, built, tell)
 
 
@@ -90,13 +87,8 @@ def _typed(request: BuildRequest, model: Model) -> Iterator[BuildRequest]:
         yield replace(request, onnx=write_half(request.onnx, Path(folder) / request.onnx.name))
 
 
-def calibrated(done: Calibrated) -> dict[str, Any]:
-    """The result of a request that wanted a calibration alone."""
-    return {"engine": None, "sidecar": None, "facts": {"calibration": dict(done.facts)}}
-
-
 def read_model(request: BuildRequest) -> Model:
-    """Reads the ONNX file once. SettingsError where it is none."""
+    """Read the ONNX file once. Raises SettingsError where it is none."""
     model = graph.read(request.onnx)
     is_quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
     kept = _kept(request, model, is_quantized)
@@ -112,7 +104,7 @@ def read_model(request: BuildRequest) -> Model:
 
 
 def _kept(request: BuildRequest, model: Any, is_quantized: bool) -> graph.Protected:
-    if request.precision != "int8" or is_quantized or request.protect == "none":
+    if request.precision != "int8" or is_quantized:
         return graph.Protected()
     if unnamed := graph.nameless(request.onnx):
         raise SettingsError(
@@ -120,25 +112,17 @@ def _kept(request: BuildRequest, model: Any, is_quantized: bool) -> graph.Protec
             "in float",
             "Use --method qdq, or export the model with named nodes.",
         )
-    if request.protected is not None:
-        return graph.Protected(dict.fromkeys(request.protected, "named by the request"))
     return graph.keep(model)
 
 
 def _images_of(request: BuildRequest, model: Model, tell: Tell) -> tuple[tuple[Path, ...], str]:
-    """The images to calibrate on, and what identifies their list; none where none are needed."""
-    if request.precision != "int8" or model.is_quantized or request.ranges is not None:
+    """Return the images to calibrate on, and the SHA-256 of their list; none where none are needed."""
+    if request.precision != "int8" or model.is_quantized:
         return (), ""
-    if request.images:
-        images, sha256 = request.images, request.manifest_sha256 or _sha256_of_all(request.images)
-    elif request.data is not None:
-        from perception.workshop.calibration.calibration_set import read_set
-
-        found = read_set(request.data)
-        images, sha256 = found.images, found.manifest_sha256
-    else:
-        raise SettingsError("An INT8 engine of this model needs images or ranges", "Give --data.")
-    return readable(images, tell), sha256
+    if not request.images:
+        raise SettingsError("An INT8 engine of this model needs images to calibrate on", "Give --data.")
+    sha256 = request.manifest_sha256 or _sha256_of_all(request.images)
+    return readable(request.images, tell), sha256
 
 
 def _written(request: BuildRequest, model: Model, material: Material, built: Built, tell: Tell) -> dict[str, Any]:
@@ -159,8 +143,6 @@ def _written(request: BuildRequest, model: Model, material: Material, built: Bui
         calibration,
         _l4t_release(),
     )
-    if request.layers is not None:
-        request.layers.write_text(built.layers)
     share = facts["builder"]["int8_convolutions"]
     said = f"{request.engine} is built: {request.engine.stat().st_size / 1e6:.1f} MB"
     say(tell, said + (f", {share:.0%} of its convolutions in INT8" if request.precision == "int8" else ""))
@@ -177,7 +159,7 @@ def _calibration_of(request: BuildRequest, material: Material, facts: Mapping[st
 
 
 def _sha256_of_all(paths: Sequence[Path]) -> str:
-    """Of a list of files: their names and contents, in order."""
+    """Return the SHA-256 of the names and contents of these files, in order."""
     digest = hashlib.sha256()
     for path in paths:
         try:
@@ -196,23 +178,19 @@ def _l4t_release() -> str | None:
 
 
 def end_at_once(result: Path) -> Interrupt:
-    """Ends this process with what a callback of the calibration raised: TensorRT 8.6 cannot be told to stop.
+    """Return a function that ends this process with the fault of a callback: TensorRT 8.6 cannot be told to stop.
 
-    result: the file that the parent reads; see perception/workshop/stage.py. Anything but a PilotError, or the end of a
-    calibration alone, waits for the end of the build.
+    result: the file that the parent reads; see perception/workshop/stage.py. Anything but a PilotError waits for the
+    end of the build.
     """
 
     def end(fault: BaseException) -> None:
-        if isinstance(fault, Calibrated):
-            answer, code = {"result": calibrated(fault)}, 0
-        elif isinstance(fault, PilotError):
-            told = {"what": fault.what, "cure": fault.cure, "exit_code": fault.exit_code, "kind": type(fault).__name__}
-            answer, code = {"error": told}, 3
-        else:
+        if not isinstance(fault, PilotError):
             return
-        write_whole(result, json.dumps(answer).encode())
+        told = {"what": fault.what, "cure": fault.cure, "exit_code": fault.exit_code, "kind": type(fault).__name__}
+        write_whole(result, json.dumps({"error": told}).encode())
         sys.stdout.flush()
-        os._exit(code)
+        os._exit(3)
 
     return end
 

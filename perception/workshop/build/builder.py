@@ -30,31 +30,27 @@ if TYPE_CHECKING:
 SHORT_OF_MEMORY = re.compile(
     r"(?i)memory is insufficient|insufficient (memory|workspace)|out of memory|OutOfMemory|error 12\b|MemAlloc"
 )
-"""What TensorRT's lines hold where memory was short. As a warning it is no failure: one way to run a layer is passed
+"""Words of TensorRT's lines where memory was short. As a warning it is no failure: one way to run a layer is passed
 over. Other things are insufficient, too: scales, drivers.
 """
 NO_WAY_LEFT = "Could not find any implementation"
-"""What TensorRT says where all ways to run a layer were passed over."""
+"""TensorRT's words where all ways to run a layer were passed over."""
 REMEMBERED = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """An engine. plan: what TensorRT serialized. facts: what is known of it, for the sidecar and the reader.
-
-    layers: the inspector's JSON.
-    """
+    """An engine. plan: what TensorRT serialized. facts: what is known of it, for the sidecar and the reader."""
 
     plan: bytes = field(repr=False)
     facts: Mapping[str, Any]
-    layers: str = field(repr=False)
 
 
 def build(request: BuildRequest, material: Material, tell: Tell, interrupt: Interrupt | None = None) -> Built:
-    """Builds the engine of a request. Nothing is written but caches.
+    """Build the engine of a request. Nothing is written but caches.
 
     interrupt: see Feed. Raises BuildError where TensorRT cannot build it, ExportMemoryError where memory was short,
-    SettingsError for what cannot be asked for here, Calibrated where that was all.
+    SettingsError for what cannot be asked for here.
     """
     try:
         module = import_tensorrt()
@@ -73,7 +69,7 @@ def build(request: BuildRequest, material: Material, tell: Tell, interrupt: Inte
 
 
 def _without_frames(fault: PilotError) -> PilotError:
-    """The fault, and nothing of where it was raised: those frames hold TensorRT's objects beyond the context."""
+    """Return the fault without its traceback: those frames hold TensorRT's objects beyond the context."""
     fault.__cause__ = fault.__context__ = None
     return fault.with_traceback(None)
 
@@ -94,7 +90,7 @@ class _Build:
         self._seconds: dict[str, float] = {}
 
     def run(self) -> Built:
-        """Reads the model, configures, builds, inspects."""
+        """Read the model, configure, build, inspect."""
         stage(self._tell, "reading the model")
         self._read()
         request = self._request
@@ -111,7 +107,7 @@ class _Build:
         self._let_go()
         stage(self._tell, "inspecting")
         layers = self._timed("inspect", lambda: inspect.look_into(self._module, self._logger, self._memory, plan))
-        return Built(plan, self._facts(plan, shape, is_dynamic, layers, names), layers)
+        return Built(plan, self._facts(plan, shape, is_dynamic, layers, names))
 
     def _timed(self, what: str, work: Callable[[], Any]) -> Any:
         started = time.monotonic()
@@ -150,7 +146,7 @@ class _Build:
         self._memory.interruption = self._memory.interruption or fault
 
     def _failure(self, what: str) -> BuildError | ExportMemoryError:
-        """What a null pointer of TensorRT means, by what it logged."""
+        """Return the fault behind a null pointer of TensorRT, by what it logged."""
         warned = self._short(self._memory.lines)
         short = self._short(self._memory.errors)
         if not self._memory.errors or any(NO_WAY_LEFT in line for line in self._memory.errors):
@@ -184,19 +180,18 @@ class _Build:
             "convolutions": {"int8": len(runs.int8), "other": list(runs.other), "unseen": list(runs.unseen)},
             "protected_in_int8": sorted(set(runs.int8) & set(settings.protected)),
             "calibration": None if settings.feed is None else settings.feed.facts(),
-            "ranges": settings.ranges,
             "warnings": len(self._memory.lines),
             "tactics_without_memory": len(self._short(self._memory.lines)),
         }
 
     def _let_go(self) -> None:
-        """Frees what building took; the settings that were made stay known."""
+        """Free what building took; the settings that were made stay known."""
         if "_settings" in self.__dict__:
             self._settings.close()
         for name in ("_network", "_builder"):
             self.__dict__.pop(name, None)
 
     def close(self) -> None:
-        """Frees all that TensorRT made, the logger last."""
+        """Free all that TensorRT made, the logger last."""
         self._let_go()
         self.__dict__.pop("_logger", None)

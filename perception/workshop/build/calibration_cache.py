@@ -1,4 +1,4 @@
-"""What a calibration found, in a file that is never taken for that of other inputs."""
+"""Keeps the result of a calibration in a file that is never taken for that of other inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CACHE_TAG = b"vehicle-pilot calibration "
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """All that the ranges of a calibration depend on. input_shape: of the batches, (n, 3, H, W)."""
+    """Everything that the ranges of a calibration depend on. input_shape: of the batches, (n, 3, H, W)."""
 
     onnx_sha256: str
     manifest_sha256: str
@@ -26,12 +26,12 @@ class CacheKey:
 
     @property
     def sha256(self) -> str:
-        """The same for the same inputs alone."""
+        """The hash of the key: the same for the same inputs alone."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 class CalibrationCache:
-    """What a calibration found, in a file of `folder` whose name and first line hold the key.
+    """The result of a calibration, in a file of `folder` whose name and first line hold the key.
 
     stem: of the model. A file of another key, or one that was changed, is not read.
     """
@@ -41,7 +41,7 @@ class CalibrationCache:
         self.path = folder / f"{stem}.{self._key[:16]}.calib"
 
     def read(self) -> bytes | None:
-        """TensorRT's own text; None where there is none for this key, or one that another user put there."""
+        """Return TensorRT's own text; None without one for this key, or if another user put it there."""
         try:
             first, _, content = read_mine(self.path).partition(b"\n")
         except (FileNotFoundError, NotMine):
@@ -49,7 +49,7 @@ class CalibrationCache:
         return content if first == self._first_line(content) else None
 
     def write(self, content: bytes) -> None:
-        """Keeps it, whole or not at all."""
+        """Write it, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, self._first_line(content) + b"\n" + content)
 

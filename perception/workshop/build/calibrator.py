@@ -7,209 +7,106 @@ network in float and keeps what it learnt of the tensors' ranges as a calibratio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from perception.backends.gpu.cuda import Gpu
-from perception.backends.preprocess import Preprocessor
-from perception.camera.images import read_image
 from perception.core.errors import SettingsError
-from perception.core.layouts import Preprocessing
 from perception.workshop.build.calibration_cache import CalibrationCache
 from perception.workshop.progress import Tell, say, step
+from perception.workshop.quantize.batches import Batches
 
 if TYPE_CHECKING:
     import tensorrt as trt
 
-MOST_UNREADABLE = 0.02
-"""The share of images that may be unreadable."""
 CLASSES: Mapping[str, str] = MappingProxyType({"entropy": "IInt8EntropyCalibrator2", "minmax": "IInt8MinMaxCalibrator"})
 """TensorRT's class by the word of the command line; all of them went with TensorRT 11."""
 Answer = TypeVar("Answer")
-NAMED = 5
-"""How many unreadable images a message names."""
-
-
-class Calibrated(Exception):
-    """The cache is written, and no more was asked for. facts: see Feed.facts."""
-
-    def __init__(self, facts: Mapping[str, Any]) -> None:
-        super().__init__("calibrated")
-        self.facts = facts
-
-
-def readable(images: Sequence[Path], tell: Tell) -> tuple[Path, ...]:
-    """Those of the images that hold a picture, in order; the others are named, and counted.
-
-    All are decoded, before anything is built: TensorRT cannot be told to stop in the middle of a build. Raises
-    SettingsError where there are none, or more than MOST_UNREADABLE cannot be read.
-    """
-    good: list[Path] = []
-    bad: list[Path] = []
-    for number, path in enumerate(images, 1):
-        (good if read_image(path) is not None else bad).append(path)
-        step(tell, "images read", number, len(images))
-    if not images:
-        raise SettingsError("There are no images to calibrate on", "python3 scripts/build_calibration_set.py VIDEO...")
-    named = ", ".join(str(path) for path in bad[:NAMED]) + (", ..." if len(bad) > NAMED else "")
-    if len(bad) > MOST_UNREADABLE * len(images):
-        raise SettingsError(
-            f"{len(bad)} of {len(images)} calibration images cannot be read: {named}",
-            "Build the set again: python3 scripts/build_calibration_set.py VIDEO... --force",
-        )
-    if bad:
-        say(tell, f"{len(bad)} of {len(images)} calibration images cannot be read and are passed over: {named}")
-    return tuple(good)
-
-
-class Batches:
-    """Pictures in batches of the network's input, in order.
-
-    images: files that can be read; shape: of the input, (n, 3, H, W); way: as the model's layout asks. The last batch
-    is filled up with its last picture, since a network of fixed batch reads all of it: `filled` tells how many times.
-    Raises SettingsError where there are no images.
-    """
-
-    def __init__(
-        self, images: Sequence[Path], shape: tuple[int, int, int, int], way: Preprocessing = "letterbox"
-    ) -> None:
-        if not images:
-            raise SettingsError("There are no images to calibrate on", "Give a set of some hundreds.")
-        self.images = tuple(images)
-        self.shape = shape
-        self._preprocess = Preprocessor((shape[2], shape[3]), way=way)
-        self._next = 0
-
-    @property
-    def filled(self) -> int:
-        """How many places of the last batch repeat its last picture."""
-        return -len(self.images) % self.shape[0]
-
-    def __len__(self) -> int:
-        return (len(self.images) + self.shape[0] - 1) // self.shape[0]
-
-    @property
-    def done(self) -> int:
-        """How many images were delivered."""
-        return min(self._next * self.shape[0], len(self.images))
-
-    def next(self) -> npt.NDArray[np.float32] | None:
-        """The next batch (n, 3, H, W) of 0 to 1, valid until the next call; None after the last.
-
-        Raises SettingsError for an image that can be read no more.
-        """
-        if self._next >= len(self):
-            return None
-        size = self.shape[0]
-        paths = self.images[self._next * size : (self._next + 1) * size]
-        pictures = []
-        for path in paths:
-            picture = read_image(path)
-            if picture is None:
-                raise SettingsError(f"{path} cannot be read any more", "Leave the images alone during an export.")
-            pictures.append(picture)
-        pictures += pictures[-1:] * (size - len(pictures))
-        tensor, _ = self._preprocess(pictures)
-        self._next += 1
-        return tensor.astype(np.float32, copy=False)
 
 
 class Feed:
-    """What every calibrator does, whatever its class: the answers to TensorRT's questions.
+    """Answers TensorRT's questions, the same for every class of calibrator.
 
-    cache: where the ranges are kept; use_cache: whether one that is there is read. only: Calibrated ends it all when
-    the cache is written. interrupt: called at once with what a callback raised, which is kept as well, and raised by
-    `raise_fault` after the build; a process that may end at any time spares the rest of the build so.
+    cache: where the ranges are kept; use_cache: True if an existing one is read. interrupt: called at once with what a
+    callback raised, which is kept as well, and raised by `raise_fault` after the build; a process that may end at any
+    time spares the rest of the build so.
     """
 
     def __init__(
         self, gpu: Gpu, batches: Batches, cache: CalibrationCache, tell: Tell, *,
-        use_cache: bool = True, only: bool = False, log_memory: bool = False,
-        interrupt: Callable[[BaseException], None] | None = None,
+        use_cache: bool = True, interrupt: Callable[[BaseException], None] | None = None,
     ) -> None:  # fmt: skip
         self.batches = batches
         self.cache = cache
-        self.free_mib: list[float] = []
         self.cache_was_read = False
         self._gpu = gpu
         self._tell = tell
-        self._use_cache, self._only, self._log_memory = use_cache, only, log_memory
-        self._interrupt = interrupt
+        self._use_cache, self._interrupt = use_cache, interrupt
         self._fault: BaseException | None = None
         self._cached: bytes | None = None  # TensorRT reads it in place
         self._buffer = gpu.device_memory(int(np.prod(batches.shape)) * np.dtype(np.float32).itemsize)
 
     @property
     def has_failed(self) -> bool:
-        """Whether a callback raised something."""
+        """True if a callback raised something."""
         return self._fault is not None
 
     def keep(self, fault: BaseException) -> None:
-        """Takes what a callback raised; the first counts."""
+        """Keep what a callback raised; the first counts."""
         self._fault = self._fault or fault
         if self._interrupt is not None:
             self._interrupt(fault)
 
     def raise_fault(self) -> None:
-        """Raises what a callback raised, and TensorRT swallowed."""
+        """Raise what a callback raised, and TensorRT swallowed."""
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
 
     def next_address(self) -> list[int] | None:
-        """The device buffer with the next batch in it; None at the end."""
+        """Return the device buffer with the next batch in it; None at the end."""
         tensor = None if self.has_failed else self.batches.next()
         if tensor is None:
             return None
         try:
             self._gpu.cuda.memcpy_htod(self._buffer, tensor)
-            if self._log_memory:
-                self.free_mib.append(self._gpu.cuda.mem_get_info()[0] / 2**20)
         except self._gpu.cuda.Error as error:
             raise self._gpu.fault(error) from error
         step(self._tell, "calibration", self.batches.done, len(self.batches.images))
         return [int(self._buffer)]
 
     def read_cache(self) -> bytes | None:
-        """The cache, where there is one of the same key and it may be used."""
+        """Return the cache, where there is one of the same key and it may be used."""
         self._cached = self.cache.read() if self._use_cache else None
         self.cache_was_read = self._cached is not None
         if self.cache_was_read:
             say(self._tell, f"Calibration is read from {self.cache.path}: model, images and settings are the same")
-            if self._only:
-                raise Calibrated(self.facts())
         return self._cached
 
     def write_cache(self, content: bytes) -> None:
-        """Keeps what TensorRT found, unless a fault cut it short."""
-        if self.has_failed:
-            return
-        self.cache.write(content)
-        if self._only:
-            raise Calibrated(self.facts())
+        """Keep what TensorRT found, unless a fault cut it short."""
+        if not self.has_failed:
+            self.cache.write(content)
 
     def facts(self) -> dict[str, Any]:
-        """What is known of the calibration. free_mib: free device memory at each batch, where it was asked for."""
+        """Return what is known of the calibration."""
         return {
             "images": len(self.batches.images),
             "batch": self.batches.shape[0],
             "filled": self.batches.filled,
             "cache": str(self.cache.path),
             "cache_was_read": self.cache_was_read,
-            "free_mib": self.free_mib,
         }
 
     def close(self) -> None:
-        """Frees the device buffer."""
+        """Free the device buffer."""
         self.__dict__.pop("_buffer", None)
 
 
 def make_calibrator(module: ModuleType, algorithm: str, feed: Feed) -> trt.IInt8Calibrator:
-    """A calibrator of TensorRT's class for `algorithm` (see CLASSES).
+    """Return a calibrator of TensorRT's class for `algorithm` (see CLASSES).
 
     SettingsError where this TensorRT has none: 11 and later.
     """
@@ -240,7 +137,7 @@ def make_calibrator(module: ModuleType, algorithm: str, feed: Feed) -> trt.IInt8
 
 
 def _kept(feed: Feed, answer: Callable[[], Answer]) -> Answer | None:
-    """The answer, None where it fails: TensorRT calls this, and would swallow what it raises."""
+    """Return the answer, None where it fails: TensorRT calls this, and would swallow what it raises."""
     try:
         return answer()
     except BaseException as fault:

@@ -1,4 +1,4 @@
-"""How TensorRT's builder is told what to build: memory, precisions, protected layers, ranges, calibration."""
+"""The settings of TensorRT's builder: memory, precisions, protected layers, calibration."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from perception.core.layouts import way_of
 from perception.workshop.build import network as networks
 from perception.workshop.build import timing_cache
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
-from perception.workshop.build.calibrator import Batches, Feed, make_calibrator
+from perception.workshop.build.calibrator import Feed, make_calibrator
 from perception.workshop.build.network import Network, Shape
 from perception.workshop.build.request import BuildRequest
-from perception.workshop.ladder import CALIBRATES
+from perception.workshop.diagnosis import CALIBRATES
 from perception.workshop.progress import Tell, say
+from perception.workshop.quantize.batches import Batches
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -30,7 +31,7 @@ Interrupt = Callable[[BaseException], None]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a build is made from, besides the request.
+    """The inputs of a build besides the request.
 
     nodes: names of all nodes of the model; protected: of those kept out of INT8; outputs: of the convolutions that read
     INT8 and give float. images: those that can be read, of a list that `manifest_sha256` identifies.
@@ -50,8 +51,8 @@ class Configuration:
     """A builder's settings for one request, and what they need to live as long.
 
     settings: what was set, for the sidecar. protected: names of the layers kept out of INT8. feed: of the calibration,
-    ranges: what was made of given ones; each None without. shape: the largest input; version: of TensorRT's library.
-    Raises SettingsError for what cannot be asked for here, BuildError, ExportMemoryError.
+    None without one. shape: the largest input; version: of TensorRT's library. Raises SettingsError for what cannot be
+    asked for here, BuildError, ExportMemoryError.
     """
 
     def __init__(
@@ -69,7 +70,6 @@ class Configuration:
         }
         self.protected: list[str] = []
         self.feed: Feed | None = None
-        self.ranges: dict[str, Any] | None = None
         self.config: trt.IBuilderConfig = builder.create_builder_config()
         self._set_up(shape)
         self._set_precision(shape)
@@ -89,7 +89,7 @@ class Configuration:
             self._kept.append(timing_cache.load(config, request.timing_cache, self._tell))
 
     def _share_profile(self) -> None:
-        """Lets execution contexts share the profile, as they always may from TensorRT 10 on.
+        """Let execution contexts share the profile, as they always may from TensorRT 10 on.
 
         The run time holds one context for each batch size; before, a second one could not have the same profile.
         """
@@ -128,10 +128,7 @@ class Configuration:
             self.settings["method"] = "qdq"
             return
         self._protect()
-        if request.ranges is not None:
-            self._set_ranges(request.ranges)
-        else:
-            self._calibrate(shape)
+        self._calibrate(shape)
 
     def _check_types(self, is_quantized: bool) -> None:
         """TensorRT 11: the model itself must be of the precision asked for."""
@@ -148,29 +145,15 @@ class Configuration:
         self.settings["method"] = "qdq" if is_quantized else "typed"
 
     def _protect(self) -> None:
-        module, request, material = self._module, self._request, self._material
+        material = self._material
         outputs: list[str] = []
         if material.protected or material.outputs:
-            dtype = module.DataType.HALF if request.protected_precision == "fp16" else module.DataType.FLOAT
             self.protected, outputs = networks.protect(
-                module, self._network, material.protected, material.outputs, material.nodes, dtype
+                self._module, self._network, material.protected, material.outputs, material.nodes
             )
+            self.settings |= {"constraints": "prefer", "protected_precision": "fp16"}
+            self.config.set_flag(self._module.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
         self.settings |= {"protected": len(self.protected), "float_outputs": len(outputs)}
-        if request.force_int8:
-            self.settings["forced"] = networks.ask_for_int8(module, self._network, self.protected)
-        if self.protected or outputs or request.force_int8:
-            self.settings |= {"constraints": request.constraints, "protected_precision": request.protected_precision}
-            self.config.set_flag(getattr(module.BuilderFlag, f"{request.constraints.upper()}_PRECISION_CONSTRAINTS"))
-
-    def _set_ranges(self, path: Path) -> None:
-        found = networks.set_ranges(self._module, self._network, networks.read_ranges(path))
-        self.ranges = found
-        self.settings |= {"method": "ranges", "tensors_without_range": len(found["missing"])}
-        say(
-            self._tell,
-            f"Ranges of {path.name}: {found['given']} given, {found['inherited']} passed on, "
-            f"{len(found['missing'])} tensors have none",
-        )
 
     def _calibrate(self, largest: Shape) -> None:
         module, request, material = self._module, self._request, self._material
@@ -186,8 +169,7 @@ class Configuration:
         try:
             self.feed = Feed(
                 self._gpu, batches, CalibrationCache(request.caches, request.onnx.stem, key), self._tell,
-                use_cache=not request.recalibrate, only=request.calibrate_only, log_memory=request.log_memory,
-                interrupt=self._interrupt,
+                use_cache=not request.recalibrate, interrupt=self._interrupt,
             )  # fmt: skip
         except BackendError as fault:
             raise ExportMemoryError(fault.what, "Calibrate with a smaller batch, or free memory.") from fault
@@ -198,7 +180,7 @@ class Configuration:
         print(CALIBRATES.format(self._version), file=sys.stderr, flush=True)
 
     def _set_calibration_profile(self, shape: Shape, largest: Shape) -> Shape:
-        """The shape that TensorRT calibrates with: from 10 on always the best one of the engine's own profile."""
+        """Return the shape of a calibration batch: from TensorRT 10 on the best one of the engine's own profile."""
         if not self._is_before_10():
             if shape != largest:
                 say(self._tell, f"TensorRT {self._version} calibrates with the engine's batch, {largest[0]}")
@@ -208,7 +190,7 @@ class Configuration:
         return shape
 
     def close(self) -> None:
-        """Frees the settings and what they hold."""
+        """Free the settings and what they hold."""
         for name in ("config", "_kept", "_builder", "_network"):
             self.__dict__.pop(name, None)
         if self.feed is not None:

@@ -16,14 +16,14 @@ from perception.system.plain_file import reason_of
 from perception.system.trusted_file import write_whole
 
 BITS: Mapping[str, int] = {"int8": 8, "fp16": 16, "fp32": 32}
-"""What ultralytics calls `quantize`."""
+"""The value of `quantize` in ultralytics' header."""
 _LITERALS = ("stride", "batch", "imgsz", "names", "args", "channels", "end2end")
 
 
 def metadata(
     onnx_metadata: Mapping[str, str], *, precision: str, batch: int, input_hw: tuple[int, int], dynamic: bool
 ) -> dict[str, Any]:
-    """The header of an engine, from the metadata of its ONNX model.
+    """Return the header of an engine, from the metadata of its ONNX model.
 
     Its keys are those of ultralytics' exporter (8.4, engine/exporter.py, `self.metadata`); batch, imgsz and args are
     those of the engine. What the model does not tell has the value of an ordinary detector.
@@ -44,7 +44,7 @@ def metadata(
 
 
 def _value(key: str, text: str) -> Any:
-    """A value of an ONNX model's metadata, which are all texts."""
+    """Return a value of an ONNX model's metadata, which are all texts."""
     if key not in _LITERALS:
         return text
     try:
@@ -54,7 +54,7 @@ def _value(key: str, text: str) -> Any:
 
 
 def class_names(header: Mapping[str, Any]) -> dict[int, str]:
-    """The names of a header by id; empty where it has none that could be used."""
+    """Return the names of a header by id; empty where it has none that could be used."""
     names = header.get("names")
     if not isinstance(names, dict):
         return {}
@@ -62,7 +62,7 @@ def class_names(header: Mapping[str, Any]) -> dict[int, str]:
 
 
 def wrap(plan: bytes, header: Mapping[str, Any]) -> bytes:
-    """The file that `YOLO("x.engine")` loads: the length of a JSON text in 4 bytes, little-endian, the text, the plan.
+    """Return the file that `YOLO("x.engine")` loads: the length of a JSON text (4 bytes, little-endian), it, the plan.
 
     ultralytics/nn/backends/base.py, engine_header. Raises ValueError for values that JSON does not have.
     """
@@ -74,9 +74,9 @@ def write(
     path: Path, plan: bytes, header: Mapping[str, Any], facts: Mapping[str, Any],
     weights_sha256: str | None, calibration: Calibration | None, l4t_release: str | None,
 ) -> Path:  # fmt: skip
-    """Writes the engine and its sidecar, each whole, readable by all; gives the sidecar's path.
+    """Write the engine and its sidecar, each whole, readable by all; return the sidecar's path.
 
-    facts: of perception/workshop/builder.py. The accuracy report is left empty here. Raises SettingsError where the
+    facts: see builder.py. The accuracy report is left empty here. Raises SettingsError where the
     disk refuses.
     """
     data = wrap(plan, header)

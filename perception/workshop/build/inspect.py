@@ -1,4 +1,4 @@
-"""What an engine is made of, as TensorRT's inspector tells: how many of its convolutions run in INT8."""
+"""Counts the convolutions of an engine that run in INT8, as TensorRT's inspector tells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JOINTS = re.compile(r" \+ | \|\| |\.\.\.|[(){}\[\], ]+")
 
 @dataclass(frozen=True, slots=True)
 class Convolutions:
-    """Those of a network, by the names of its layers, and how the engine runs them.
+    """The convolutions of a network, by the names of its layers, sorted by how the engine runs them.
 
     int8: in INT8. other: in another precision. unseen: within something that the inspector does not look into.
     """
@@ -31,13 +31,13 @@ class Convolutions:
 
     @property
     def share_int8(self) -> float:
-        """Of all convolutions of the network, 0 to 1."""
+        """The share of all convolutions of the network in INT8, 0 to 1."""
         count = len(self.int8) + len(self.other) + len(self.unseen)
         return len(self.int8) / count if count else 0.0
 
 
 def look_into(module: ModuleType, logger: Any, memory: Memory, plan: bytes) -> str:
-    """The inspector's JSON of a plan. Raises BuildError where the plan does not load."""
+    """Return the inspector's JSON of a plan. Raises BuildError where the plan does not load."""
     runtime = module.Runtime(logger)
     with held_back():
         engine = runtime.deserialize_cuda_engine(plan)
@@ -49,7 +49,7 @@ def look_into(module: ModuleType, logger: Any, memory: Memory, plan: bytes) -> s
 
 
 def layers_of(text: str) -> list[Layer]:
-    """The layers of the inspector's JSON; empty where the engine was built without ProfilingVerbosity.DETAILED.
+    """Return the layers of the inspector's JSON; empty where the engine was built without ProfilingVerbosity.DETAILED.
 
     Such an engine lists names alone. Raises ValueError for what is no JSON of an inspector.
     """
@@ -60,7 +60,7 @@ def layers_of(text: str) -> list[Layer]:
 
 
 def convolutions(layers: Collection[Layer], names: Collection[str]) -> Convolutions:
-    """How the engine runs the convolutions `names` of its network. One counts as INT8 where its weights are."""
+    """Sort the convolutions `names` by how the engine runs them. One counts as INT8 if its weights are."""
     found: dict[str, bool] = {}
     for layer in layers:
         if not is_convolution(layer):
@@ -73,13 +73,13 @@ def convolutions(layers: Collection[Layer], names: Collection[str]) -> Convoluti
 
 
 def is_convolution(layer: Layer) -> bool:
-    """Whether it is one: TensorRT calls its kind CaskConvolution, CaskGemmConvolution, CaskJitConv and so on."""
+    """Return True for CaskConvolution, CaskGemmConvolution, CaskJitConv and so on, as TensorRT calls them."""
     kinds = (layer.get("ParameterType"), layer.get("LayerType"))
     return any(isinstance(kind, str) and "Conv" in kind and "Deconv" not in kind for kind in kinds)
 
 
 def is_int8(layer: Layer) -> bool:
-    """By its weights; where they are not told, by the tensor it reads."""
+    """Return True if its weights are INT8; where they are not told, if the tensor it reads is."""
     weights = layer.get("Weights")
     if isinstance(weights, dict) and isinstance(weights.get("Type"), str):
         return str(weights["Type"]).casefold() == "int8"

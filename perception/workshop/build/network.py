@@ -1,18 +1,16 @@
-"""An ONNX model as a network of TensorRT: parsed, its shapes, its protected layers and given ranges set."""
+"""An ONNX model as a network of TensorRT: parsed, its shapes and its protected layers."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from perception.backends.tensorrt.log_tail import Memory
 from perception.core.errors import BuildError, SettingsError
-from perception.system.plain_file import open_plain
 from perception.system.reasons import cause_of
 from perception.system.signals import held_back
 
@@ -23,8 +21,6 @@ Shape = tuple[int, int, int, int]
 
 # They hold no values of their own, or none that a precision could be set for.
 _NOT_COMPUTED = ("CONSTANT", "SHAPE")
-# Their output is made of the values of their input alone, so that its range is that of the input.
-_PASS_ON = ("SHUFFLE", "SLICE", "IDENTITY", "RESIZE", "POOLING", "CONCATENATION", "GATHER")
 
 
 @dataclass(slots=True)
@@ -38,7 +34,7 @@ class Network:
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether the model leaves its batch or its sides open."""
+        """True if the model leaves its batch or its sides open."""
         return min(self.shape) < 0
 
     def layers(self) -> Iterator[trt.ILayer]:
@@ -55,12 +51,12 @@ def creation_flags(module: ModuleType) -> int:
 
 
 def has_precision_flags(module: ModuleType) -> bool:
-    """Whether the builder chooses precisions (up to TensorRT 10); from 11 on they are what the model says."""
+    """Return True if the builder chooses precisions (up to TensorRT 10); from 11 on the model does."""
     return hasattr(module.BuilderFlag, "FP16") and hasattr(module.BuilderFlag, "INT8")
 
 
 def parse(module: ModuleType, builder: trt.Builder, logger: trt.ILogger, memory: Memory, onnx: Path) -> Network:
-    """The network of a model with one input (n, 3, H, W). Raises BuildError in plain words for any other."""
+    """Parse a model with one input (n, 3, H, W). Raises BuildError in plain words for any other."""
     definition = builder.create_network(creation_flags(module))
     parser = module.OnnxParser(definition, logger)
     with held_back():
@@ -105,9 +101,9 @@ def _refuse_nms(module: ModuleType, network: Network, onnx: Path) -> None:
 
 
 def input_shape(declared: Shape, onnx: Path, batch: int, usual_hw: tuple[int, int]) -> Shape:
-    """The largest input of the engine, open sides of `usual_hw` pixels.
+    """Return the largest input of the engine, open sides of `usual_hw` pixels.
 
-    SettingsError where the model has another fixed batch than the one asked for.
+    Raises SettingsError where the model has another fixed batch than the one asked for.
     """
     if declared[0] not in (-1, batch):
         raise SettingsError(
@@ -119,7 +115,7 @@ def input_shape(declared: Shape, onnx: Path, batch: int, usual_hw: tuple[int, in
 
 
 def calibration_shape(declared: Shape, onnx: Path, largest: Shape, batch: int) -> Shape:
-    """Of the batches to calibrate with: a model of fixed batch reads its own. SettingsError where that is another."""
+    """Return the shape of a calibration batch. Raises SettingsError for a model of another fixed batch."""
     if declared[0] not in (-1, batch):
         raise SettingsError(
             f"{onnx} has a fixed batch of {declared[0]}, and cannot be calibrated with batches of {batch}",
@@ -129,25 +125,25 @@ def calibration_shape(declared: Shape, onnx: Path, largest: Shape, batch: int) -
 
 
 def is_quantized(module: ModuleType, network: Network) -> bool:
-    """Whether the model holds its own ranges, as Q/DQ nodes."""
+    """Return True if the model holds its own ranges, as Q/DQ nodes."""
     return any(layer.type == module.LayerType.QUANTIZE for layer in network.layers())
 
 
 def is_half(module: ModuleType, network: Network) -> bool:
-    """Whether the model computes in float16."""
+    """Return True if the model computes in float16."""
     return any(tensor.dtype == module.DataType.HALF for layer in network.layers() for tensor in _outputs(layer))
 
 
 def protect(
     module: ModuleType, network: Network, nodes: Collection[str], outputs: Collection[str],
-    all_nodes: Collection[str], dtype: trt.DataType,
+    all_nodes: Collection[str],
 ) -> tuple[list[str], list[str]]:  # fmt: skip
-    """Asks for `dtype` in the layers that the parser made of these ONNX nodes, and for INT8 in the convolutions that it
-    made of `outputs`, which give `dtype`; gives the names of the former and of the latter.
+    """Ask for float16 in the layers that the parser made of these ONNX nodes, and for INT8 in the convolutions that it
+    made of `outputs`, which give float16; return the names of the former and of the latter.
 
     The parser names a layer after its node, and further ones of the same node with a number behind it, unless that is
     the name of another of `all_nodes`. The network puts out float32: the layer that does so, and what it is made of,
-    give that, lest a copy of the whole output be made. Raises BuildError where it finds none of the nodes, or none of
+    give that, or the whole output would be copied. Raises BuildError where it finds none of the nodes, or none of
     the outputs: protection that protects nothing must not pass unseen.
     """
     wanted = {*nodes, *outputs}
@@ -157,14 +153,15 @@ def protect(
     inputs = [layer.get_input(index) for layer in last for index in range(layer.num_inputs)]
     put_out = {tensor.name for tensor in inputs if tensor is not None}
     last_names = {layer.name for layer in last}
+    half = module.DataType.HALF
     for layer in kept:
         is_last = layer.name in last_names
-        given = module.DataType.FLOAT if is_last else dtype
+        given = module.DataType.FLOAT if is_last else half
         layer.precision = module.DataType.INT8 if layer.name in int8 else given
         if is_last:
             continue
         for index, tensor in enumerate(_outputs(layer)):
-            layer.set_output_type(index, module.DataType.FLOAT if tensor.name in put_out else dtype)
+            layer.set_output_type(index, module.DataType.FLOAT if tensor.name in put_out else half)
     others = [layer.name for layer in kept if layer.name not in int8]
     if (nodes and not others) or (outputs and not int8):
         raise BuildError("TensorRT's parser made no layer of the nodes to protect", "Report this, with the model.")
@@ -180,7 +177,7 @@ def _outputs(layer: trt.ILayer) -> list[trt.ITensor]:
 
 
 def _computes(module: ModuleType, layer: trt.ILayer) -> bool:
-    """Whether a precision can be asked of it."""
+    """Return True if a precision can be asked of the layer."""
     return layer.type.name not in _NOT_COMPUTED and all(_is_float(module, tensor) for tensor in _outputs(layer))
 
 
@@ -189,86 +186,10 @@ def _is_convolution(module: ModuleType, layer: trt.ILayer) -> bool:
 
 
 def convolutions(module: ModuleType, network: Network) -> list[str]:
-    """The names of its convolutions, in order."""
+    """Return the names of its convolutions, in order."""
     return [layer.name for layer in network.layers() if _is_convolution(module, layer)]
-
-
-def ask_for_int8(module: ModuleType, network: Network, but: Collection[str]) -> int:
-    """Asks for INT8 in all convolutions but those of these names; gives how many it asked."""
-    asked = [layer for layer in network.layers() if _is_convolution(module, layer) and layer.name not in but]
-    for layer in asked:
-        layer.precision = module.DataType.INT8
-    return len(asked)
 
 
 def _is_float(module: ModuleType, tensor: trt.ITensor) -> bool:
     floats = (module.DataType.FLOAT, module.DataType.HALF)
     return tensor.dtype in floats and tensor.is_execution_tensor and not tensor.is_shape_tensor
-
-
-def read_ranges(path: Path) -> dict[str, float]:
-    """The largest magnitude by tensor, from a JSON object. Raises SettingsError for anything else."""
-    try:
-        with open_plain(path) as file:
-            values = json.load(file)
-    except FileNotFoundError:
-        raise SettingsError(f"{path} does not exist", "Give the file of ranges.") from None
-    except ValueError as error:
-        raise SettingsError(f"{path} is not JSON: {error}", "Give the file of ranges.") from None
-    if not isinstance(values, dict) or not values:
-        raise SettingsError(f"{path} holds no ranges", 'It must be an object: {"tensor": largest magnitude}.')
-    for name, value in values.items():
-        if not isinstance(value, (int, float)) or not 0 < value < 1e30:
-            raise SettingsError(f"{path} gives {name} the range {value!r}", "It must be a number above 0.")
-    return {name: float(value) for name, value in values.items()}
-
-
-def set_ranges(module: ModuleType, network: Network, ranges: Mapping[str, float]) -> dict[str, Any]:
-    """Gives the network's tensors these ranges, by their names: those of the ONNX model's values.
-
-    What only passes values on has the range of its input, and a sigmoid ends at 1. Gives what was given, inherited,
-    missing and not found. A layer that reads or writes a tensor of no range runs in float. Raises BuildError where no
-    name fits.
-    """
-    known = dict(ranges)
-    given: set[str] = set()
-    inherited, missing = 0, []
-    _set_range(network.input, known, given)
-    for layer in network.layers():
-        passed_on = _range_from_input(layer, known)
-        for tensor in _outputs(layer):
-            if not _is_float(module, tensor):
-                continue
-            if tensor.name not in known and passed_on is not None:
-                known[tensor.name] = passed_on
-                inherited += 1
-            if not _set_range(tensor, known, given) and layer.type.name not in _NOT_COMPUTED:
-                missing.append(tensor.name)
-    unknown = sorted(set(ranges) - given)
-    if len(unknown) == len(ranges):
-        raise BuildError(f"No tensor of the network has one of these ranges ({unknown[0]}, ...)", "Use the same model.")
-    used = len(ranges) - len(unknown)
-    return {"given": used, "inherited": inherited, "missing": missing, "unknown": unknown}
-
-
-def _set_range(tensor: trt.ITensor, known: Mapping[str, float], given: set[str]) -> bool:
-    value = known.get(tensor.name)
-    if value is None:
-        return False
-    given.add(tensor.name)
-    return bool(tensor.set_dynamic_range(-value, value))
-
-
-def _range_from_input(layer: trt.ILayer, known: Mapping[str, float]) -> float | None:
-    """The range of a layer's output where its kind and its input tell it, else None.
-
-    Of a concatenation that is the largest of its inputs'; further inputs of a resize or a slice are sizes.
-    """
-    kind = layer.type.name
-    if kind == "ACTIVATION" and "sigmoid" in layer.name.casefold():
-        return 1.0
-    if kind not in _PASS_ON:
-        return None
-    count = layer.num_inputs if kind == "CONCATENATION" else min(layer.num_inputs, 1)
-    values = [known.get(tensor.name) for tensor in map(layer.get_input, range(count)) if tensor is not None]
-    return max(value for value in values if value is not None) if values and None not in values else None

@@ -1,4 +1,4 @@
-"""What could stop an export is looked at before anything is loaded; each finding has its cure."""
+"""Checks what could stop an export before anything is loaded; each finding has its cure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from perception.doctor.checks.machine import UNIT, Machine, this_machine
 from perception.doctor.checks.memory import EXPORT_MIB
 from perception.doctor.checks.processes import Process, processes
 from perception.doctor.examine import JETSON
-from perception.doctor.finding import Check, Finding, Result, Verdict, ok, problem, unknown, warning
-from perception.system.child import Children
+from perception.doctor.finding import Check, Finding, Result, ok, problem, unknown, warning
 from perception.system.home import ROOT, settings_path
-from perception.workshop.ladder import LEAST_WORKSPACE_MIB, rungs
+from perception.system.process import CommandRunner
+from perception.workshop.build.workspace import LEAST_WORKSPACE_MIB, workspaces
 
 BUILDER_MIB = EXPORT_MIB - LEAST_WORKSPACE_MIB
-"""What a build of a small detector is taken to need besides its workspace, on a Jetson CPU and GPU together: libraries,
-kernels, weights, layers. An estimate, on the safe side; a larger model may need more, and the ladder then goes on.
+"""The need of a build of a small detector besides its workspace, on a Jetson CPU and GPU together: libraries, kernels,
+weights, layers. An estimate, on the safe side; where a larger model needs more, less workspace is tried.
 """
 GPU_MIB = 768
-"""Of it what the GPU takes, which cannot be swapped out."""
+"""The GPU's part of it, which cannot be swapped out."""
 DISK_MIB = 512
 """ONNX file, engine, the engine before it, caches."""
 ZRAM_WORTH = 0.5
@@ -41,17 +41,17 @@ MAKE_ROOM = (
 
 
 def look_around(output: Path, workspace_mib: int, device: int = 0) -> list[Result]:
-    """The findings on this machine; see `examine`."""
-    children = Children(ROOT)
-    machine = this_machine(ROOT, settings_path(), sys.executable, children.run)
+    """Return the findings on this machine; see `examine`."""
+    commands = CommandRunner(ROOT)
+    machine = this_machine(ROOT, settings_path(), sys.executable, commands.run)
     try:
         return examine(machine, output, workspace_mib, device)
     finally:
-        children.end()
+        commands.end()
 
 
 def examine(machine: Machine, output: Path, workspace_mib: int, device: int = 0) -> list[Result]:
-    """What an export into the folder `output` would meet, in the doctor's nouns; doctor/report.text_lines prints it.
+    """Return the findings for an export into the folder `output`; doctor/report.text_lines prints them.
 
     workspace_mib: scratch memory that the builder may use. device: which GPU, as CUDA counts. Nothing raises: what
     cannot be looked at is a finding, too.
@@ -74,16 +74,11 @@ def examine(machine: Machine, output: Path, workspace_mib: int, device: int = 0)
 
 
 def verdict(results: Sequence[Result], force: bool) -> None:
-    """Raises ExportMemoryError where memory or disk will not do for an export, unless `force`."""
+    """Raise ExportMemoryError where memory or disk will not do for an export, unless `force`."""
     stops = [result.finding for result in results if result.finding.code in STOPS]
     if stops and not force:
         what = "; ".join(finding.found for finding in stops)
         raise ExportMemoryError(f"No export is begun: {what}", f"{stops[0].cure}. --force begins it all the same.")
-
-
-def is_quiet(results: Sequence[Result]) -> bool:
-    """Whether nothing stands in the way, and nothing may."""
-    return all(result.finding.verdict in (Verdict.OK, Verdict.UNKNOWN) for result in results)
 
 
 def _memory(machine: Machine, workspace_mib: int) -> Iterator[Finding]:
@@ -109,8 +104,8 @@ def _memory(machine: Machine, workspace_mib: int) -> Iterator[Finding]:
 
 
 def _smaller(room_mib: float, workspace_mib: int) -> str:
-    """The cure: the largest workspace of the ladder that fits."""
-    steps = rungs(workspace_mib)
+    """Return the cure: the largest workspace that fits, of those that are tried."""
+    steps = workspaces(workspace_mib)
     step = next((step for step in steps if step <= room_mib), steps[-1])
     if step == workspace_mib:
         return MAKE_ROOM
@@ -118,7 +113,7 @@ def _smaller(room_mib: float, workspace_mib: int) -> str:
 
 
 def _swap_mib(machine: Machine) -> float:
-    """How much memory swapping can free, by /proc/swaps (proc(5)): what is free there, zram at what it is worth."""
+    """Return the memory that swapping can free, by /proc/swaps (proc(5)): what is free there, zram at ZRAM_WORTH."""
     freed = 0.0
     for line in (machine.read("proc/swaps") or "").splitlines()[1:]:
         match = re.match(r"(\S+)\s+\S+\s+(\d{1,15})\s+(\d{1,15})\s", line)
@@ -152,7 +147,7 @@ def _gpu_memory(machine: Machine, workspace_mib: int, device: int) -> Iterator[F
 
 
 def _card(machine: Machine, device: int) -> str:
-    """How nvidia-smi calls the GPU that CUDA calls `device`."""
+    """nvidia-smi's name for the GPU that CUDA calls `device`."""
     visible = [word.strip() for word in machine.environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
     return visible[device] if device < len(visible) else str(device)
 
@@ -174,7 +169,7 @@ def _shown(process: Process) -> str:
 
 
 def _ancestors(machine: Machine, pid: int) -> set[int]:
-    """The process and those that started it, by /proc/PID/stat (proc(5): the parent is the second field behind ')')."""
+    """Return the process and its ancestors, by /proc/PID/stat (proc(5): the parent is the second field behind ')')."""
     found: set[int] = set()
     while pid > 0 and pid not in found:
         found.add(pid)
@@ -184,7 +179,7 @@ def _ancestors(machine: Machine, pid: int) -> set[int]:
 
 
 def _known_faults(machine: Machine) -> Iterator[Finding]:
-    """What the doctor knows of this release that can stop a build."""
+    """The doctor's known faults of this release that can stop a build."""
     found = [finding for finding in jetpack.known_faults(machine) if finding.code == "l4t-nvmap"]
     yield from found or [ok("none that would stop a build")]
 

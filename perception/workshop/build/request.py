@@ -1,4 +1,4 @@
-"""What a build is asked for: one frozen noun, read from the JSON that a stage gets."""
+"""The request for a build: one frozen noun, read from the JSON that a stage gets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "precision": ("int8", "fp16", "fp32"),
     "calibrator": ("entropy", "minmax"),
     "tactic_sources": ("default", "none"),
-    "protect": ("head", "none"),
-    "protected_precision": ("fp16", "fp32"),
-    "constraints": ("prefer", "obey"),
 }
 """The words that a field may hold, the usual one first."""
-_PATHS = ("onnx", "engine", "timing_cache", "data", "cache_dir", "ranges", "layers")
+_PATHS = ("onnx", "engine", "timing_cache", "cache_dir")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +27,14 @@ class BuildRequest:
     the engine's input, of its largest where the model leaves it open. imgsz: side in pixels where the model leaves it
     open, None for what it was made for. layout: of its output, None where it is not known. workspace_mib: scratch
     memory that a layer may use while it is tried and run. optimization_level: 0 to 5, None for TensorRT's own.
-    tactic_sources: "none" for a host without cuBLAS and cuDNN. timing_cache: a file, read where it is there and
-    written. layers: a file to write the inspector's answer to.
+    tactic_sources: "none" for a host without cuBLAS and cuDNN. timing_cache: a file that is read if it exists, and
+    written.
 
-    protect: "head" keeps what perception/workshop/quantize/graph.py names, decoding and depthwise convolutions, out
-    of INT8, at `protected_precision`, and lets the head's output convolutions read INT8 and give that precision;
-    "none" does neither. protected: names of ONNX nodes to keep out of INT8 wholly, output convolutions too, in the
-    place of all that graph.py finds. constraints: "obey" fails where TensorRT has no such layer, "prefer" falls back.
-    force_int8: INT8 is asked for in all other convolutions, even where TensorRT finds another precision faster.
-
-    An INT8 engine of a model without Q/DQ takes the ranges of its tensors from `ranges` (a JSON file of the largest
-    magnitude by tensor), or is calibrated: on the images of `data` (see calibration/manifest.py), or on `images`, whose
-    list `manifest_sha256` identifies. calibration_batch: images at once. cache_dir: where calibration caches lie, None
-    for beside the engine. calibrate_only: ends when the cache is written. log_memory: notes the free device memory at
-    each batch. calibrated: what a Q/DQ model was calibrated on, for the sidecar: images, manifest_sha256, algorithm.
+    An INT8 engine of a model without Q/DQ is calibrated on `images`, whose list `manifest_sha256` identifies; what
+    perception/workshop/quantize/graph.py names, decoding and depthwise convolutions, stays in float16, and so does the
+    output of the head's output convolutions. calibration_batch: images at once. cache_dir: the folder of calibration
+    caches, None for that of the engine. calibrated: what a Q/DQ model was calibrated on, for the sidecar: images,
+    manifest_sha256, algorithm.
     """
 
     onnx: Path
@@ -57,24 +48,14 @@ class BuildRequest:
     optimization_level: int | None = None
     tactic_sources: str = "default"
     timing_cache: Path | None = None
-    protect: str = "head"
-    protected: tuple[str, ...] | None = None
-    protected_precision: str = "fp16"
-    constraints: str = "prefer"
-    force_int8: bool = False
-    data: Path | None = None
     images: tuple[Path, ...] = ()
     manifest_sha256: str | None = None
     calibrator: str = "entropy"
     calibration_batch: int = 1
     cache_dir: Path | None = None
     recalibrate: bool = False
-    calibrate_only: bool = False
-    log_memory: bool = False
-    ranges: Path | None = None
     calibrated: Mapping[str, Any] | None = None
     weights_sha256: str | None = None
-    layers: Path | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -102,7 +83,7 @@ class BuildRequest:
 
 
 def from_json(values: Mapping[str, Any]) -> BuildRequest:
-    """The request in the JSON of a stage. Raises SettingsError for an unknown or missing key, or a value of no use."""
+    """Return the request in the JSON of a stage. Raises SettingsError for a wrong or missing key, or a wrong value."""
     known = {field.name: field for field in fields(BuildRequest)}
     for name in values:
         if name not in known:
@@ -116,8 +97,6 @@ def from_json(values: Mapping[str, Any]) -> BuildRequest:
             taken[name] = Path(_text(name, taken[name]))
     if "images" in taken:
         taken["images"] = tuple(Path(text) for text in _texts("images", taken["images"]))
-    if "protected" in taken:
-        taken["protected"] = tuple(_texts("protected", taken["protected"]))
     return BuildRequest(**taken)
 
 

@@ -1,4 +1,4 @@
-"""What TensorRT measured of its kernels, kept in a file so that the next build on this device need not measure it."""
+"""Keeps TensorRT's timings of its kernels in a file, so that the next build on this device need not measure them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load(config: trt.IBuilderConfig, path: Path, tell: Tell) -> trt.ITimingCache | None:
-    """Gives the builder what is in the file; an empty cache where there is none, or it is of another device."""
+    """Give the builder the cache in the file; an empty one where there is none, or it is of another device."""
     try:
         stored = read_mine(path)
     except FileNotFoundError:
@@ -32,7 +32,7 @@ def load(config: trt.IBuilderConfig, path: Path, tell: Tell) -> trt.ITimingCache
 
 
 def save(config: trt.IBuilderConfig, path: Path, tell: Tell) -> None:
-    """Writes what the builder knows now, with what another build may have written meanwhile."""
+    """Write the builder's cache, merged with what another build may have written meanwhile."""
     cache: trt.ITimingCache | None = config.get_timing_cache()
     if cache is None:
         return

@@ -1,4 +1,4 @@
-"""scripts/export_int8_engine.py without its flags: what is looked at before an export, and the export."""
+"""scripts/export_int8_engine.py without its flags: the checks before an export, the export, and the rollback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from perception.app.failed_exports import Memory
+from perception.app.failed_exports import FailureNote
 from perception.backends.tensorrt.place import Place, check_replaceable, work_folder
 from perception.core.errors import BackendError, BuildError, BusyError, GpuError, PilotError, SettingsError
 from perception.doctor.finding import Result, Verdict
@@ -20,25 +20,25 @@ from perception.system.plain_file import reason_of
 from perception.system.trusted_file import write_whole
 from perception.workshop.build import preflight
 from perception.workshop.calibration.calibration_set import CalibrationSet
+from perception.workshop.diagnosis import NO_CALIBRATOR
 from perception.workshop.export import report
-from perception.workshop.export.children import Children
+from perception.workshop.export.child_stages import ChildStages
 from perception.workshop.export.install import check_previous, finish, roll_back
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import VERIFY, Task, examined, float_onnx, quantized_onnx, run
 from perception.workshop.export.screen import Screen
 from perception.workshop.export.sources import (
-    NOBODY,
-    Judges,
+    NO_GATE_IMAGES,
+    GateImages,
     Model,
     beside_float,
     calibration_set,
     check_packages,
     find_source,
-    judges,
+    gate_images,
 )
 from perception.workshop.export.stages.look_stage import Builder
 from perception.workshop.export.work import Work
-from perception.workshop.ladder import NO_CALIBRATOR
 from perception.workshop.stage import DISK
 
 LOOK = "perception.workshop.export.stages.look_stage"
@@ -47,48 +47,48 @@ T = TypeVar("T")
 
 
 def export(options: Options, screen: Screen | None = None) -> int:
-    """Exports as asked for; the exit code. Raises PilotError, and SettingsError before anything is done."""
+    """Export as asked for; return the exit code. Raises PilotError, and SettingsError before anything is done."""
     model = find_source(options)
     place = options.place(model.path.stem)
     check_replaceable(place)
     with ExitStack() as stack:
         screen = stack.enter_context(screen or Screen())
         stack.enter_context(_told(place, screen))
-        ends = _Ends(options.dry_run)
-        calibration, images = ends.at(lambda: _images(options, model)) or (None, NOBODY)
+        faults = _Faults(options.dry_run)
+        calibration, images = faults.at(lambda: _images(options, model)) or (None, NO_GATE_IMAGES)
         for line in report.banner(options, model, calibration):
             screen.say(line)
         found = [] if options.only_onnx else _preflight(options, place, screen)
-        ends.at(lambda: preflight.verdict(found, options.force))
-        children = Children(options, images, screen, place)
-        builder = _look(children, options)
+        faults.at(lambda: preflight.verdict(found, options.force))
+        stages = ChildStages(options, images, screen, place)
+        builder = _look(stages, options)
         task = Task(
             options, model, calibration, _method(options, model, builder), str(builder), place,
             Work(place.folder, place.stem),
         )  # fmt: skip
         for line in (*report.plan(task, builder, images), *_known_fault(task.method, builder)):
             screen.say(line)
-        ends.at(lambda: check_packages(options, task.method, images))
+        faults.at(lambda: check_packages(options, task.method, images))
         if options.dry_run:
-            ends.at(lambda: _check_alone(place))
-            ends.at(lambda: None if options.only_onnx else _check_builder(builder))
-            ends.tell(screen)
+            faults.at(lambda: _check_alone(place))
+            faults.at(lambda: None if options.only_onnx else _check_builder(builder))
+            faults.tell(screen)
             return 0
         stack.enter_context(_alone(place))
         task = replace(task, work=Work(work_folder(place.folder), place.stem))
-        children.folder = task.work.folder
-        return _only_onnx(task, children, screen) if options.only_onnx else _export(task, builder, children, screen)
+        stages.folder = task.work.folder
+        return _only_onnx(task, stages, screen) if options.only_onnx else _export(task, builder, stages, screen)
 
 
-class _Ends:
-    """Where an export ends. A dry run goes on to its plan, and remembers the faults in the order of the export."""
+class _Faults:
+    """The faults that end an export. A dry run goes on to its plan, and collects them in the order of the export."""
 
     def __init__(self, dry_run: bool) -> None:
         self._dry_run = dry_run
         self._faults: list[PilotError] = []
 
     def at(self, step: Callable[[], T]) -> T | None:
-        """What the step gives; in a dry run None where it fails."""
+        """Return the result of the step; None where it fails in a dry run."""
         try:
             return step()
         except PilotError as fault:
@@ -98,7 +98,7 @@ class _Ends:
             return None
 
     def tell(self, screen: Screen) -> None:
-        """Tells of every fault. Raises the first one, which the export would end with."""
+        """Tell of every fault. Raises the first one, which the export would end with."""
         for fault in self._faults[1:]:
             screen.say(f"And then here: {fault}")
         if self._faults:
@@ -106,14 +106,16 @@ class _Ends:
             raise type(first)(f"An export would end here: {first.what}", first.cure)
 
 
-def _images(options: Options, model: Model) -> tuple[CalibrationSet | None, Judges]:
-    """The images to calibrate and to judge on."""
+def _images(options: Options, model: Model) -> tuple[CalibrationSet | None, GateImages]:
+    """Return the images to calibrate and to judge on."""
     calibration = calibration_set(options, model)
-    return calibration, NOBODY if options.only_onnx else beside_float(options, model, judges(options, calibration))
+    if options.only_onnx:
+        return calibration, NO_GATE_IMAGES
+    return calibration, beside_float(options, model, gate_images(options, calibration))
 
 
 def _preflight(options: Options, place: Place, screen: Screen) -> list[Result]:
-    """Shows what may be in the way, with the cures; all that was looked at in a dry run."""
+    """Show what may be in the way, with the cures; all that was looked at in a dry run."""
     found = preflight.look_around(place.folder.absolute(), options.workspace_mib, options.gpu)
     loud = [one for one in found if one.finding.verdict in (Verdict.WARNING, Verdict.PROBLEM)]
     shown = found if options.dry_run else loud
@@ -125,12 +127,12 @@ def _preflight(options: Options, place: Place, screen: Screen) -> list[Result]:
     return found
 
 
-def _look(children: Children, options: Options) -> Builder:
-    return Builder(**children.stage(LOOK, {"device": options.gpu}, LOOK_S))
+def _look(stages: ChildStages, options: Options) -> Builder:
+    return Builder(**stages.stage(LOOK, {"device": options.gpu}, LOOK_S))
 
 
 def _method(options: Options, model: Model, builder: Builder) -> str:
-    """How INT8 gets its ranges. Raises SettingsError for a calibrator that this TensorRT does not have."""
+    """Return the method of INT8, empty without one. Raises SettingsError for a calibrator that TensorRT lacks here."""
     if options.precision != "int8" or model.is_quantized:
         return ""
     if options.only_onnx:
@@ -147,7 +149,7 @@ def _method(options: Options, model: Model, builder: Builder) -> str:
 
 
 def _known_fault(method: str, builder: Builder) -> list[str]:
-    """A word on what is known to fail, before minutes are spent on it."""
+    """Return a warning of a known fault, before minutes are spent on it."""
     if method == "calibrator" and re.match(r"10\.3\b", builder.tensorrt or ""):
         return [f"Warning: TensorRT {builder.tensorrt} often fails to calibrate YOLO networks. {NO_CALIBRATOR}"]
     return []
@@ -155,7 +157,7 @@ def _known_fault(method: str, builder: Builder) -> list[str]:
 
 @contextmanager
 def _told(place: Place, screen: Screen) -> Iterator[None]:
-    """A disk that is full or read-only as a sentence, wherever that shows; and a word at a Ctrl-C."""
+    """Turn the error of a full or read-only disk into a sentence, and say a word at a Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt:
@@ -171,13 +173,13 @@ def _told(place: Place, screen: Screen) -> Iterator[None]:
 
 
 def _check_alone(place: Place) -> None:
-    """Raises BusyError where another export is at work; makes no folder."""
+    """Raise BusyError where another export is at work; make no folder."""
     if place.folder.is_dir():
         _alone(place).close()
 
 
 def _alone(place: Place) -> ExitStack:
-    """Keeps other exports off the folder until it is closed. Raises BusyError."""
+    """Keep other exports off the folder until it is closed. Raises BusyError."""
     place.folder.mkdir(parents=True, exist_ok=True)
     lock = Lock()
     try:
@@ -189,11 +191,11 @@ def _alone(place: Place) -> ExitStack:
     return stack
 
 
-def _only_onnx(task: Task, children: Children, screen: Screen) -> int:
-    """Ends with the ONNX model in the output folder, and the float one that was made on the way to a quantised one."""
-    plain = float_onnx(task, children)
-    task = examined(task, plain, children)
-    made = quantized_onnx(task, plain, children)
+def _only_onnx(task: Task, stages: ChildStages, screen: Screen) -> int:
+    """End with the ONNX model in the output folder, and the float one that was made on the way to a quantised one."""
+    plain = float_onnx(task, stages)
+    task = examined(task, plain, stages)
+    made = quantized_onnx(task, plain, stages)
     place, is_quantized = task.place, made != plain
     target = _put(made, place.folder / f"{place.stem}{'_qdq' if is_quantized else ''}.onnx")
     screen.say(f"ONNX model: {report.shown(target)}")
@@ -207,7 +209,7 @@ def _only_onnx(task: Task, children: Children, screen: Screen) -> int:
 
 
 def _put(made: Path, target: Path) -> Path:
-    """A copy of the file, whole or not at all; gives `target`."""
+    """Copy the file, whole or not at all; return `target`."""
     if made != target:
         try:
             write_whole(target, made.read_bytes())
@@ -224,18 +226,18 @@ def _check_builder(builder: Builder) -> None:
         )
 
 
-def _export(task: Task, builder: Builder, children: Children, screen: Screen) -> int:
+def _export(task: Task, builder: Builder, stages: ChildStages, screen: Screen) -> int:
     _check_builder(builder)
     finish(task.place, task.work.folder)
-    done = run(task, children)
-    Memory(task.place, {}).forget()
+    done = run(task, stages)
+    FailureNote(task.place, {}).forget()
     for line in report.ending(task, done):
         screen.say(line)
     return 0
 
 
 def rollback(options: Options, screen: Screen | None = None) -> int:
-    """Puts the previous engine back into service, after a trial where there is a GPU; the exit code."""
+    """Put the previous engine back into service, after a trial where there is a GPU; return the exit code."""
     stem = Path(options.model).stem
     place = options.place(stem)
     if not place.folder.is_dir():
@@ -248,11 +250,11 @@ def rollback(options: Options, screen: Screen | None = None) -> int:
         work = work_folder(place.folder)
         finish(place, work)
         check_previous(place)
-        children = Children(options, NOBODY, screen, place)
-        if options.force or not _look(children, options).can_build:
+        stages = ChildStages(options, NO_GATE_IMAGES, screen, place)
+        if options.force or not _look(stages, options).can_build:
             screen.say("The previous engine is not tried, its file alone is checked")
         else:
-            _try_previous(place, options, children)
+            _try_previous(place, options, stages)
         roll_back(place, work)
         screen.say(f"{report.shown(place.engine)} is the previous engine again")
         for line in report.next_steps(place, options.model):
@@ -260,7 +262,7 @@ def rollback(options: Options, screen: Screen | None = None) -> int:
     return 0
 
 
-def _try_previous(place: Place, options: Options, children: Children) -> None:
+def _try_previous(place: Place, options: Options, stages: ChildStages) -> None:
     request = {
         "engine": str(place.previous_engine.absolute()),
         "described_by": str(place.previous_sidecar.absolute()),
@@ -269,6 +271,6 @@ def _try_previous(place: Place, options: Options, children: Children) -> None:
         "device": options.gpu,
     }
     try:
-        children.stage(VERIFY, request)
+        stages.stage(VERIFY, request)
     except (BackendError, GpuError) as fault:
         raise BuildError(f"The previous engine does not run here, and stays aside: {fault.what}", fault.cure) from None

@@ -32,7 +32,7 @@ ENGINE_MODE = 0o644
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What an installation did with the engine that was there.
+    """The fate of the engine that was in service before an installation.
 
     kept: it lies in the place of the previous one. why_not: a sentence where it was there and was not kept.
     """
@@ -42,7 +42,7 @@ class Replaced:
 
 
 def install(staged: Path, place: Place, work: Path) -> Replaced:
-    """Puts the engine `staged`, whose sidecar lies beside it, into service, and keeps the one there as the previous.
+    """Put the engine `staged`, whose sidecar lies beside it, into service, and keep the one there as the previous.
 
     work: a folder of this user on the same disk. An engine that the pilot refuses is not kept, as there would be no
     way back to it. Raises SettingsError where the disk or the owner of a file is in the way: then nothing has changed,
@@ -64,7 +64,7 @@ def install(staged: Path, place: Place, work: Path) -> Replaced:
 
 
 def roll_back(place: Place, work: Path) -> None:
-    """Exchanges the engine in service with the previous one.
+    """Exchange the engine in service with the previous one.
 
     Raises SettingsError where there is no previous one, or where the pilot would refuse it.
     """
@@ -89,7 +89,7 @@ def roll_back(place: Place, work: Path) -> None:
 
 
 def check_previous(place: Place) -> Described:
-    """The engine that a rollback would put into service. Raises SettingsError where there is none that can serve."""
+    """Return the engine that a rollback would put into service. Raises SettingsError where none can serve."""
     if not os.path.lexists(place.previous_engine):
         raise SettingsError(
             f"{place.folder} holds no previous engine of {place.stem}", "Build one: leave --rollback out."
@@ -101,7 +101,7 @@ def check_previous(place: Place) -> Described:
 
 
 def finish(place: Place, work: Path) -> None:
-    """Completes the exchange of a rollback that was killed after its engine was in service, and clears what is left."""
+    """Complete the exchange of a rollback that was killed after its engine was in service, and clear what is left."""
     aside = _aside(place, work)
     if not aside.exists():
         return
@@ -112,12 +112,12 @@ def finish(place: Place, work: Path) -> None:
 
 
 def _aside(place: Place, work: Path) -> Path:
-    """Where a rollback keeps the engine that leaves service until its name is free."""
+    """Return the file for the engine that leaves service in a rollback, until its name is free."""
     return work / place.previous_engine.name
 
 
 def _in_service(place: Place) -> tuple[Described | None, str]:
-    """The engine that the pilot would load now; else None, and a sentence where one is there that it refuses."""
+    """Return the engine that the pilot would load now; else None, and a sentence where one is there that it refuses."""
     if not os.path.lexists(place.engine):
         return None, ""
     try:
@@ -127,7 +127,7 @@ def _in_service(place: Place) -> tuple[Described | None, str]:
 
 
 def _describe(engine: Path, described_by: Path | None) -> Described:
-    """An engine as the pilot reads it, all checks of the file included. Raises BackendError."""
+    """Return an engine as the pilot reads it, all checks of the file included. Raises BackendError."""
     sidecar = open_engine(engine, described_by).sidecar
     if sidecar is not None:
         return Described(sidecar.engine_sha256, sidecar)
@@ -135,7 +135,7 @@ def _describe(engine: Path, described_by: Path | None) -> Described:
 
 
 def _keep(place: Place, old: Described, work: Path) -> None:
-    """Makes the engine in service the previous one, too."""
+    """Make the engine in service the previous one, too."""
     try:
         older: Described | None = _describe(place.previous_engine, place.previous_sidecar)
     except BackendError:  # there is none, or none that a rollback would take
@@ -149,7 +149,7 @@ def _keep(place: Place, old: Described, work: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A second name of the same file; a copy where the disk has no such thing, or the file is somebody else's."""
+    """Give the file a second name; copy it where the disk has no hard links, or it is somebody else's."""
     target.unlink(missing_ok=True)
     try:
         os.link(os.path.realpath(source), target)
@@ -160,7 +160,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _put_text(text: str | None, target: Path, work: Path) -> None:
-    """The text under the name `target`; None: no file there."""
+    """Write the text under the name `target`; None removes the file."""
     if text is None:
         _remove(target)
         return
@@ -184,7 +184,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _told(place: Place) -> Iterator[None]:
-    """An error of the system as a sentence."""
+    """Turn an error of the system into a sentence."""
     try:
         yield
     except OSError as error:

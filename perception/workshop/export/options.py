@@ -1,4 +1,4 @@
-"""What an export is asked for, as it was typed, and the checks that need nothing but the words."""
+"""The options of an export, as typed, and the checks that need nothing but the words."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from perception.backends.tensorrt.place import Place
 from perception.core.errors import SettingsError
 from perception.core.layouts import LAYOUTS
 from perception.settings.model import ROOT
+from perception.workshop.build.request import CHOICES
 
-PRECISIONS = ("int8", "fp16", "fp32")
 METHODS = ("auto", "calibrator", "qdq")
 CALIBRATORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"calibrator": ("minmax", "entropy"), "qdq": ("percentile", "mse", "minmax", "entropy")}
 )
-"""How each method may find the ranges of INT8, the best one first: docs/int8.md has the figures."""
+"""The calibrators of each method of INT8, the best one first: docs/int8.md has the figures."""
 DATA = ROOT / "config" / "calibration.yaml"
 
 
@@ -58,10 +58,10 @@ class Options:
 
     def __post_init__(self) -> None:
         for flag, value, allowed in (
-            ("--precision", self.precision, PRECISIONS),
+            ("--precision", self.precision, CHOICES["precision"]),
             ("--method", self.method, METHODS),
             ("--calibrator", self.calibrator, ("auto", *CALIBRATORS["qdq"])),
-            ("--tactic-sources", self.tactic_sources, ("default", "none")),
+            ("--tactic-sources", self.tactic_sources, CHOICES["tactic_sources"]),
         ):
             if value not in allowed:
                 raise SettingsError(f"{flag} is {value!r}", f"It is one of {', '.join(allowed)}.")
@@ -83,7 +83,7 @@ class Options:
         return int(match[1] or match[2] or 0)
 
     def ranges_by(self, method: str) -> str:
-        """What --calibrator means for a method of INT8. Raises SettingsError for one that the method does not have."""
+        """Return the calibrator of a method of INT8. Raises SettingsError for one that the method does not have."""
         allowed = CALIBRATORS[method]
         if self.calibrator == "auto":
             return allowed[0]
@@ -100,7 +100,7 @@ class Options:
         return max(1, round(self.workspace_gib * 1024))
 
     def place(self, stem: str) -> Place:
-        """Where the engine of a model of that stem goes."""
+        """Return the place of the engine of a model of that stem."""
         if self.output.suffix == ".engine":
             return Place(self.output.parent, self.output.stem)
         return Place(self.output, stem)

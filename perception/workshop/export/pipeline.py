@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from perception.backends.tensorrt.engine_file import open_engine
 from perception.backends.tensorrt.place import Place
 from perception.core.errors import AccuracyError, BackendError, BuildError, GpuError
 from perception.system.trusted_file import sha256_of
+from perception.workshop.accuracy.gate import Verdict
 from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.install import Replaced, install
 from perception.workshop.export.options import Options
@@ -26,29 +27,16 @@ ONNX = "perception.workshop.export.stages.onnx_stage"
 QDQ = "perception.workshop.export.stages.qdq_stage"
 BUILD = "perception.workshop.build.build_stage"
 VERIFY = "perception.workshop.export.stages.verify_stage"
-
-RunStage = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
-"""Runs the module as a child with the request, and gives its result. Raises PilotError."""
-
-
-class Verdict(Protocol):
-    """What the gate says of an engine: see perception/workshop/accuracy/gate.py."""
-
-    @property
-    def passed(self) -> bool: ...
-
-    @property
-    def lines(self) -> tuple[str, ...]: ...
-
-    @property
-    def report(self) -> Mapping[str, Any]: ...
+AS_ASKED = ("precision", "batch", "imgsz", "workspace_mib", "optimization_level", "tactic_sources")
+"""The options that a build takes as they are, under the same names."""
 
 
-class Hands(Protocol):
-    """What the pipeline has done for it.
+class Stages(Protocol):
+    """Runs the steps of the pipeline.
 
-    stage: see RunStage. build: a stage that is tried again with less workspace where memory was short. judge: compares
-    the engine with the float model, None where no images are there for it.
+    stage: runs the module as a child with the request, and returns its result; raises PilotError. build: the same for
+    the building stage, again with less workspace where memory was short. judge: compares the engine with the float
+    model; returns None without images.
     """
 
     def stage(self, module: str, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
@@ -78,12 +66,12 @@ class Task:
 
     @property
     def ranges_by(self) -> str:
-        """How the ranges of INT8 are found; empty where they are not."""
+        """The calibrator of INT8; empty where nothing is calibrated."""
         return self.options.ranges_by(self.method) if self.method else ""
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether the ONNX must leave the batch open."""
+        """True if the ONNX must leave the batch open."""
         return self.options.batch > 1 or (self.method == "calibrator" and self.options.calibration_batch > 1)
 
 
@@ -98,14 +86,14 @@ class Done:
     replaced: Replaced
 
 
-def run(task: Task, hands: Hands) -> Done:
-    """Exports, verifies, judges, installs. Raises PilotError; then what was in service still is."""
-    plain = float_onnx(task, hands)
-    task = examined(task, plain, hands)
-    onnx = quantized_onnx(task, plain, hands)
-    engine, facts = _built(task, onnx, hands)
-    trial = _tried(task, engine, hands)
-    verdict = _judged(task, plain, engine, hands)
+def run(task: Task, stages: Stages) -> Done:
+    """Export, verify, judge, install. Raises PilotError; then what was in service still is."""
+    plain = float_onnx(task, stages)
+    task = examined(task, plain, stages)
+    onnx = quantized_onnx(task, plain, stages)
+    engine, facts = _built(task, onnx, stages)
+    trial = _tried(task, engine, stages)
+    verdict = _judged(task, plain, engine, stages)
     try:
         replaced = install(engine, task.place, task.work.folder)
     finally:
@@ -114,8 +102,8 @@ def run(task: Task, hands: Hands) -> Done:
     return Done(task.place.engine, facts, trial, verdict, replaced)
 
 
-def float_onnx(task: Task, hands: Hands) -> Path:
-    """The ONNX model of the weights, made once for the same weights and size."""
+def float_onnx(task: Task, stages: Stages) -> Path:
+    """Return the ONNX model of the weights, made once for the same weights and size."""
     model, options = task.model, task.options
     if model.is_onnx:
         return model.path
@@ -128,16 +116,16 @@ def float_onnx(task: Task, hands: Hands) -> Path:
     }
     target = task.work.onnx(key_of(inputs))
     if target.exists():
-        hands.say(f"ONNX of these weights: {target}, made before")
+        stages.say(f"ONNX of these weights: {target}, made before")
         return target
     request = {"weights": model.path, "target": target, "imgsz": options.imgsz, "dynamic_batch": task.is_dynamic}
-    hands.stage(ONNX, _as_json(request))
+    stages.stage(ONNX, _as_json(request))
     task.work.forget_others(target)
     return target
 
 
-def examined(task: Task, onnx: Path, hands: Hands) -> Task:
-    """The task with the layout of the model. Raises SettingsError for what is no detector, or cannot become one."""
+def examined(task: Task, onnx: Path, stages: Stages) -> Task:
+    """Return the task with the layout of the model. Raises SettingsError for what is no usable detector."""
     options = task.options
     request = {
         "onnx": onnx,
@@ -146,11 +134,11 @@ def examined(task: Task, onnx: Path, hands: Hands) -> Task:
         "layout": options.layout,
         "precision": "" if task.model.is_quantized else options.precision,
     }
-    return replace(task, layout=hands.stage(EXAMINE, _as_json(request)).get("layout"))
+    return replace(task, layout=stages.stage(EXAMINE, _as_json(request)).get("layout"))
 
 
-def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
-    """The model with Q/DQ nodes where that is the method, made once for the same model and images; else `onnx`."""
+def quantized_onnx(task: Task, onnx: Path, stages: Stages) -> Path:
+    """Return the model with Q/DQ nodes if that is the method, made once for the same model and images; else `onnx`."""
     if task.method != "qdq" or task.calibration is None:
         return onnx
     inputs = {
@@ -164,7 +152,7 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
     }
     target = task.work.onnx(key_of(inputs), ".qdq")
     if target.exists() and not task.options.recalibrate:
-        hands.say(f"Q/DQ model of these images: {target}, made before")
+        stages.say(f"Q/DQ model of these images: {target}, made before")
         return target
     request = {
         "onnx": onnx,
@@ -174,13 +162,13 @@ def quantized_onnx(task: Task, onnx: Path, hands: Hands) -> Path:
         "layout": task.layout,
         "calibrator": task.ranges_by,
     }
-    hands.stage(QDQ, _as_json(request))
+    stages.stage(QDQ, _as_json(request))
     task.work.forget_others(target)
     return target
 
 
-def _built(task: Task, onnx: Path, hands: Hands) -> tuple[Path, Mapping[str, Any]]:
-    """The engine, not in service yet, and the facts of its build."""
+def _built(task: Task, onnx: Path, stages: Stages) -> tuple[Path, Mapping[str, Any]]:
+    """Return the engine, not in service yet, and the facts of its build."""
     request = build_request(task, onnx)
     inputs = {
         **request,
@@ -193,27 +181,22 @@ def _built(task: Task, onnx: Path, hands: Hands) -> tuple[Path, Mapping[str, Any
         inputs.pop(unimportant, None)
     engine = task.work.engine(key_of(inputs))
     if not task.options.recalibrate and _is_whole(engine):
-        hands.say(f"This engine was built before, and is not in service yet: {engine}")
+        stages.say(f"This engine was built before, and is not in service yet: {engine}")
         return engine, {}
     task.work.forget_others(engine)
     engine.parent.mkdir(parents=True, exist_ok=True)
-    result = hands.build(_as_json({**request, "engine": engine}))
+    result = stages.build(_as_json({**request, "engine": engine}))
     return engine, result.get("facts", {})
 
 
 def build_request(task: Task, onnx: Path) -> dict[str, Any]:
-    """What perception/workshop/build/request.py asks for, less the engine's path."""
+    """Return the fields of perception/workshop/build/request.py, without the engine's path."""
     options, calibration = task.options, task.calibration
     request: dict[str, Any] = {
+        **{name: getattr(options, name) for name in AS_ASKED},
         "onnx": onnx,
-        "precision": options.precision,
-        "batch": options.batch,
-        "imgsz": options.imgsz,
         "layout": task.layout,
         "device": options.gpu,
-        "workspace_mib": options.workspace_mib,
-        "optimization_level": options.optimization_level,
-        "tactic_sources": options.tactic_sources,
         "timing_cache": options.timing_cache or task.work.folder / "timing.cache",
         "weights_sha256": None if task.model.is_onnx else sha256_of(task.model.path),
     }
@@ -234,14 +217,14 @@ def build_request(task: Task, onnx: Path) -> dict[str, Any]:
 
 
 def _is_whole(engine: Path) -> bool:
-    """Whether an engine of an export that did not end is there with its sidecar, unchanged."""
+    """Return True if the engine of an interrupted export exists with its sidecar, unchanged."""
     try:
         return open_engine(engine).sidecar is not None
     except BackendError:
         return False
 
 
-def _tried(task: Task, engine: Path, hands: Hands) -> Mapping[str, Any]:
+def _tried(task: Task, engine: Path, stages: Stages) -> Mapping[str, Any]:
     request = {
         "engine": engine,
         "described_by": None,
@@ -250,7 +233,7 @@ def _tried(task: Task, engine: Path, hands: Hands) -> Mapping[str, Any]:
         "device": task.options.gpu,
     }
     with _runs():
-        trial = hands.stage(VERIFY, _as_json(request))
+        trial = stages.stage(VERIFY, _as_json(request))
     if task.layout is None and trial.get("layout"):
         _note(engine, layout=trial["layout"])
     return trial
@@ -258,22 +241,22 @@ def _tried(task: Task, engine: Path, hands: Hands) -> Mapping[str, Any]:
 
 @contextmanager
 def _runs() -> Iterator[None]:
-    """What a run time says of the new engine is a fault of the build."""
+    """Turn a fault of the run time with the new engine into a fault of the build."""
     try:
         yield
     except (BackendError, GpuError) as fault:
         raise BuildError(f"The new engine does not run, and is left out of service: {fault.what}", fault.cure) from None
 
 
-def _judged(task: Task, onnx: Path, engine: Path, hands: Hands) -> Verdict | None:
-    """What the gate says, written into the sidecar. Raises AccuracyError where the engine stays out of service."""
+def _judged(task: Task, onnx: Path, engine: Path, stages: Stages) -> Verdict | None:
+    """Return the gate's verdict, and write it into the sidecar. Raises AccuracyError where the engine did not pass."""
     with _runs():
-        verdict = hands.judge(onnx, engine)
+        verdict = stages.judge(onnx, engine)
     if verdict is None:
         return None
     _note(engine, accuracy=dict(verdict.report))
     for line in verdict.lines:
-        hands.say(line)
+        stages.say(line)
     if not verdict.passed:
         raise AccuracyError(
             f"The new engine did not pass beside the float model, and stays out of service (it is {engine})",
@@ -283,7 +266,7 @@ def _judged(task: Task, onnx: Path, engine: Path, hands: Hands) -> Verdict | Non
 
 
 def _note(engine: Path, **found: Any) -> None:
-    """Writes what was found of an engine into its sidecar."""
+    """Write what was found of an engine into its sidecar."""
     sidecar = open_engine(engine).sidecar
     if sidecar is None:
         raise BuildError(f"{engine} has no sidecar any more", "Leave the folder alone during an export.")
@@ -291,7 +274,7 @@ def _note(engine: Path, **found: Any) -> None:
 
 
 def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with paths as text, those that are None left out."""
+    """Return the values with paths as text, those that are None left out."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Path):

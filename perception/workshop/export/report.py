@@ -1,4 +1,4 @@
-"""The words around an export: its banner, its plan, its end."""
+"""Texts of an export: its banner, its plan, its end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from perception.backends.tensorrt.place import Place
 from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.options import DATA, Options
 from perception.workshop.export.pipeline import Done, Task
-from perception.workshop.export.sources import Judges, Model
+from perception.workshop.export.sources import GateImages, Model
 from perception.workshop.export.stages.look_stage import Builder
 
 SCRIPT = "python3 scripts/export_int8_engine.py"
 
 
 def banner(options: Options, model: Model, calibration: CalibrationSet | None) -> list[str]:
-    """What is about to be made."""
+    """Return the lines on what is about to be made."""
     lines = [f"Starting {options.precision.upper()} TensorRT export", f"  Model: {shown(model.path)}"]
     if options.precision == "int8":
         lines.append(f"  Calibration data: {_data(options, model, calibration)}")
@@ -37,8 +37,8 @@ def _data(options: Options, model: Model, calibration: CalibrationSet | None) ->
     return f"{where} ({len(calibration.images)} images)" if calibration else f"{where} (cannot be used, see below)"
 
 
-def plan(task: Task, builder: Builder, judges: Judges) -> list[str]:
-    """The stages, a line each."""
+def plan(task: Task, builder: Builder, gate_images: GateImages) -> list[str]:
+    """Return the stages, a line each."""
     options, place = task.options, task.place
     steps = []
     if not task.model.is_onnx:
@@ -48,14 +48,14 @@ def plan(task: Task, builder: Builder, judges: Judges) -> list[str]:
         seen = f"Q/DQ nodes from what ONNX Runtime sees in the images ({task.ranges_by})"
         steps.append(f"{seen}, the decoding kept in float")
     if not options.only_onnx:
-        steps += _engine_steps(task, judges)
+        steps += _engine_steps(task, gate_images)
         kept = f"; the one there is kept as {place.previous_engine.name}" if place.engine.exists() else ""
         steps.append(f"install {shown(place.engine)}{kept}")
     built_with = [] if options.only_onnx else [f"Builder: {builder}"]
     return [*built_with, *task.model.notes, "Plan", *(f"  {number}. {step}" for number, step in enumerate(steps, 1))]
 
 
-def _engine_steps(task: Task, judges: Judges) -> list[str]:
+def _engine_steps(task: Task, gate_images: GateImages) -> list[str]:
     options = task.options
     how = {
         "calibrator": f", calibrated by TensorRT ({task.ranges_by}), the decoding kept in FP16",
@@ -65,18 +65,18 @@ def _engine_steps(task: Task, judges: Judges) -> list[str]:
         f"build the {options.precision.upper()} engine{how}; where memory is short, again with half the workspace",
         "open it and run a frame, as the pilot does",
     ]
-    if judges.are_there:
+    if gate_images.are_there:
         steps.append(
-            f"compare it with the float model on {judges.words}: what loses more than {options.max_drop:g} points "
+            f"compare it with the float model on {gate_images.words}: what loses more than {options.max_drop:g} points "
             "stays out of service"
         )
     else:
-        steps.append(f"its accuracy is not compared with the float model's: {judges.words}")
+        steps.append(f"its accuracy is not compared with the float model's: {gate_images.words}")
     return steps
 
 
 def ending(task: Task, done: Done) -> list[str]:
-    """What there is now, and what to do with it."""
+    """Return the lines on the installed engine, and on what to do next."""
     facts, precision = done.facts, task.options.precision
     size = done.engine.stat().st_size / 1e6
     took = facts.get("seconds", {}).get("build")
@@ -105,7 +105,7 @@ def _about(precision: str, facts: Mapping[str, Any], trial: Mapping[str, Any]) -
 
 
 def _flags(options: Options) -> str:
-    """The flags that name the same engine again, where they are not the usual ones."""
+    """Return the flags that name the same engine again, where they are not the usual ones."""
     usual = Options()
     model = "" if options.model == usual.model else f" --model {shlex.quote(options.model)}"
     output = "" if options.output == usual.output else f" --output {shlex.quote(str(options.output))}"
@@ -113,7 +113,7 @@ def _flags(options: Options) -> str:
 
 
 def next_steps(place: Place, model: str) -> list[str]:
-    """What to type next."""
+    """Return the commands to type next."""
     usual = model == Options().model and place.folder == Options().output
     weights = "" if usual else f" --model {shlex.quote(shown(place.engine))}"
     return [
@@ -123,6 +123,6 @@ def next_steps(place: Place, model: str) -> list[str]:
 
 
 def shown(path: Path) -> str:
-    """Relative to the current directory where it lies below it."""
+    """Return the path, relative to the current directory if it lies below it."""
     absolute = path.absolute()
     return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(path)

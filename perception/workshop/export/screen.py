@@ -1,4 +1,4 @@
-"""What the user sees of an export: bars on a terminal, lines in a log."""
+"""Shows an export to the user: bars on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LINE_S = 10.0
 
 
 class _Count(ProgressColumn):
-    """How many of how many; nothing of what is not counted."""
+    """The count of steps and their total; empty where the total is unknown."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}", style="progress.download")
@@ -81,16 +81,16 @@ class Screen:
         self._bars.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         text = "\n".join(map(printable, text.split("\n")))  # names of files, words of libraries
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, table: Table) -> None:
-        """A table that stays."""
+        """Print a table that stays."""
         self._console.print(table)
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """An event of a stage: see perception/workshop/stage.py. One of no known kind is left out."""
+        """Show an event of a stage: see perception/workshop/stage.py. An unknown kind is left out."""
         kind = event.get("event")
         if kind == "say":
             self.say(str(event.get("text", "")))
@@ -107,7 +107,7 @@ class Screen:
         self._tasks[name] = self._bars.add_task(name, total=None)
 
     def end_stage(self) -> None:
-        """What was begun is over: a line with the time it took, where that is worth one."""
+        """End the stage; a line tells the time it took, from a second on."""
         for task in self._tasks.values():
             self._bars.remove_task(task)
         self._tasks.clear()

@@ -1,4 +1,4 @@
-"""What an export starts from: the model file, the images to calibrate on, and those to judge the engine on."""
+"""Finds the inputs of an export: the model file, the images to calibrate on, and those to judge the engine on."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ class Model:
 
     @property
     def is_onnx(self) -> bool:
-        """Whether it need not be exported first."""
+        """True if it need not be exported first."""
         return self.path.suffix == ".onnx"
 
 
 @dataclass(frozen=True, slots=True)
-class Judges:
-    """The pictures that the gate looks at, None where it does not. words: which they are, or why there are none."""
+class GateImages:
+    """The pictures for the gate, None without any. words: which they are, or why there are none."""
 
     pictures: Pictures | None
     words: str = "there are no images for it (--labels)"
 
     @property
     def are_there(self) -> bool:
-        """Whether accuracy can be judged."""
+        """True if accuracy can be judged."""
         return self.pictures is not None
 
 
-NOBODY = Judges(None)
+NO_GATE_IMAGES = GateImages(None)
 
 
 def find_source(options: Options) -> Model:
-    """The model file that was asked for. Raises SettingsError where there is none that can be exported here."""
+    """Return the model file that was asked for. Raises SettingsError where there is none that can be exported here."""
     if Path(options.model).suffix == ".engine":
         raise SettingsError(f"--model is {options.model}, an engine already", "Give the weights: a .pt or an .onnx.")
     try:
@@ -89,8 +89,8 @@ def _why_no_export() -> str:
     return "" if importlib.util.find_spec("onnx") else "onnx not installed"
 
 
-def check_packages(options: Options, method: str, images: Judges) -> None:
-    """Raises SettingsError, with the command that installs them, where packages for the stages are missing."""
+def check_packages(options: Options, method: str, images: GateImages) -> None:
+    """Raise SettingsError, with the command that installs them, where packages for the stages are missing."""
     needed = {} if options.only_onnx and not method else {"onnx": "onnx"}
     if method == "qdq" or images.pictures is not None:
         needed["onnxruntime"] = "onnxruntime"
@@ -105,7 +105,7 @@ def check_packages(options: Options, method: str, images: Judges) -> None:
 
 
 def calibration_set(options: Options, model: Model) -> CalibrationSet | None:
-    """The images to calibrate on, None where none are needed. Raises SettingsError where they are not there."""
+    """Return the images to calibrate on, None where none are needed. Raises SettingsError where they are not there."""
     if options.precision != "int8" or model.is_quantized:
         return None
     data = options.data or DATA
@@ -120,12 +120,12 @@ def calibration_set(options: Options, model: Model) -> CalibrationSet | None:
     return found
 
 
-def judges(options: Options, calibration: CalibrationSet | None) -> Judges:
-    """The images for the gate: --labels, else `val` of a data set that was given to calibrate on, else held-out ones.
+def gate_images(options: Options, calibration: CalibrationSet | None) -> GateImages:
+    """Return the images for the gate: --labels, else `val` of the data set to calibrate on, else held-out ones.
 
     Raises SettingsError where the labels that were named are not there, or where nothing could judge an INT8 engine.
     """
-    found = _judges(options, calibration)
+    found = _gate_images(options, calibration)
     if options.precision == "int8" and not found.are_there and not options.force:
         raise SettingsError(
             "No images are left to judge an INT8 engine on, and it may have lost much of its accuracy",
@@ -135,8 +135,8 @@ def judges(options: Options, calibration: CalibrationSet | None) -> Judges:
     return found
 
 
-def beside_float(options: Options, model: Model, images: Judges) -> Judges:
-    """The same, where there is a float model to judge beside. Raises SettingsError where there is none."""
+def beside_float(options: Options, model: Model, images: GateImages) -> GateImages:
+    """Return the images if there is a float model to judge beside. Raises SettingsError where there is none."""
     reference = options.reference
     if reference is not None and not reference.is_file():
         raise SettingsError(f"--reference {reference} is no file", "Name the float .onnx that the model was made from.")
@@ -147,17 +147,17 @@ def beside_float(options: Options, model: Model, images: Judges) -> Judges:
             f"{reference or model.path} is quantised, and an engine is judged beside the float model",
             "Name the .onnx that was quantised: --reference FLOAT.onnx; --force installs the engine unjudged.",
         )
-    return Judges(None, "there is no float model (--reference)")
+    return GateImages(None, "there is no float model (--reference)")
 
 
-def _judges(options: Options, calibration: CalibrationSet | None) -> Judges:
+def _gate_images(options: Options, calibration: CalibrationSet | None) -> GateImages:
     if options.labels is not None:
         if not options.labels.is_file():
             what = "is no file" if options.labels.exists() else "does not exist"
             raise SettingsError(f"--labels {options.labels} {what}", "Give a data set (.yaml) in ultralytics' format.")
         return _labelled(options.labels) or _no_labels(options.labels)
     if options.data is not None and options.data.is_file() and _has_two_splits(options.data):
-        return _labelled(options.data) or NOBODY
+        return _labelled(options.data) or NO_GATE_IMAGES
     data = options.data or DATA
     if calibration is None and data.exists():
         try:
@@ -165,24 +165,24 @@ def _judges(options: Options, calibration: CalibrationSet | None) -> Judges:
         except SettingsError as fault:
             if options.data is not None or options.precision == "int8":
                 raise
-            return Judges(None, fault.what)  # nobody named it, and nothing is calibrated on it
+            return GateImages(None, fault.what)  # nobody named it, and nothing is calibrated on it
     if calibration is None or not calibration.held_out:
-        return NOBODY
+        return NO_GATE_IMAGES
     held_out = calibration.held_out
-    return Judges(Pictures(held_out, None), f"{len(held_out)} held-out images of the calibration set")
+    return GateImages(Pictures(held_out, None), f"{len(held_out)} held-out images of the calibration set")
 
 
 def _has_two_splits(data: Path) -> bool:
-    """Whether a data set has images of its own to judge on, besides those to calibrate on."""
+    """Return True if a data set has images to judge on besides those to calibrate on."""
     found = read_data_set(data)
     return found.has("train", "val") and not found.has("manifest")
 
 
-def _labelled(data: Path) -> Judges | None:
+def _labelled(data: Path) -> GateImages | None:
     labelled = read_labelled(data)
     if labelled is None:
         return None
-    return Judges(Pictures(labelled.images, labelled), f"{len(labelled.images)} labelled images of {data}")
+    return GateImages(Pictures(labelled.images, labelled), f"{len(labelled.images)} labelled images of {data}")
 
 
 def _no_labels(data: Path) -> NoReturn:

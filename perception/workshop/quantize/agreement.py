@@ -1,4 +1,4 @@
-"""How far two detectors agree on the same pictures: by count, by overlap, by confidence."""
+"""Measures the agreement of two detectors on the same pictures: by count, by overlap, by confidence."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Agreement:
         return len(self.ious) / self.vehicles if self.vehicles else 1.0
 
     def share_of_iou(self, least: float) -> float:
-        """The share of matched vehicles with at least this overlap; see `_share`."""
+        """Return the share of matched vehicles with at least this overlap; see `_share`."""
         return self._share(np.asarray(self.ious) >= least)
 
     def share_of_confidence(self, most: float) -> float:
-        """The share of matched vehicles whose confidences differ by at most this; see `_share`."""
+        """Return the share of matched vehicles whose confidences differ by at most this; see `_share`."""
         return self._share(np.asarray(self.differences) <= most)
 
     def _share(self, holds: npt.NDArray[np.bool_]) -> float:
@@ -56,7 +56,7 @@ class Agreement:
 
 
 def agreement(pairs: Iterable[tuple[Detections, Detections]]) -> Agreement:
-    """Compares (reference, other) picture by picture; of one class each vehicle has at most one partner."""
+    """Compare (reference, other) picture by picture; each vehicle has at most one partner, of its class."""
     frames = vehicles = same = 0
     ious: list[float] = []
     differences: list[float] = []

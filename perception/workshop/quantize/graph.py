@@ -1,4 +1,4 @@
-"""What of a detector's ONNX graph is its head, which INT8 would ruin, and what else is better left in float.
+"""Finds the head in a detector's ONNX graph, which INT8 would ruin, and the other nodes better left in float.
 
 The head turns the last feature maps into boxes and scores: its output convolutions, the distribution over distances
 (DFL), the decoding and the last concat, where pixels (0 to 640) and scores (0 to 1) would share one scale. All but the
@@ -50,7 +50,7 @@ class Protected:
         return tuple(self.why)
 
     def counts(self) -> dict[str, int]:
-        """How many nodes each reason keeps."""
+        """Return the number of nodes by reason."""
         return {reason: list(self.why.values()).count(reason) for reason in dict.fromkeys(self.why.values())}
 
     def __str__(self) -> str:
@@ -71,19 +71,19 @@ class Graph:
         self._maker = {name: node for node in self.nodes for name in node.output}
 
     def maker(self, value: str) -> Any | None:
-        """The node that gives a value; None for an input or a weight."""
+        """Return the node that gives a value; None for an input or a weight."""
         return self._maker.get(value)
 
     def is_convolution(self, node: Any) -> bool:
-        """Whether a node is a convolution with weights of its own."""
+        """Return True if a node is a convolution with weights of its own."""
         return node.op_type == "Conv" and node.input[1] in self.weights
 
     def convolutions(self) -> Iterator[Any]:
-        """Every convolution with weights, in order."""
+        """Return every convolution with weights, in order."""
         return (node for node in self.nodes if self.is_convolution(node))
 
     def data_inputs(self, node: Any) -> list[str]:
-        """The inputs of a node that hold values of the picture, not weights, sizes or axes."""
+        """Return the inputs of a node that hold values of the picture, not weights, sizes or axes."""
         if node.op_type == "Shape":  # of a feature map, by which a model of open batch computes sizes
             return []
         names = node.input[:1] if node.op_type in _FIRST_INPUT or node.op_type == "Conv" else node.input
@@ -91,9 +91,9 @@ class Graph:
 
 
 def read(path: Path) -> Any:
-    """The model (onnx.ModelProto) in a file, its nodes all named and its constants all initializers.
+    """Read the model (onnx.ModelProto) of a file, its nodes all named and its constants all initializers.
 
-    SettingsError where it is none.
+    Raises SettingsError if it is none.
     """
     import onnx
 
@@ -109,7 +109,7 @@ def read(path: Path) -> Any:
 
 
 def nameless(path: Path) -> int:
-    """How many nodes of a file have no name, or share one. SettingsError where it is no model."""
+    """Return the number of nodes of a file that have no name, or share one. Raises SettingsError if it is no model."""
     import onnx
 
     try:
@@ -120,7 +120,7 @@ def nameless(path: Path) -> int:
 
 
 def _hold_constants(graph: Any) -> None:
-    """Makes an initializer of each Constant node: some exporters write weights so."""
+    """Turn each Constant node into an initializer: some exporters write weights so."""
     kept = []
     for node in graph.node:
         value = next((entry.t for entry in node.attribute if entry.name == "value"), None)
@@ -137,7 +137,7 @@ def _hold_constants(graph: Any) -> None:
 
 
 def _name_nodes(graph: Any) -> None:
-    """Gives a name to nodes without one, and to those that share one: what stays in float is told by names."""
+    """Name the nodes without a name, and those that share one: what stays in float is told by names."""
     taken = {node.name for node in graph.node}
     seen: set[str] = set()
     for number, node in enumerate(graph.node):
@@ -151,7 +151,7 @@ def _name_nodes(graph: Any) -> None:
 
 
 def protected(model: Any) -> Protected:
-    """The head: what lies between the last convolutions and the outputs, and as its `outputs` these convolutions.
+    """Return the head: what lies between the last convolutions and the outputs, and these as its `outputs`.
 
     model: an onnx.ModelProto. Raises SettingsError, with what to do, where the head is not that of a YOLO.
     """
@@ -183,13 +183,13 @@ def protected(model: Any) -> Protected:
 
 
 def depthwise(model: Any) -> Protected:
-    """The depthwise convolutions: a small part of the work, and of the accuracy that INT8 costs a large one."""
+    """Return the depthwise convolutions: a small part of the work, and of the accuracy that INT8 costs a large one."""
     graph = Graph(model)
     return Protected({node.name: DEPTHWISE for node in graph.convolutions() if _groups(node) > 1})
 
 
 def keep(model: Any) -> Protected:
-    """What stays in float beside INT8: the head's inner part, and depthwise convolutions, outputs of the head or not.
+    """Return what stays in float beside INT8: the head's inner part and depthwise convolutions, also of its outputs.
 
     model: an onnx.ModelProto. Raises as `protected` does.
     """
@@ -203,7 +203,7 @@ def _groups(node: Any) -> int:
 
 
 def _reason(graph: Graph, node: Any) -> str:
-    """What a node on the way from the outputs is."""
+    """Return the kind of a node on the way from the outputs."""
     if not graph.is_convolution(node):
         return DFL if node.op_type == "Softmax" else DECODE
     before = graph.maker(node.input[0])

@@ -10,7 +10,7 @@ from perception.system.reasons import cause_of
 
 
 def write_half(onnx: Path, target: Path) -> Path:
-    """Writes the model in float16, its input and output left in float32; gives `target`. BuildError where it cannot."""
+    """Write the model in float16, its input and output left in float32; return `target`. Raises BuildError."""
     import onnx as library
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16

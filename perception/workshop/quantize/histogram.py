@@ -1,4 +1,4 @@
-"""How large a tensor's values get, counted picture by picture, and the range that INT8 should cover of them.
+"""Counts the magnitudes of a tensor's values, picture by picture, and finds the range that INT8 should cover.
 
 INT8 here is symmetric: 127 steps up to the range and as many down; what lies beyond is cut. A wide range makes coarse
 steps, a narrow one cuts vehicles off: each method weighs that in its own way.
@@ -38,11 +38,11 @@ class MagnitudeHistogram:
 
     @property
     def top(self) -> float:
-        """Where the last bin ends."""
+        """The end of the last bin."""
         return 2.0 ** (self._exponent or 0)
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Counts values of any shape. Raises ValueError for one that is no number."""
+        """Count values of any shape. Raises ValueError for one that is no number."""
         magnitudes = np.abs(values).reshape(1, -1)
         largest = float(magnitudes.max(initial=0))
         if not math.isfinite(largest):
@@ -72,19 +72,19 @@ class MagnitudeHistogram:
 
 
 def minmax(histogram: MagnitudeHistogram) -> float:
-    """All of it: the largest magnitude."""
+    """Return the largest magnitude."""
     return histogram.largest
 
 
 def percentile(histogram: MagnitudeHistogram, share: float = PERCENTILE) -> float:
-    """What `share` per cent of the values stay below: a few outliers do not decide for all."""
+    """Return the magnitude above `share` per cent of the values: a few outliers do not decide for all."""
     below = np.cumsum(histogram.counts)
     place = int(np.searchsorted(below, share / 100 * below[-1]))
     return min(histogram.largest, (place + 1) * histogram.top / BINS)
 
 
 def least_error(histogram: MagnitudeHistogram) -> float:
-    """The range whose rounding and cutting change the values least, by the mean of squares."""
+    """Return the range whose rounding and cutting change the values least, by the mean of squares."""
     values, counts = histogram.middles, histogram.counts
 
     def error(width: float) -> float:
@@ -97,7 +97,7 @@ def least_error(histogram: MagnitudeHistogram) -> float:
 
 
 def entropy(histogram: MagnitudeHistogram) -> float:
-    """The range that keeps the shape of the distribution, by the divergence of Kullback and Leibler.
+    """Return the range that keeps the shape of the distribution, by the divergence of Kullback and Leibler.
 
     As TensorRT's entropy calibration does it (Migacz, "8-bit inference with TensorRT", GTC 2017).
     """
@@ -112,7 +112,7 @@ def entropy(histogram: MagnitudeHistogram) -> float:
 
 
 def _divergence(counts: npt.NDArray[np.float64], width: int) -> float:
-    """Of the first `width` bins, with what lies beyond in the last of them, from the same in _KL_LEVELS levels."""
+    """Return the divergence of the first `width` bins, the last with all beyond, from the same in _KL_LEVELS levels."""
     kept = counts[:width]
     real = kept.copy()
     real[-1] += counts[width:].sum()
@@ -135,5 +135,5 @@ METHODS: Mapping[str, Callable[[MagnitudeHistogram], float]] = MappingProxyType(
 
 
 def range_of(method: str, histogram: MagnitudeHistogram) -> float:
-    """The range by a method of METHODS, above 0 also for a tensor of zeros alone."""
+    """Return the range by a method of METHODS, above 0 also for a tensor of zeros alone."""
     return METHODS[method](histogram) or 1.0 if histogram.largest else 1.0

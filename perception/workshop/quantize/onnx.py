@@ -1,4 +1,4 @@
-"""From .pt weights to an ONNX model, through ultralytics' own exporter."""
+"""Turns .pt weights into an ONNX model, through ultralytics' own exporter."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from perception.backends.input_size import input_size
 from perception.backends.models.model_facts import facts_of
 from perception.core.errors import BuildError
-from perception.lab.benchmark.predict import load
 from perception.system.reasons import cause_of
+from perception.workshop.quantize.ultralytics_model import load
 
 OPSET = 17
 IR_VERSION = 8
@@ -23,7 +23,7 @@ EXPORTERS = ("ultralytics", "ultralytics-opencv-headless")
 
 
 def exporter_versions() -> dict[str, str]:
-    """The versions of ultralytics that are installed, by name, told without importing it."""
+    """Return the installed versions of ultralytics, by name, without importing it."""
     found = {}
     for name in EXPORTERS:
         with suppress(metadata.PackageNotFoundError):
@@ -34,9 +34,9 @@ def exporter_versions() -> dict[str, str]:
 def onnx_from_weights(
     weights: Path, imgsz: int | None, dynamic_batch: bool = False, *, simplify: bool = False, folder: Path | None = None
 ) -> Any:
-    """The model in a .pt file as ONNX, float32, input n x 3 x imgsz x imgsz; NMS stays outside of it.
+    """Return the model in a .pt file as ONNX, float32, input n x 3 x imgsz x imgsz; NMS stays outside of it.
 
-    imgsz: None for what it was trained at. dynamic_batch: whether n is left open; else it is 1. simplify: by onnxslim,
+    imgsz: None for what it was trained at. dynamic_batch: True if n is left open; else it is 1. simplify: by onnxslim,
     which must be installed. folder: for what the exporter writes on the way. The class names come along as metadata;
     what tells of this machine does not. Raises BuildError where ultralytics cannot.
     """

@@ -1,4 +1,4 @@
-"""Where in a detector's graph the Q/DQ pairs go, so that TensorRT keeps as much as it can in INT8.
+"""Finds the places of Q/DQ pairs in a detector's graph, so that TensorRT keeps as much as it can in INT8.
 
 By NVIDIA's guides and what its fusions need:
 - every convolution reads INT8, but those that are protected;
@@ -43,12 +43,12 @@ class Placement:
     groups: tuple[Group, ...]
 
     def sources(self) -> tuple[str, ...]:
-        """Every tensor that is to be measured, once."""
+        """Return every tensor that is to be measured, once."""
         return tuple(dict.fromkeys(name for group in self.groups for name in group.sources))
 
 
 def place(model: Any, protected: Collection[str]) -> Placement:
-    """The pairs of a model (onnx.ModelProto); `protected` names the nodes that stay in float."""
+    """Return the pairs of a model (onnx.ModelProto); `protected` names the nodes that stay in float."""
     graph = Graph(model)
     walk = _Walk(graph, frozenset(protected))
     convolutions = [node for node in graph.convolutions() if node.name not in protected]
@@ -64,7 +64,7 @@ def place(model: Any, protected: Collection[str]) -> Placement:
 
 
 def sources_of(graph: Graph, tensors: Collection[str]) -> tuple[str, ...]:
-    """The tensors that the values of `tensors` were computed as, behind all that only moves them."""
+    """Return the tensors that the values of `tensors` were computed as, behind all that only moves them."""
     found: dict[str, None] = {}
     waiting = list(tensors)
     while waiting:
@@ -87,7 +87,7 @@ class _Walk:
         self.crossed: set[str] = set()
 
     def back_from(self, tensors: Iterable[str]) -> None:
-        """Visits tensors that need a pair, and all that need one because of them."""
+        """Visit tensors that need a pair, and all that need one because of them."""
         waiting = list(tensors)
         while waiting:
             name = waiting.pop()
@@ -97,7 +97,7 @@ class _Walk:
         self._tie_all()
 
     def groups(self) -> list[tuple[str, ...]]:
-        """The tensors by the range that they share."""
+        """Return the tensors by the range that they share."""
         found: dict[str, list[str]] = {}
         for name in self._tied_to:
             found.setdefault(self._first(name), []).append(name)

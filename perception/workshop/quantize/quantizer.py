@@ -21,8 +21,8 @@ from perception.core.errors import BuildError, SettingsError
 from perception.core.layouts import Preprocessing
 from perception.system.reasons import cause_of, cure_of
 from perception.system.trusted_file import write_whole
-from perception.workshop.build.calibrator import Batches, readable
 from perception.workshop.progress import Tell, say, step
+from perception.workshop.quantize.batches import Batches, readable
 from perception.workshop.quantize.graph import DEPTHWISE, Protected, keep, read
 from perception.workshop.quantize.histogram import METHODS, MagnitudeHistogram, range_of
 from perception.workshop.quantize.placement import CROSSED, Placement, place
@@ -36,7 +36,7 @@ _IR_VERSION = 8
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What was made. images: that were calibrated on; convolutions: of `of`, that became INT8, the outputs too."""
+    """A quantised model. images: number calibrated on; convolutions: number of `of` in INT8, the outputs too."""
 
     target: Path
     method: str
@@ -46,7 +46,7 @@ class Quantized:
     protected: Protected
 
     def facts(self) -> dict[str, Any]:
-        """The same as JSON."""
+        """Return the same as JSON."""
         return {
             "method": self.method,
             "images": self.images,
@@ -61,7 +61,7 @@ def qdq(
     onnx: Path, images: Sequence[Path], target: Path, method: str = METHOD, progress: Tell = lambda _: None,
     *, imgsz: int | None = None, way: Preprocessing = "letterbox",
 ) -> Quantized:  # fmt: skip
-    """Writes `onnx` with Q/DQ nodes to `target`, whole or not at all.
+    """Write `onnx` with Q/DQ nodes to `target`, whole or not at all.
 
     images: to calibrate on, through the run time's own preprocess. method: of histogram.METHODS. imgsz: the input's
     side in pixels where the model leaves it open, None for what it was made for. way: as its layout asks. Raises
@@ -89,7 +89,7 @@ def qdq(
 
 
 def _input_shape(model: Any, path: Path, imgsz: int | None) -> tuple[int, int, int, int]:
-    """The shape of one batch. SettingsError for a model that cannot be quantised, or was."""
+    """Return the shape of one batch. Raises SettingsError for a model that cannot be quantised, or was."""
     import onnx as library
 
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
@@ -108,7 +108,7 @@ def _input_shape(model: Any, path: Path, imgsz: int | None) -> tuple[int, int, i
 
 
 def measure(model: Any, tensors: Sequence[str], batches: Batches, progress: Tell) -> dict[str, MagnitudeHistogram]:
-    """Histograms of these tensors over all batches; what a batch gives is counted and let go, so memory stays small.
+    """Return histograms of these tensors over all batches; each batch is counted and dropped, so memory stays small.
 
     Raises BuildError where ONNX Runtime cannot run the model, or a value is no number.
     """
@@ -136,7 +136,7 @@ def _count(tensor: str, histogram: MagnitudeHistogram, values: npt.NDArray[np.fl
 
 
 def _with_outputs(model: Any, tensors: Sequence[str]) -> Any:
-    """A copy of the model that gives these tensors instead of its own outputs."""
+    """Return a copy of the model with these tensors as its outputs."""
     import onnx as library
 
     copy = library.ModelProto()
@@ -148,7 +148,7 @@ def _with_outputs(model: Any, tensors: Sequence[str]) -> Any:
 
 
 def ranges(placement: Placement, seen: Mapping[str, MagnitudeHistogram], method: str) -> dict[str, float]:
-    """The largest magnitude that INT8 holds, by tensor: what shares a range has the largest of its sources'."""
+    """Return the largest magnitude that INT8 holds, by tensor: a shared range is the largest of its sources'."""
     return {
         tensor: max(range_of(method, seen[source]) for source in group.sources)
         for group in placement.groups
@@ -157,7 +157,7 @@ def ranges(placement: Placement, seen: Mapping[str, MagnitudeHistogram], method:
 
 
 def insert(model: Any, placement: Placement, found: Mapping[str, float]) -> Any:
-    """The model with Q/DQ pairs at these places: activations by tensor, weights by channel, biases in float."""
+    """Return the model with Q/DQ pairs at these places: activations by tensor, weights by channel, biases in float."""
     import onnx as library
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorData, TensorsData
@@ -189,7 +189,7 @@ def insert(model: Any, placement: Placement, found: Mapping[str, float]) -> Any:
 
 
 def _leave_head(made: Any, model: Any, kept: Protected) -> None:
-    """Lets the head read what it did: a pair that another convolution needs there is none of the decoding's.
+    """Let the head read its own inputs again: a pair there is for another convolution, not for the decoding.
 
     made: the `model` with its pairs, which is changed.
     """
@@ -201,7 +201,7 @@ def _leave_head(made: Any, model: Any, kept: Protected) -> None:
 
 
 def _check(made: Any, shape: tuple[int, int, int, int], path: Path) -> None:
-    """Runs the model once, on grey. BuildError where it is no model, or gives what is no number."""
+    """Run the model once, on grey. Raises BuildError where it is no model, or gives what is no number."""
     import onnx as library
 
     try:

@@ -37,7 +37,7 @@ TIMED = b"timing cache of this device:"
 
 
 class LayerInformationFormat(enum.Enum):
-    """How the inspector tells it."""
+    """Formats of the inspector."""
 
     ONELINE = 0
     JSON = 1
@@ -79,7 +79,7 @@ class TimingCache:
 
 
 class Config:
-    """What a builder is told."""
+    """Settings of a builder."""
 
     def __init__(self, before_10: bool) -> None:
         self.flags: set[str] = set()
@@ -162,7 +162,7 @@ class ProgressMonitor:
 
 @dataclass
 class Workbench:
-    """What a test sees of the builder, and tells it.
+    """The test's view of the builder.
 
     say: lines it logs while it builds, (severity, text). fail: whether it builds nothing. on_step: called at every step
     of the build. calibrated: the batches it was given; calibration_read: the cache it read.
@@ -206,7 +206,7 @@ def extend(module: ModuleType, machine: Machine, generation: Generation) -> Work
     return bench
 
 
-_PRECISION_FLAGS = ("FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS")
+_PRECISION_FLAGS = ("FP16", "INT8", "PREFER_PRECISION_CONSTRAINTS")
 
 
 def _runtime_of(machine: Machine) -> Callable[[Any, ILogger], None]:
@@ -318,7 +318,7 @@ class _Bytes:
 
 
 def _layers(network: Network, config: Config) -> list[Any]:
-    """What the inspector tells: convolutions in INT8, but those that were asked for in something else."""
+    """Return the inspector's layers: convolutions in INT8, but those that were asked for in something else."""
     if config.profiling_verbosity is not ProfilingVerbosity.DETAILED:
         return [layer.name for layer in network.layers]
     kinds = {None: "Int8" if "INT8" in config.flags else "Half", DataType.HALF: "Half", DataType.FLOAT: "Float"}

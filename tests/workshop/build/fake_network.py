@@ -50,11 +50,6 @@ class Tensor:
     is_network_output: bool = False
     is_execution_tensor: bool = True
     is_shape_tensor: bool = False
-    range: tuple[float, float] | None = None
-
-    def set_dynamic_range(self, min: float, max: float) -> bool:
-        self.range = (min, max)
-        return min == -max
 
 
 @dataclass
@@ -88,7 +83,7 @@ class Layer:
 
 
 class Network:
-    """What a parser fills."""
+    """A network, filled by a parser."""
 
     def __init__(self, flags: int) -> None:
         self.flags = flags

@@ -11,7 +11,7 @@ NAMES = {0: "person", 1: "car"}
 OUTPUT = "/model.1/cv2.0/cv2.0.2/Conv"
 """The output convolution of its head."""
 HEAD = frozenset({"/model.1/Sigmoid", "/model.1/Mul", "/model.1/Reshape"})
-"""What lies behind that one."""
+"""The nodes behind that one."""
 CONVOLUTIONS = ["/model.0/conv/Conv", "/model.1/cv2.0/cv2.0.0/conv/Conv", OUTPUT]
 
 

@@ -24,10 +24,9 @@ from perception.workshop.build import build_stage, engine_writing
 from perception.workshop.build.request import from_json
 from perception.workshop.quantize.half import write_half
 from perception.workshop.stage import run_stage
-from tests.doubles.fake_tensorrt import DataType
 from tests.workshop.build import small_network
-from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Generation, Workbench
+from tests.workshop.conftest import Event, said
 
 FAKE = "tests.workshop.build.fake_stage"
 
@@ -66,27 +65,6 @@ def test_an_int8_engine_is_loaded_by_the_run_time(
     assert "100% of its convolutions in INT8" in said(events)
 
 
-def test_what_a_request_names_stays_in_float_wholly(
-    bench: Workbench, asked: dict[str, Any], events: list[Event]
-) -> None:
-    named = [small_network.OUTPUT, "/model.1/Sigmoid"]
-    facts = build_stage.run(asked | {"protected": named}, events.append)["facts"]
-    assert bench.network is not None
-    asked_for = {layer.name: layer.precision for layer in bench.network.layers if layer.precision is not None}
-    assert asked_for == dict.fromkeys(named, DataType.HALF)
-    assert (facts["builder"]["protected"], facts["builder"]["float_outputs"]) == (2, 0)
-    assert "67% of its convolutions in INT8" in said(events)
-
-
-def test_without_protection_nothing_is_asked_of_a_layer(
-    bench: Workbench, asked: dict[str, Any], events: list[Event]
-) -> None:
-    facts = build_stage.run(asked | {"protect": "none"}, events.append)["facts"]
-    assert bench.network is not None
-    assert not [layer for layer in bench.network.layers if layer.precision is not None or layer.output_types]
-    assert (facts["builder"]["protected"], facts["builder"]["float_outputs"]) == (0, 0)
-
-
 def test_an_open_engine_says_so_and_has_a_context_for_each_batch(
     bench: Workbench, tensorrt: ModuleType, asked: dict[str, Any], events: list[Event], tmp_path: Path,
     logged: list[str], monkeypatch: pytest.MonkeyPatch,
@@ -123,24 +101,6 @@ def test_the_header_is_the_one_that_ultralytics_reads(
     assert (metadata["task"], metadata["stride"], metadata["imgsz"], metadata["batch"]) == ("detect", 8, [64, 64], 1)
     needed = {"description", "author", "date", "version", "license", "docs", "args", "channels", "end2end"}
     assert needed <= set(metadata)
-
-
-def test_a_set_of_images_is_read_with_its_manifest(
-    bench: Workbench, asked: dict[str, Any], images: list[Path], events: list[Event], tmp_path: Path
-) -> None:
-    folder = tmp_path / "set"
-    folder.mkdir()
-    for path in images:
-        path.rename(folder / path.name)
-    asked.pop("images")
-    calibrated = build_stage.run(asked | {"data": str(folder)}, events.append)["facts"]["calibration"]
-    assert calibrated["images"] == 7
-    again = build_stage.run(asked | {"data": str(folder)}, events.append)["facts"]["calibration"]
-    assert again["cache_was_read"]
-    (folder / images[2].name).write_bytes((folder / images[3].name).read_bytes())
-    changed = build_stage.run(asked | {"data": str(folder)}, events.append)["facts"]["calibration"]
-    assert not changed["cache_was_read"], "one image is another"
-    assert changed["cache"] != again["cache"]
 
 
 def test_another_list_of_images_is_calibrated_anew(
@@ -197,29 +157,15 @@ def test_a_model_in_float16_finds_the_same(onnx: Path, tmp_path: Path) -> None:
     assert not np.array_equal(found[0], found[1])
 
 
-def test_the_inspectors_answer_can_be_kept(
-    bench: Workbench, asked: dict[str, Any], events: list[Event], tmp_path: Path
-) -> None:
-    build_stage.run(asked | {"layers": str(tmp_path / "layers.json")}, events.append)
-    assert json.loads((tmp_path / "layers.json").read_text())["Layers"][0]["Name"] == "/model.0/conv/Conv"
-
-
-def test_a_calibration_alone_gives_its_facts(bench: Workbench, asked: dict[str, Any], events: list[Event]) -> None:
-    result = build_stage.run(asked | {"calibrate_only": True, "log_memory": True}, events.append)
-    assert result["engine"] is None
-    assert len(result["facts"]["calibration"]["free_mib"]) == 7
-    assert not Path(asked["engine"]).exists()
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"onnx": "/nowhere/a.onnx"}, "/nowhere/a.onnx does not exist"),
-        ({"images": None}, "needs images or ranges"),
+        ({"images": None}, "needs images to calibrate on"),
         ({"images": ["/nowhere/a.png"]}, "/nowhere/a.png does not exist"),
         ({"colour": "red"}, "has no 'colour'"),
         ({"engine": 3}, "engine is 3"),
-        ({"protected": "all"}, "protected is 'all'"),
+        ({"images": "all"}, "images is 'all'"),
     ],
 )
 def test_a_request_of_no_use_is_refused(
@@ -248,36 +194,23 @@ def test_the_stage_builds_in_a_process_of_its_own(asked: dict[str, Any], events:
     assert [event["name"] for event in events if event["event"] == "stage"][-1] == "inspecting"
 
 
-def test_a_calibration_alone_ends_its_process(asked: dict[str, Any], events: list[Event]) -> None:
-    result = run_stage(FAKE, asked | {"calibrate_only": True, "log_memory": True}, events.append)
-    assert len(set(result["facts"]["calibration"]["free_mib"])) == 1
-    assert "inspecting" not in [event.get("name") for event in events]
-    assert run_stage(FAKE, asked, events.append)["facts"]["calibration"]["cache_was_read"]
-
-
 def test_a_fault_of_the_stage_reaches_the_parent(asked: dict[str, Any], events: list[Event]) -> None:
     with pytest.raises(SettingsError, match="fixed batch of 1"):
         run_stage(FAKE, asked | {"batch": 3}, events.append)
 
 
-@pytest.mark.parametrize("fault", ["calibrated", "missing image"])
-def test_a_process_ends_at_once_with_its_result(tmp_path: Path, fault: str) -> None:
+def test_a_process_ends_at_once_with_its_fault(tmp_path: Path) -> None:
     """In a process of its own, which os._exit leaves."""
-    raised = {
-        "calibrated": "Calibrated({'images': 3})",
-        "missing image": "SettingsError('a.png cannot be read any more', 'Leave it.')",
-    }[fault]
     code = f"""
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from perception.core.errors import SettingsError
 from perception.workshop.build.build_stage import end_at_once
-from perception.workshop.build.calibrator import Calibrated
 end = end_at_once(Path({str(tmp_path / "result.json")!r}))
 end(KeyboardInterrupt())
 print("said", flush=True)
-end({raised})
+end(SettingsError('a.png cannot be read any more', 'Leave it.'))
 print("never", flush=True)
 """
     done = subprocess.run(
@@ -285,10 +218,7 @@ print("never", flush=True)
     )
     result = json.loads((tmp_path / "result.json").read_text())
     assert done.stdout == "said\n"
-    if fault == "calibrated":
-        assert (done.returncode, result["result"]["facts"]["calibration"]) == (0, {"images": 3})
-    else:
-        assert (done.returncode, result["error"]["exit_code"], result["error"]["cure"]) == (3, 2, "Leave it.")
+    assert (done.returncode, result["error"]["exit_code"], result["error"]["cure"]) == (3, 2, "Leave it.")
 
 
 def test_a_header_of_odd_metadata_is_still_one(tensorrt: ModuleType) -> None:

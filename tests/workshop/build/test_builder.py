@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,16 +14,15 @@ import pytest
 from perception.core.errors import BuildError, ExportMemoryError, SettingsError
 from perception.system.trusted_file import sha256_of
 from perception.workshop.build.builder import Built, build
-from perception.workshop.build.calibrator import Calibrated
 from perception.workshop.build.config import Material
 from perception.workshop.build.request import BuildRequest
 from tests.doubles.emulated_errors import MemoryError
 from tests.doubles.emulated_gpu import Device
 from tests.doubles.fake_tensorrt import DataType, Severity
 from tests.workshop.build import small_network
-from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import TIMED, Generation, MemoryPoolType, Workbench
 from tests.workshop.build.fake_network import Int8
+from tests.workshop.conftest import Event, said
 
 Bench = Callable[[Generation], Workbench]
 NODES = frozenset({*small_network.CONVOLUTIONS, *small_network.HEAD, "/model.0/act/Mul"})
@@ -34,10 +32,8 @@ TACTIC = "Tactic Device request: 1000MB Available: 680MB. Device memory is insuf
 def built_by(onnx: Path, images: list[Path], events: list[Event], **asked: Any) -> Built:
     """A build of the small network, its head protected."""
     request = BuildRequest(onnx, onnx.with_suffix(".engine"), **asked)
-    protects = request.protect == "head"
-    protected = small_network.HEAD if protects else frozenset()
-    outputs = frozenset({small_network.OUTPUT} if protects else ())
-    material = Material(sha256_of(onnx), NODES, protected, outputs, tuple(images), "c" * 64)
+    outputs = frozenset({small_network.OUTPUT})
+    material = Material(sha256_of(onnx), NODES, small_network.HEAD, outputs, tuple(images), "c" * 64)
     return build(request, material, events.append)
 
 
@@ -64,15 +60,12 @@ def test_flags_of_a_precision(
 
 
 def test_settings_reach_the_builder(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
-    built = built_by(
-        onnx, images, events, workspace_mib=512, optimization_level=1, tactic_sources="none", constraints="obey"
-    )
+    built = built_by(onnx, images, events, workspace_mib=512, optimization_level=1, tactic_sources="none")
     config = bench.config
     assert config is not None
     assert config.memory == {MemoryPoolType.WORKSPACE: 512 << 20}
     assert config.builder_optimization_level == 1
     assert config.tactic_sources == 0
-    assert "OBEY_PRECISION_CONSTRAINTS" in config.flags
     assert built.facts["builder"]["method"] == "calibrator, entropy"
     assert built.facts["builder"]["workspace_mib"] == 512
 
@@ -89,15 +82,13 @@ def test_the_defaults_are_left_to_tensorrt(
     assert not bench.config.preview
 
 
-@pytest.mark.parametrize(("wanted", "dtype"), [("fp16", DataType.HALF), ("fp32", DataType.FLOAT)])
-def test_the_head_is_kept_out_of_int8(
-    bench: Workbench, onnx: Path, images: list[Path], events: list[Event], wanted: str, dtype: DataType
-) -> None:
-    built = built_by(onnx, images, events, protected_precision=wanted)
+def test_the_head_is_kept_out_of_int8(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
+    built = built_by(onnx, images, events)
+    half = DataType.HALF
     assert asked_of(bench) == {
-        small_network.OUTPUT: (Int8.INT8, {0: dtype}),
-        "/model.1/Sigmoid": (dtype, {0: dtype}),
-        "/model.1/Mul": (dtype, {0: DataType.FLOAT}),  # what is put out is float32, and no copy is asked for
+        small_network.OUTPUT: (Int8.INT8, {0: half}),
+        "/model.1/Sigmoid": (half, {0: half}),
+        "/model.1/Mul": (half, {0: DataType.FLOAT}),  # what is put out is float32, and no copy is asked for
         "/model.1/Reshape": (DataType.FLOAT, {}),
     }
     assert built.facts["convolutions"] == {"int8": 3, "other": [], "unseen": []}
@@ -137,31 +128,21 @@ def test_an_output_convolution_that_is_put_out_gives_float32(
     assert "PREFER_PRECISION_CONSTRAINTS" in bench.config.flags
 
 
-def test_without_protection_all_is_int8(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
-    built = built_by(onnx, images, events, protect="none")
+def test_without_a_head_all_is_int8(bench: Workbench, onnx: Path, images: list[Path], events: list[Event]) -> None:
+    material = Material("a" * 64, NODES, images=tuple(images))
+    facts = build(BuildRequest(onnx, onnx.with_suffix(".engine")), material, events.append).facts
     assert bench.config is not None
     assert bench.config.flags == {"FP16", "INT8"}
     assert asked_of(bench) == {}
-    assert built.facts["convolutions"]["int8"] == 3
-    assert (built.facts["builder"]["protected"], built.facts["builder"]["float_outputs"]) == (0, 0)
-
-
-def test_int8_can_be_asked_for_in_all_other_convolutions(
-    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
-) -> None:
-    built = built_by(onnx, images, events, force_int8=True)
-    assert bench.network is not None
-    asked = {layer.name: layer.precision for layer in bench.network.layers}
-    assert [asked[name] for name in small_network.CONVOLUTIONS] == [Int8.INT8] * 3
-    assert asked["/model.1/Sigmoid"] == DataType.HALF
-    assert built.facts["builder"]["forced"] == 3
+    assert facts["convolutions"]["int8"] == 3
+    assert (facts["builder"]["protected"], facts["builder"]["float_outputs"]) == (0, 0)
 
 
 def test_a_second_build_reads_the_calibration(
     bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
 ) -> None:
     first = built_by(onnx, images, events).facts["calibration"]
-    assert (first["images"], first["cache_was_read"], first["free_mib"]) == (7, False, [])
+    assert (first["images"], first["cache_was_read"]) == (7, False)
     assert len(bench.calibrated) == 7
     second = built_by(onnx, images, events).facts["calibration"]
     assert second["cache_was_read"]
@@ -187,7 +168,7 @@ def test_an_open_batch_has_profiles(
 ) -> None:
     bench = bench_of(generation)
     onnx = small_network.build(tmp_path / "open.onnx", batch=None)
-    built = built_by(onnx, images, events, batch=2, calibration_batch=3, log_memory=True)
+    built = built_by(onnx, images, events, batch=2, calibration_batch=3)
     config = bench.config
     assert config is not None
     assert [profile.shapes for profile in config.profiles] == [[(1, 3, 64, 64), (2, 3, 64, 64), (2, 3, 64, 64)]]
@@ -196,7 +177,6 @@ def test_an_open_batch_has_profiles(
     assert config.preview == ({"PROFILE_SHARING_0806"} if generation == "8.6" else set())
     assert built.facts["input_shape"] == [-1, 3, 64, 64]
     assert built.facts["calibration"]["filled"] == -7 % calibrated
-    assert len(set(built.facts["calibration"]["free_mib"])) == 1
     assert f"repeats its last image {-7 % calibrated} times" in said(events)
 
 
@@ -218,47 +198,13 @@ def test_a_fixed_batch_takes_no_other(bench: Workbench, onnx: Path, images: list
     assert bench.builds == 0
 
 
-def test_given_ranges_take_the_place_of_a_calibration(
-    bench: Workbench, onnx: Path, tmp_path: Path, events: list[Event]
-) -> None:
-    ranges = tmp_path / "ranges.json"
-    ranges.write_text(json.dumps({"images": 1, "m0": 4.5, "c2": 9, "m1": 32, "gone": 1}))
-    built = built_by(onnx, [], events, ranges=ranges)
-    assert bench.network is not None
-    found = {tensor.name: tensor.range for layer in bench.network.layers for tensor in layer.outputs}
-    found["images"] = bench.network.inputs[0].range
-    expected = {"images": (-1, 1), "m0": (-4.5, 4.5), "output0": (-32, 32), "s0": (-1, 1), "c1": None}
-    assert {name: found[name] for name in expected} == expected, "a reshape passes its input's range on"
-    assert built.facts["ranges"] == {
-        "given": 4, "inherited": 3, "missing": ["c0", "c1"], "unknown": ["gone"]
-    }  # fmt: skip
-    assert built.facts["calibration"] is None
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"a": 0}', '{"a": "1"}', "{}"])
-def test_ranges_of_no_use_are_refused(
-    bench: Workbench, onnx: Path, tmp_path: Path, events: list[Event], text: str
-) -> None:
-    path = tmp_path / "ranges.json"
-    path.write_text(text)
-    with pytest.raises(SettingsError, match=r"ranges\.json"):
-        built_by(onnx, [], events, ranges=path)
-
-
-def test_ranges_of_another_model_are_refused(bench: Workbench, onnx: Path, tmp_path: Path, events: list[Event]) -> None:
-    path = tmp_path / "ranges.json"
-    path.write_text('{"elsewhere": 1.5}')
-    with pytest.raises(BuildError, match="No tensor of the network"):
-        built_by(onnx, [], events, ranges=path)
-
-
 @pytest.mark.parametrize("generation", ["8.6", "10", "11"])
 def test_a_quantized_model_brings_its_ranges(
     bench_of: Bench, tmp_path: Path, events: list[Event], generation: Generation
 ) -> None:
     bench = bench_of(generation)
     onnx = small_network.build(tmp_path / "qdq.onnx", quantized=True)
-    built = built_by(onnx, [], events, protect="none")
+    built = built_by(onnx, [], events)
     assert bench.config is not None
     assert bench.network is not None
     assert bench.config.int8_calibrator is None
@@ -368,7 +314,7 @@ def test_a_fault_in_a_callback_is_raised_after_the_build(
         if event.get("what") == "calibration":
             raise KeyboardInterrupt
 
-    request = BuildRequest(onnx, onnx.with_suffix(".engine"), protect="none")
+    request = BuildRequest(onnx, onnx.with_suffix(".engine"))
     with pytest.raises(KeyboardInterrupt):
         build(request, Material("a" * 64, images=tuple(images)), stop)
     assert not list(onnx.parent.glob("*.calib"))
@@ -386,15 +332,6 @@ def test_a_stop_ends_the_build_at_its_next_step(
     with pytest.raises(KeyboardInterrupt):
         build(BuildRequest(onnx, onnx.with_suffix(".engine"), precision="fp16"), Material("a" * 64), stop)
     assert bench.cancelled
-
-
-def test_a_calibration_alone_writes_its_cache(
-    bench: Workbench, onnx: Path, images: list[Path], events: list[Event]
-) -> None:
-    with pytest.raises(Calibrated) as done:
-        built_by(onnx, images, events, calibrate_only=True, log_memory=True)
-    assert Path(done.value.facts["cache"]).exists()
-    assert len(done.value.facts["free_mib"]) == 7
 
 
 def test_protected_nodes_that_are_not_there_do_not_pass_unseen(

@@ -15,18 +15,18 @@ from perception.backends.preprocess import PREPROCESS_VERSION, Preprocessor
 from perception.camera.images import read_image
 from perception.core.errors import GpuError, SettingsError
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
-from perception.workshop.build.calibrator import Batches, Calibrated, Feed, make_calibrator, readable
+from perception.workshop.build.calibrator import Feed, make_calibrator
+from perception.workshop.quantize.batches import Batches
 from tests.doubles.emulated_errors import LaunchError
 from tests.doubles.emulated_gpu import Device
-from tests.workshop.build.conftest import Event, said
 from tests.workshop.build.fake_builder import Workbench
+from tests.workshop.conftest import Event, said
 
 KEY = CacheKey("a" * 64, "b" * 64, PREPROCESS_VERSION, "entropy", (1, 3, 64, 64), "8.6.0")
 
 
 def feed_of(gpu: Gpu, images: list[Path], folder: Path, events: list[Event], size: int = 1, **more: Any) -> Feed:
-    cache = CalibrationCache(folder, "small", KEY)
-    return Feed(gpu, Batches(images, (size, 3, 64, 64)), cache, events.append, **more)
+    return Feed(gpu, Batches(images, (size, 3, 64, 64)), CalibrationCache(folder, "small", KEY), events.append, **more)
 
 
 def drain(calibrator: Any) -> list[int]:
@@ -64,19 +64,20 @@ def test_the_device_gets_the_very_bytes_of_the_run_time(
 
 @pytest.mark.parametrize("size", [1, 8])
 def test_no_memory_is_taken_after_the_buffer(
-    bench: Workbench, device: Device, tensorrt: ModuleType, images: list[Path], tmp_path: Path, events: list[Event],
-    size: int,
-) -> None:  # fmt: skip
+    bench: Workbench, device: Device, tensorrt: ModuleType, images: list[Path], tmp_path: Path, size: int
+) -> None:
     with Gpu() as gpu:
         before = device.calls["mem_alloc"]
-        feed = feed_of(gpu, images * 5, tmp_path, events, size, log_memory=True)
+        batches, free = Batches(images * 5, (size, 3, 64, 64)), list[int]()
+        cache = CalibrationCache(tmp_path, "small", KEY)
+        feed = Feed(gpu, batches, cache, lambda _: free.append(gpu.cuda.mem_get_info()[0]))
         drain(make_calibrator(tensorrt, "minmax", feed))
         assert device.calls["mem_alloc"] == before + 1
         assert len(device.live) == 1
         feed.close()
         assert not device.live
-    assert len(feed.free_mib) == len(feed.batches)
-    assert len(set(feed.free_mib)) == 1
+    assert len(free) == len(batches)
+    assert len(set(free)) == 1
 
 
 def test_what_a_callback_raises_is_kept_and_told_at_once(
@@ -115,38 +116,6 @@ def test_a_stop_within_a_callback_is_kept(
     with pytest.raises(KeyboardInterrupt):
         feed.raise_fault()
     feed.raise_fault()  # once
-
-
-def test_an_image_that_went_away_ends_the_calibration(images: list[Path]) -> None:
-    batches = Batches(images, (1, 3, 64, 64))
-    assert batches.next() is not None
-    images[1].unlink()
-    with pytest.raises(SettingsError, match="cannot be read any more"):
-        batches.next()
-
-
-def test_unreadable_images_are_counted_and_named(images: list[Path], tmp_path: Path, events: list[Event]) -> None:
-    bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"no picture")
-    many = images * 10
-    assert readable([*many[:20], bad, *many[20:]], events.append) == tuple(many)
-    assert f"1 of 71 calibration images cannot be read and are passed over: {bad}" in said(events)
-    with pytest.raises(SettingsError, match=r"1 of 8 calibration images cannot be read: .*bad\.jpg"):
-        readable([*images, bad], events.append)
-
-
-def test_exactly_two_percent_may_be_unreadable(images: list[Path], tmp_path: Path, events: list[Event]) -> None:
-    good = (images * 14)[:98]
-    assert len(readable([*good, tmp_path / "gone", tmp_path / "gone too"], events.append)) == 98
-    with pytest.raises(SettingsError, match="3 of 100"):
-        readable([*good[:97], *[tmp_path / "gone"] * 3], events.append)
-
-
-def test_no_images_are_an_error(events: list[Event]) -> None:
-    with pytest.raises(SettingsError, match="no images"):
-        readable([], events.append)
-    with pytest.raises(SettingsError, match="no images"):
-        Batches([], (1, 3, 64, 64))
 
 
 @pytest.mark.parametrize(
@@ -188,24 +157,6 @@ def test_a_cache_is_used_aloud_and_left_alone_where_asked(
             assert feed.cache_was_read is use
             feed.close()
     assert said(events) == f"Calibration is read from {feed.cache.path}: model, images and settings are the same"
-
-
-def test_a_calibration_alone_ends_with_its_cache(
-    bench: Workbench, tensorrt: ModuleType, images: list[Path], tmp_path: Path, events: list[Event]
-) -> None:
-    told: list[BaseException] = []
-    with Gpu() as gpu:
-        feed = feed_of(gpu, images, tmp_path, events, only=True, log_memory=True, interrupt=told.append)
-        calibrator: Any = make_calibrator(tensorrt, "entropy", feed)
-        drain(calibrator)
-        calibrator.write_calibration_cache(memoryview(b"TRT-x"))
-        feed.close()
-    assert feed.cache.read() == b"TRT-x"
-    with pytest.raises(Calibrated) as done:
-        feed.raise_fault()
-    assert told == [done.value]
-    assert done.value.facts["images"] == 7
-    assert len(done.value.facts["free_mib"]) == 7
 
 
 def test_both_algorithms_have_their_class(

@@ -1,4 +1,4 @@
-"""What the inspector's JSON says of convolutions: recorded layers of TensorRT 8.6 and of later ones."""
+"""The inspector's JSON on convolutions: recorded layers of TensorRT 8.6 and of later ones."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 
 from perception.workshop.progress import INTERVAL_S, Phases, make_monitor
-from tests.workshop.build.conftest import Event
 from tests.workshop.build.fake_builder import Generation, Workbench
+from tests.workshop.conftest import Event
 
 
 def steps(events: list[Event]) -> list[tuple[str, int, int]]:

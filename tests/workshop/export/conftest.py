@@ -22,14 +22,14 @@ SCRIPT = ROOT / "scripts" / "export_int8_engine.py"
 
 @dataclass
 class Workshop:
-    """Where exports are made, each by the real command in a process of its own."""
+    """A place for exports, each made by the real command in a process of its own."""
 
     folder: Path
     environment: dict[str, str]
 
     @property
     def place(self) -> Place:
-        """Where the engines go."""
+        """The place of the engines."""
         return Place(self.folder / "engines", "small")
 
     def command(self, *flags: str, model: str = "small.pt") -> list[str]:
@@ -45,7 +45,7 @@ class Workshop:
         )  # fmt: skip
 
     def run(self, *flags: str, model: str = "small.pt", code: int = 0) -> str:
-        """What an export says, that ends with `code`."""
+        """Return the output of an export that ends with `code`."""
         with self.start(*flags, model=model) as process:
             text, _ = process.communicate(timeout=100)
         assert process.returncode == code, text

@@ -27,7 +27,7 @@ from tests.doubles.engine_files import plan
 
 STEM = "yolo11n"
 CALLS = ("open", "os.rename", "os.link", "os.remove", "os.chmod", "os.mkdir", "shutil.copyfile")
-"""What Python tells its auditors of before it is done, of all that changes a folder or a file."""
+"""Python's audit events of calls that change a folder or a file."""
 NOTHING = "nothing that loads"
 
 
@@ -94,7 +94,7 @@ def named(path: Path, described_by: Path | None) -> str:
 
 
 def deaths(action: str, folder: Path) -> list[Instant]:
-    """What the folder is worth after a death at each system call of the action: `install NAME` or `rollback`."""
+    """Check the folder after a death at each system call of the action: `install NAME` or `rollback`."""
     line = [sys.executable, __file__, action, str(folder)]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def act(action: str, folder: Path) -> None:
 
 
 def _dies(action: str, folder: Path, call: int) -> bool:
-    """Whether the action in a child had so many system calls that it died before number `call`."""
+    """Return True if the action in a child had so many system calls that it died before number `call`."""
     child = os.fork()
     if not child:
         _watch(call)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from perception.app.failed_exports import Memory
+from perception.app.failed_exports import FailureNote
 from perception.backends.models.onnx_file import is_quantized
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.core.errors import BuildError, ExportMemoryError, SettingsError
@@ -38,7 +38,7 @@ def weights(workshop: Workshop, content: str) -> None:
 
 
 def test_a_first_export_says_what_it_does_and_installs(workshop: Workshop) -> None:
-    Memory(workshop.place, {}).note("failed", 8)
+    FailureNote(workshop.place, {}).failed("failed", 8)
     text = workshop.run(*FP16)
     assert text.splitlines()[:5] == [
         "Starting FP16 TensorRT export",
@@ -55,7 +55,7 @@ def test_a_first_export_says_what_it_does_and_installs(workshop: Workshop) -> No
     assert "Next: python3 pilot.py check --require-engine --model engines/small.engine" in text
     sidecar = open_engine(workshop.place.engine).sidecar
     assert sidecar and (sidecar.precision, sidecar.class_names) == ("fp16", {0: "person", 1: "car"})
-    assert not Memory(workshop.place, {}).path.exists(), "what failed before does not count any more"
+    assert not FailureNote(workshop.place, {}).path.exists(), "what failed before does not count any more"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What is looked at before an export: is it a detector, of which layout, and can it become what is asked for."""
+"""The checks of a model before an export: a detector, of which layout, that can become what is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user sees: lines in a log, bars on a terminal, and nothing that stays of a bar."""
+"""The user sees lines in a log, bars on a terminal, and nothing that stays of a bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export is asked for, and what it starts from: each mistake gets its sentence before anything is done."""
+"""The options and the inputs of an export: each mistake gets its sentence before anything is done."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export import sources
 from perception.workshop.export.options import Options
 from perception.workshop.export.sources import (
-    NOBODY,
-    Judges,
+    NO_GATE_IMAGES,
+    GateImages,
     Model,
     beside_float,
     calibration_set,
     check_packages,
     find_source,
-    judges,
+    gate_images,
 )
 from tests.doubles import tiny_model
 from tests.workshop.build import small_network
@@ -164,7 +164,7 @@ def test_packages_that_are_missing_are_told_with_the_command(
     folder: Path, monkeypatch: pytest.MonkeyPatch, method: str, asked: bool, missing: str
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    images = Judges(Pictures((), LabelledSet((), {}, ()))) if asked else NOBODY
+    images = GateImages(Pictures((), LabelledSet((), {}, ()))) if asked else NO_GATE_IMAGES
     with pytest.raises(SettingsError) as caught:
         check_packages(options(folder), method, images)
     assert str(caught.value).startswith(f"{sys.executable} lacks what an export needs: {missing}. Install it: ")
@@ -208,28 +208,28 @@ def test_int8_that_nothing_can_judge_needs_labels_or_force(folder: Path, write_i
     images = write_images("many", 100)
     asked = options(folder, data=images)
     with pytest.raises(SettingsError, match="No images are left to judge an INT8 engine on") as caught:
-        judges(asked, calibration_set(asked, MODEL))
+        gate_images(asked, calibration_set(asked, MODEL))
     assert "--labels DATA.yaml" in caught.value.cure
     forced = options(folder, data=images, force=True)
-    assert not judges(forced, calibration_set(forced, MODEL)).are_there
-    assert not judges(options(folder, precision="fp16"), None).are_there
+    assert not gate_images(forced, calibration_set(forced, MODEL)).are_there
+    assert not gate_images(options(folder, precision="fp16"), None).are_there
 
 
 def test_what_was_held_out_judges_and_labels_go_before_it(folder: Path, write_images: WriteImages) -> None:
     held_out = tuple(sorted(write_images("images", 3).iterdir()))
     asked = options(folder)
     found = CalibrationSet(folder, held_out, "c" * 64, held_out)
-    judging = judges(asked, found)
+    judging = gate_images(asked, found)
     assert judging.pictures and judging.pictures.images == held_out
     assert judging.words == "3 held-out images of the calibration set"
     labels = folder / "data.yaml"
     with pytest.raises(SettingsError, match=r"--labels .*data\.yaml does not exist"):
-        judges(options(folder, labels=labels), found)
+        gate_images(options(folder, labels=labels), found)
     labels.write_text("val: images\nnames: {0: car}\n")
     with pytest.raises(SettingsError, match="have no labels"):
-        judges(options(folder, labels=labels), found)
+        gate_images(options(folder, labels=labels), found)
     write_label(folder / "labels" / "000.txt")
-    judging = judges(options(folder, labels=labels), found)
+    judging = gate_images(options(folder, labels=labels), found)
     assert judging.pictures and judging.pictures.labelled
     assert judging.words == f"3 labelled images of {labels}"
 
@@ -250,12 +250,12 @@ def test_a_data_set_with_two_splits_calibrates_on_the_one_and_judges_on_the_othe
     asked = options(folder, data=data)
     calibration = calibration_set(asked, MODEL)
     assert calibration and len(calibration.images) == 100
-    judging = judges(asked, calibration)
+    judging = gate_images(asked, calibration)
     assert judging.pictures and [path.resolve() for path in judging.pictures.images] == sorted(val.iterdir())
 
 
 def test_a_quantised_model_is_not_judged_by_itself(folder: Path) -> None:
-    images = Judges(Pictures((folder / "0.png",), None))
+    images = GateImages(Pictures((folder / "0.png",), None))
     tiny_model.build(folder / "float.onnx")
     small_network.build(folder / "qdq.onnx", quantized=True)
     quantized = Model(folder / "qdq.onnx", True)
@@ -268,18 +268,18 @@ def test_a_quantised_model_is_not_judged_by_itself(folder: Path) -> None:
     assert beside_float(options(folder, reference=folder / "float.onnx"), quantized, images) == images
     assert beside_float(options(folder), MODEL, images) == images
     forced = beside_float(options(folder, force=True), quantized, images)
-    assert forced == Judges(None, "there is no float model (--reference)")
+    assert forced == GateImages(None, "there is no float model (--reference)")
 
 
 def test_a_damaged_set_that_nobody_named_stops_no_fp16_engine(folder: Path) -> None:
     data = folder / "config" / "calibration.yaml"
     data.parent.mkdir()
     data.write_text("train: gone\nmanifest: gone.json\n")
-    judging = judges(options(folder, precision="fp16"), None)
+    judging = gate_images(options(folder, precision="fp16"), None)
     assert not judging.are_there
     assert judging.words
     with pytest.raises(SettingsError):
-        judges(options(folder, precision="fp16", data=data), None)
+        gate_images(options(folder, precision="fp16", data=data), None)
 
 
 def test_fp16_is_judged_on_a_set_that_is_there(folder: Path, write_images: WriteImages) -> None:
@@ -299,5 +299,5 @@ def test_fp16_is_judged_on_a_set_that_is_there(folder: Path, write_images: Write
     (folder / "config" / "calibration.yaml").write_text(
         "path: ../calibration\ntrain: images\nmanifest: manifest.json\n"
     )
-    judging = judges(options(folder, precision="fp16"), None)
+    judging = gate_images(options(folder, precision="fp16"), None)
     assert judging.pictures and [path.resolve() for path in judging.pictures.images] == [held / "000.png"]

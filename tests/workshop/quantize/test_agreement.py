@@ -1,4 +1,4 @@
-"""How far two detectors agree, and when a benchmark refuses to measure one of them."""
+"""The agreement of two detectors, and when a benchmark refuses to measure one of them."""
 
 from __future__ import annotations
 

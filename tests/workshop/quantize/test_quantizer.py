@@ -21,8 +21,8 @@ from perception.core.frame import Detections
 from perception.core.layouts import LAYOUTS
 from perception.core.nms import nms
 from perception.settings.model import COCO_VEHICLES
-from perception.workshop.build.calibrator import Batches
 from perception.workshop.quantize.agreement import agreement
+from perception.workshop.quantize.batches import Batches
 from perception.workshop.quantize.graph import keep, protected, read
 from perception.workshop.quantize.histogram import METHODS
 from perception.workshop.quantize.placement import place
@@ -275,7 +275,7 @@ def test_yolov8_in_int8_finds_the_vehicles_of_the_float_model(data: Path, tmp_pa
 
 
 def _vehicles(onnx: Path, pictures: Sequence[Path]) -> list[Detections]:
-    """What a model is sure of in each picture."""
+    """Return what a model is sure of in each picture."""
     found = []
     session = OnnxRuntimeSession(onnx, 640, 0)
     names = session.facts.names

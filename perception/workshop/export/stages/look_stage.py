@@ -1,19 +1,19 @@
-"""The stage that looks at what can be built here: TensorRT and the GPU, in a process that may crash at it."""
+"""The stage that looks for TensorRT and a GPU to build with, in a process that may crash at it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Emit = Callable[[Mapping[str, Any]], None]
+from perception.workshop.progress import Tell
 
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """What there is to build with. tensorrt: its version, gpu: its name; None where there is none, and `why`.
+    """TensorRT and the GPU to build with. tensorrt: its version, gpu: its name; None where there is none, and `why`.
 
-    has_calibrator: whether it finds the ranges of INT8 by itself (before TensorRT 11).
+    has_calibrator: True if it finds the ranges of INT8 by itself (before TensorRT 11).
     """
 
     tensorrt: str | None
@@ -23,15 +23,15 @@ class Builder:
 
     @property
     def can_build(self) -> bool:
-        """Whether an engine can be built here."""
+        """True if an engine can be built here."""
         return self.tensorrt is not None and self.gpu is not None
 
     def __str__(self) -> str:
         return f"TensorRT {self.tensorrt}, {self.gpu}" if self.can_build else f"nothing to build with: {self.why}"
 
 
-def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """The fields of a Builder. request: device, the number of the GPU."""
+def run(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Return the fields of a Builder. request: device, the number of the GPU."""
     version, has_calibrator, why = _tensorrt()
     gpu, no_gpu = _gpu(request["device"])
     reasons = "; ".join(reason for reason in (why, no_gpu) if reason)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from perception.core.errors import SettingsError
 from perception.system.plain_file import reason_of
 from perception.system.trusted_file import write_whole
+from perception.workshop.progress import Tell, stage
 from perception.workshop.quantize.onnx import onnx_from_weights
 
-Emit = Callable[[Mapping[str, Any]], None]
 
-
-def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Writes the ONNX file `target` of the weights, whole or not at all.
+def run(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Write the ONNX file `target` of the weights, whole or not at all.
 
     request: weights, target (paths), imgsz (pixels; absent for what it was trained at), dynamic_batch. Raises
     BuildError, and SettingsError where the disk refuses.
     """
     weights, target = Path(request["weights"]), Path(request["target"])
-    emit({"event": "stage", "name": f"weights to ONNX: {weights.name}"})
+    stage(tell, f"weights to ONNX: {weights.name}")
     # ultralytics would install onnxslim where it is missing.
     simplify = importlib.util.find_spec("onnxslim") is not None
     model = onnx_from_weights(

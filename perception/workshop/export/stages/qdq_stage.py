@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from perception.core.errors import SettingsError
 from perception.core.layouts import way_of
 from perception.system.plain_file import reason_of
+from perception.workshop.progress import Tell, stage
 from perception.workshop.quantize.quantizer import qdq
 
-Emit = Callable[[Mapping[str, Any]], None]
 
-
-def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Writes the ONNX file `target`. request: onnx, images, target (paths), imgsz (pixels), layout (a name), calibrator
+def run(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Write the ONNX file `target`. request: onnx, images, target (paths), imgsz (pixels), layout (a name), calibrator
     (a method).
 
     The result tells what became INT8, see quantize.Quantized. Raises SettingsError or BuildError.
     """
-    emit({"event": "stage", "name": "quantising"})
+    stage(tell, "quantising")
     images, target = [Path(path) for path in request["images"]], Path(request["target"])
     method = request["calibrator"]
     try:
@@ -29,7 +28,7 @@ def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
             images,
             target,
             method,
-            emit,
+            tell,
             imgsz=request.get("imgsz"),
             way=way_of(request.get("layout")),
         )

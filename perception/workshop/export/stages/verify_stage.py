@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,21 @@ from perception.backends.tensorrt.engine_file import open_engine
 from perception.backends.tensorrt.identity import precision_of
 from perception.core.frame import Frame
 from perception.settings.model import ModelSettings
+from perception.workshop.progress import Tell, stage
 
-Emit = Callable[[Mapping[str, Any]], None]
 WARM_UP_FRAMES = 20
 """A GPU that rested takes some time to reach its clock."""
 FRAMES = 40
 
 
-def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Opens the engine as the pilot would, and detects in some frames after the warm-up one.
+def run(request: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Open the engine as the pilot would, and detect in some frames after the warm-up one.
 
     request: engine, described_by (path of its sidecar, None for beside it), kernel_dir, imgsz, layout, device. The
     result has the precision, the input (height, width), the layout, and the median in ms of a frame that lies where a
     camera's reader would have left it. Raises BackendError or GpuError.
     """
-    emit({"event": "stage", "name": "trying the engine"})
+    stage(tell, "trying the engine")
     described_by = request.get("described_by")
     file = open_engine(Path(request["engine"]), Path(described_by) if described_by else None)
     backend = open_engine_backend(

@@ -1,1 +1,1 @@
-"""What an export finds on its path in the tests."""
+"""The path of an export in the tests."""

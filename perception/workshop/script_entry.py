@@ -1,4 +1,4 @@
-"""How a script of scripts/ begins and ends: warnings on stderr, a fault as its sentence and exit code."""
+"""The start and the end of a script of scripts/: warnings on stderr, a fault as its sentence and exit code."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from perception.system.own_files import keep_world_from_writing
 from perception.system.plain_file import from_home
 
 LOST = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
-"""What a standard output says that takes nothing more, a reader that went away excepted."""
+"""The errors of a standard output that takes nothing more, without a reader that went away."""
 _HOME = re.compile(r"(--[\w-]+=)?(~.*)", re.DOTALL)
 
 
 def enter(app: typer.Typer) -> None:
-    """Runs the command line of `app`; a PilotError ends the process with its exit code.
+    """Run the command line of `app`; a PilotError ends the process with its exit code.
 
     ~ in an argument is expanded, since a shell leaves it alone in `--data=~/x`. What the encoding of the output does
     not have is written as its number.
@@ -37,7 +37,7 @@ def enter(app: typer.Typer) -> None:
 
 
 def _run(app: typer.Typer) -> str | int | None:
-    """The exit code of the command."""
+    """Run the command; return its exit code."""
     try:
         app(args=[_expanded(argument) for argument in sys.argv[1:]])
     except SystemExit as end:
@@ -53,7 +53,7 @@ def _run(app: typer.Typer) -> str | int | None:
 
 
 def _flushed(code: str | int | None) -> str | int | None:
-    """The exit code once all is written; another one where the output takes no more."""
+    """Flush the output; return the exit code, another one where it cannot be written."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Hands that make small files in the place of models and engines, for tests of the pipeline without a GPU."""
+"""Stages that make small files in the place of models and engines, for tests of the pipeline without a GPU."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.backends.tensorrt.place import work_folder
+from perception.workshop.accuracy.gate import Verdict
 from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import BUILD, EXAMINE, ONNX, QDQ, VERIFY, Task
@@ -19,18 +20,18 @@ FACTS: Mapping[str, Any] = {"seconds": {"build": 7.0}, "builder": {"int8_convolu
 
 
 @dataclass(frozen=True)
-class FakeVerdict:
-    """What a gate says."""
+class FakeVerdict(Verdict):
+    """The verdict of a gate."""
 
     passed: bool = True
     lines: tuple[str, ...] = ("mAP50-95 0.324 -> 0.320",)
     report: Mapping[str, Any] = field(default_factory=lambda: {"map50_95": 0.32})
 
 
-class FakeHands:
+class FakeStages:
     """Makes what the stages would make. faults: what a stage raises; did: the modules of the stages, in order."""
 
-    def __init__(self, verdict: FakeVerdict | None = None) -> None:
+    def __init__(self, verdict: Verdict | None = None) -> None:
         self.verdict = verdict
         self.faults: dict[str, BaseException] = {}
         self.did: list[str] = []
@@ -38,7 +39,7 @@ class FakeHands:
         self.requests: dict[str, Mapping[str, Any]] = {}
 
     def stage(self, module: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See Hands."""
+        """See Stages."""
         self._begin(module, request)
         if module in (ONNX, QDQ):
             Path(request["target"]).write_bytes(f"{module} of {request}".encode())
@@ -46,18 +47,18 @@ class FakeHands:
         return answers.get(module, {})
 
     def build(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """See Hands."""
+        """See Stages."""
         self._begin(BUILD, request)
         install(Path(request["engine"]), plan(200 + len(self.did)), precision=request["precision"], accuracy=None)
         return {"facts": FACTS}
 
-    def judge(self, onnx: Path, engine: Path) -> FakeVerdict | None:
-        """See Hands."""
+    def judge(self, onnx: Path, engine: Path) -> Verdict | None:
+        """See Stages."""
         self._begin("judge", {"onnx": onnx, "engine": engine})
         return self.verdict
 
     def say(self, text: str) -> None:
-        """See Hands."""
+        """See Stages."""
         self.said.append(text)
 
     def _begin(self, module: str, request: Mapping[str, Any]) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from perception.system.child import LAST_BYTES, Answer, Children, signal_name
+from perception.system.process import LAST_BYTES, Answer, CommandRunner, signal_name
 
 
 def _python(code: str, limit_s: float = 30.0) -> Answer:
-    return Children().run([sys.executable, "-S", "-I", "-c", code], limit_s)
+    return CommandRunner().run([sys.executable, "-S", "-I", "-c", code], limit_s)
 
 
 def test_the_answer_of_a_good_child() -> None:
@@ -78,14 +78,14 @@ def test_bytes_that_are_no_text() -> None:
 
 @pytest.mark.parametrize("name", ["no-such-command-anywhere", "/etc/hostname/x", "/"])
 def test_a_command_that_cannot_be_started_is_an_answer(name: str) -> None:
-    answer = Children().run([name], 1.0)
+    answer = CommandRunner().run([name], 1.0)
 
     assert answer.code is None
     assert name in answer.why
 
 
 def test_the_end_kills_what_runs_and_starts_no_more(tmp_path: Path) -> None:
-    children = Children(tmp_path)
+    children = CommandRunner(tmp_path)
     answers: list[Answer] = []
     code = "import pathlib, time; pathlib.Path('started').touch(); time.sleep(600)"
     command = [sys.executable, "-S", "-I", "-c", code]
