@@ -15,6 +15,7 @@ from loguru import logger
 from perception.core.boxes import overlaps, shares_inside
 from perception.core.frame import Boxes, Report, Truth
 from perception.reporting.keep import free_name, reserve
+from perception.reporting.vehicles import class_names
 from perception.settings.model import COCO_VEHICLES
 from perception.system.writable import check_writable
 
@@ -90,8 +91,7 @@ class TruthSink:
         if frame.truth is None:
             return
         self._seen = True
-        names = [report.backend.class_names[number] for number in found.class_id.tolist()]
-        self.score.add(found.xyxy, names, frame.truth)
+        self.score.add(found.xyxy, class_names(found, report.backend.class_names), frame.truth)
         if self._path:
             try:
                 self._file = self._file or self._open(self._path)

@@ -5,29 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from perception.core.frame import BackendInfo, BoardSnapshot, Detections
+from perception.core.frame import BackendInfo, BoardSnapshot, Result
 from perception.core.source_state import SourceState
-from perception.reporting.figures import rounded
-
-SCHEMA = 1
+from perception.reporting.vehicles import SCHEMA, moment, rounded, vehicle_objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A frame with vehicles, without its picture. wall_s: Unix seconds; times in ms."""
+    """A frame with vehicles, without its image. wall_s: Unix seconds."""
 
     wall_s: float
     frame_id: int
     source: str
-    age_ms: float
-    total_ms: float
+    result: Result
     backend: BackendInfo
-    found: Detections
 
 
 class Turn(NamedTuple):
@@ -56,22 +51,17 @@ class Now:
 
 def vehicles_message(seen: Seen) -> bytes:
     """The vehicles of one frame, boxes in pixels."""
-    names, found = seen.backend.class_names, seen.found
-    vehicles = [
-        {"class": names[class_id], "confidence": round(confidence, 4), "xyxy": [round(value, 1) for value in box]}
-        for box, confidence, class_id in zip(found.xyxy.tolist(), found.confidence.tolist(), found.class_id.tolist())
-    ]
     return _encoded(
         {
             "schema": SCHEMA,
-            "ts": _moment(seen.wall_s),
+            "ts": moment(seen.wall_s),
             "frame_id": seen.frame_id,
             "source": seen.source,
-            "age_ms": round(seen.age_ms, 3),
-            "total_ms": round(seen.total_ms, 3),
+            "age_ms": round(seen.result.age_ms, 3),
+            "total_ms": round(seen.result.total_ms, 3),
             "backend": seen.backend.name,
             "precision": seen.backend.precision,
-            "vehicles": vehicles,
+            "vehicles": vehicle_objects(seen.result.detections, seen.backend.class_names),
         }
     )
 
@@ -82,7 +72,7 @@ def state_message(now: Now) -> bytes:
     return _encoded(
         {
             "schema": SCHEMA,
-            "ts": _moment(now.wall_s),
+            "ts": moment(now.wall_s),
             "frames": len(now.turns),
             "fps": round(len(now.turns) / now.elapsed_s, 2) if now.elapsed_s > 0 else None,
             "p50_ms": _percentile(now.turns, 0, 50),
@@ -106,10 +96,6 @@ def state_message(now: Now) -> bytes:
 def _percentile(turns: Sequence[Turn], field: int, percent: float) -> float | None:
     values = [turn[field] for turn in turns]
     return round(float(np.percentile(values, percent)), 3) if values else None
-
-
-def _moment(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s, timezone.utc).isoformat(timespec="milliseconds")
 
 
 def _encoded(message: Mapping[str, Any]) -> bytes:

@@ -65,15 +65,7 @@ class MqttSink:
             return
         # From the moment it was due, not from this one, or frames would pull the rate below the one that was set.
         self._next_at = (self._next_at if now - self._next_at < self._period_s else now) + self._period_s
-        seen = Seen(
-            self._wall_clock(),
-            frame.frame_id,
-            frame.source,
-            result.age_ms,
-            result.total_ms,
-            report.backend,
-            result.detections,
-        )
+        seen = Seen(self._wall_clock(), frame.frame_id, frame.source, result, report.backend)
         self._outbox.put(partial(vehicles_message, seen))
 
     def _state(self) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from perception.core.frame import BackendInfo
 from perception.core.source_state import SourceState
-from perception.reporting.figures import rounded
+from perception.reporting.vehicles import rounded
 from perception.reporting.web.facts import Lines, Parts
 from perception.reporting.web.sink import WebSink
 from perception.reporting.web.tally import Second, Tally

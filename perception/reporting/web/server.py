@@ -15,6 +15,7 @@ import uvicorn
 from loguru import logger
 
 from perception.core.frame import BoardSnapshot, Report
+from perception.reporting.lines import PAGE
 from perception.reporting.web.address import BACKLOG, Names, is_loopback, listen, parse
 from perception.reporting.web.answers import Answers
 from perception.reporting.web.facts import Meter, Parts, Service, Source
@@ -56,7 +57,7 @@ class WebPage:
         self._server = _Server(self._overview, Projector(self._sink, settings), gate, listener)
         self._thread = threading.Thread(target=self._server.serve_until_told, name="web", daemon=True)
         self._thread.start()
-        logger.info(f"The live page: http://{_shown(listener)}/" + (" (with the token)" if token else ""))
+        logger.info(f"{PAGE}http://{_shown(listener)}/" + (" (with the token)" if token else ""))
 
     def follow(self, service: Service, source: Source, meter: Meter) -> None:
         """Tells of these parts from here on."""

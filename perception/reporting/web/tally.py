@@ -12,6 +12,7 @@ import numpy as np
 
 from perception.core.frame import BoardSnapshot, StageTimes
 from perception.core.heat import shown_zone
+from perception.reporting.vehicles import class_names
 from perception.reporting.web.sink import Measured
 
 BUCKETS_S = (
@@ -101,8 +102,7 @@ class Tally:
             for histogram, value in zip(self.stages.values(), _stages(measured.result.stages)):
                 if value is not None:
                     histogram.add(value)
-            for class_id in measured.result.detections.class_id.tolist():
-                self.vehicles[measured.class_names[class_id]] += 1
+            self.vehicles.update(class_names(measured.result.detections, measured.class_names))
             self.latest = measured
             self._recent.append(measured)
             self._open.append(measured)

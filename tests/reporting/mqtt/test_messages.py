@@ -43,8 +43,7 @@ def assert_fits(message: dict[str, Any], topic: str) -> None:
 
 
 def seen(vehicles: int = 1) -> Seen:
-    result = make_report(vehicles=vehicles).result
-    return Seen(NOON, 7, "rtsp://***@cam/1", result.age_ms, result.total_ms, INFO, result.detections)
+    return Seen(NOON, 7, "rtsp://***@cam/1", make_report(vehicles=vehicles).result, INFO)
 
 
 def now(**others: Any) -> Now:
