@@ -9,7 +9,7 @@ from typing import Any
 
 from perception.camera.uri import SourceUri, parse
 from perception.core.errors import SettingsError, SourceError
-from perception.reporting.claim import claim
+from perception.reporting.output_file import claim
 from perception.settings.model import Settings
 from perception.system.lock import Lock
 
@@ -56,7 +56,7 @@ def _refuse_source(name: str, path: Path, source: Path | None) -> None:
     origin = Path(os.path.realpath(source))
     if not _is_same(path, origin.parent):
         return
-    from perception.reporting.recording.shelf import is_segment  # what only a run that records needs
+    from perception.reporting.recording.segment_folder import is_segment  # what only a run that records needs
 
     if is_segment(origin.name):
         raise SettingsError(

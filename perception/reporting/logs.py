@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from loguru import logger
 
 from perception.core.redact import clean, printable
-from perception.reporting.claim import claim
+from perception.reporting.output_file import claim
 from perception.settings.model import Settings
 from perception.system.bounded_file import BoundedFile
 from perception.system.lock import Lock

@@ -14,7 +14,7 @@ from loguru import logger
 
 from perception.core.boxes import overlaps, shares_inside
 from perception.core.frame import Boxes, Report, Truth
-from perception.reporting.keep import free_name, reserve
+from perception.reporting.output_file import free_name, reserve
 from perception.reporting.vehicles import class_names
 from perception.settings.model import COCO_VEHICLES
 from perception.system.writable import check_writable

@@ -1,15 +1,30 @@
-"""What lies where a run is to write is kept: the run then writes beside it, under the next name that is free."""
+"""Files that a run writes: one writer each, and none that is there already is overwritten unasked."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from loguru import logger
 
+from perception.core.errors import BusyError
+from perception.system.lock import Held, Lock
+
+
+def claim(lock: Lock, path: Path, cure: str) -> None:
+    """Take the lock on a file or folder, if it is there. BusyError, with the cure, where another pilot has it."""
+    with suppress(OSError):  # what cannot be opened here cannot be written either, which its writer tells
+        try:
+            lock.take(path)
+        except Held as held:
+            if held.pid == os.getpid():  # the sinks of this run, about to be replaced by these
+                return
+            raise BusyError(f"{path} is being written by another pilot ({held.by})", cure) from None
+
 
 def free_name(key: str, path: Path, overwrite: bool) -> Path:
-    """Return where a run writes: `path`, or x-2.mp4 for x.mp4, x-3.mp4 and so on, where a file is there; and say so.
+    """Return the path that a run writes: `path`; where a file is there x-2.mp4 for x.mp4 and so on, with a warning.
 
     key: the setting that names it. overwrite: what is there may go. Devices and pipes hold nothing, and are used.
     """
