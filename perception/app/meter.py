@@ -33,7 +33,7 @@ class Histogram:
         self.max_ms = 0.0
 
     def add(self, values_ms: Sequence[float] | Durations) -> None:
-        """Counts durations."""
+        """Count durations."""
         values = np.asarray(values_ms, np.float64)
         if not values.size:
             return
@@ -44,18 +44,18 @@ class Histogram:
         self.max_ms = max(self.max_ms, float(values.max()))
 
     def merge(self, other: Histogram) -> None:
-        """Counts what `other` has counted, too."""
+        """Count what `other` has counted, too."""
         self._counts += other._counts
         self.count += other.count
         self.max_ms = max(self.max_ms, other.max_ms)
 
     def buckets(self) -> tuple[Durations, npt.NDArray[np.int64]]:
-        """The middles of the buckets that are not empty, (n,) in milliseconds, and what each holds, (n,)."""
+        """Return the middles of the buckets that are not empty, (n,) in milliseconds, and their counts, (n,)."""
         used = np.flatnonzero(self._counts)
         return self._SHORTEST_MS * np.exp((used + 0.5) * self._RATIO), self._counts[used]
 
     def percentile(self, percent: float) -> float:
-        """The duration that `percent` of all are not above, in milliseconds. ValueError where there is none."""
+        """Return the duration that `percent` of all do not exceed, in milliseconds. ValueError where there is none."""
         if not self.count:
             raise ValueError("no duration was counted")
         rank = max(math.ceil(self.count * percent / 100), 1)
@@ -102,7 +102,7 @@ class _Span:
 
 
 class Meter:
-    """Turns results into reports and keeps count. clock: monotonic seconds.
+    """Turns results into reports, and counts them. clock: monotonic seconds.
 
     warmup_frames: how many frames at the start the percentiles leave out. window_s: how often `window` has something.
     """
@@ -123,7 +123,7 @@ class Meter:
         self._window_ends = clock() + window_s
 
     def measure(self, frame: Frame, result: Result) -> Report:
-        """Counts one frame; the gap in frame ids since the one before is what was dropped."""
+        """Count one frame; the gap in frame ids since the one before is the number dropped."""
         dropped = frame.frame_id - self._last_id - 1
         self._last_id = frame.frame_id
         now = self._clock()
@@ -139,7 +139,7 @@ class Meter:
         return Report(frame, result, dropped, self.backend)
 
     def window(self) -> Summary | None:
-        """The summary of the window that has just ended, or None while it still runs."""
+        """Return the summary of the window that has just ended, or None while it still runs."""
         now = self._clock()
         if now < self._window_ends:
             return None
@@ -151,12 +151,12 @@ class Meter:
         return summary
 
     def apply(self, settings: Settings) -> None:
-        """Takes over log.summary_s, for the window that runs, too."""
+        """Take over log.summary_s, for the window that runs, too."""
         self._window_ends += settings.log.summary_s - self._window_s
         self._window_s = settings.log.summary_s
 
     def run(self) -> Summary | None:
-        """The summary of the whole run so far, None before its first frame."""
+        """Return the summary of the whole run so far, None before its first frame."""
         self._settle()
         return self._run.summary() if self._run.processed else None
 

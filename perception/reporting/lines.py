@@ -9,7 +9,7 @@ from perception.reporting.vehicles import headline
 FRAME = "Vehicle detection: "
 SUMMARY = "Latency over "
 PAGE = "The live page: "
-"""How the lines begin."""
+"""The beginnings of the lines."""
 _MS = r"(\d{1,12}(?:\.\d{1,9})?)"
 _STAGES = rf"(?: \| (?=pre|infer|post)(?:pre {_MS} ?)?(?:infer {_MS} ?)?(?:post {_MS})?)?"
 # Not compiled here: the pilot, which only writes lines, would pay a millisecond of its start for it.

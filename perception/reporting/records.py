@@ -55,9 +55,9 @@ class RecordSink:
         self._wall_clock = wall_clock
 
     def write(self, report: Report) -> None:
-        """Appends one line."""
+        """Append one line."""
         self._file.write(record_line(report, self._wall_clock()).encode("utf-8", "replace"))
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""Says when the board gets hot or slows itself down, when that ends, and what it did to the latency."""
+"""Warns when the board gets hot or slows itself down, and when that ends, with its effect on the latency."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Episode:
         logger.warning(f"{self._title} began: {cause}. Latency before: p50 {self._before}.")
 
     def confirm(self) -> None:
-        """It still lasts: the frames since the last snapshot belong to it."""
+        """Confirm that it lasts: the frames since the last snapshot belong to it."""
         self._confirmed_at = self._clock()
         self._during_ms.extend(self._calm_ms)
         self._calm_ms.clear()
@@ -70,24 +70,24 @@ def _median(values_ms: deque[float]) -> str:
 
 
 class ThermalWatch:
-    """Told of every frame and of every snapshot, it logs a warning where a state begins and where it ends."""
+    """Follows every frame and every snapshot; logs a warning where a state begins and where it ends."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._heat = _Episode("Heat", clock)
         self._throttling = _Episode("Throttling", clock)
 
     def add(self, total_ms: float) -> None:
-        """Counts the latency of one frame, in milliseconds."""
+        """Count the latency of one frame, in milliseconds."""
         self._heat.add(total_ms)
         self._throttling.add(total_ms)
 
     def see(self, snapshot: BoardSnapshot) -> None:
-        """Judges a snapshot."""
+        """Judge a snapshot."""
         self._judge_heat(snapshot)
         self._judge_throttling(snapshot)
 
     def close(self) -> None:
-        """Says of what has not ended before the run what it did."""
+        """End, with their warnings, the states that last."""
         for episode in (self._heat, self._throttling):
             if episode.on:
                 episode.end(", or the run, ended")

@@ -31,11 +31,11 @@ class WindowSink:
         self.closed = False
 
     def write(self, report: Report) -> None:
-        """Shows one frame."""
+        """Show one frame."""
         cv2.imshow(self.TITLE, annotate(report))
         pressed = cv2.waitKey(1) & 0xFF
         self.closed = pressed in (ord("q"), 27) or cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) < 1
 
     def close(self) -> None:
-        """Closes the window."""
+        """Close the window."""
         cv2.destroyAllWindows()

@@ -119,12 +119,12 @@ def running(pilot: Pilot) -> Iterator[subprocess.Popen[str]]:
 
 
 def messages(done: Done) -> list[str]:
-    """What was logged, without time and level."""
+    """Return the lines logged, without time and level."""
     return [re.sub(r"^\S+ \S+ [A-Z]+ +", "", line) for line in done.stderr.splitlines()]
 
 
 def short(done: Done) -> bool:
-    """Whether the output is an error as users shall see it: at most 12 lines, no traceback."""
+    """Return True for an error as users shall see it: at most 12 lines, no traceback."""
     lines = (done.stdout + done.stderr).splitlines()
     return 1 <= len(lines) <= 12 and "Traceback" not in done.stderr
 

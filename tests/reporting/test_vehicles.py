@@ -10,7 +10,7 @@ import pytest
 
 from perception.core.frame import Detections, Report
 from perception.reporting.lines import frame_line
-from perception.reporting.mqtt.messages import Seen, vehicles_message
+from perception.reporting.mqtt.messages import VehicleFrame, vehicles_message
 from perception.reporting.records import record_line
 from perception.reporting.vehicles import class_names, headline
 from perception.workshop.latency.records import Record
@@ -41,7 +41,7 @@ def report_of(vehicles: int, source: str = "csi://0", name: str = "car") -> Repo
 def test_a_message_tells_what_the_record_tells(vehicles: int, name: str) -> None:
     report = report_of(vehicles, f"rtsp://{name}", name)
     record = json.loads(record_line(report, NOON))
-    seen = Seen(NOON, report.frame.frame_id, report.frame.source, report.result, report.backend)
+    seen = VehicleFrame(NOON, report.frame.frame_id, report.frame.source, report.result, report.backend)
     message = json.loads(vehicles_message(seen))
     assert message == {key: value for key, value in record.items() if key not in ONLY_IN_RECORDS}
     assert list(message) == [key for key in record if key not in ONLY_IN_RECORDS]

@@ -1,4 +1,4 @@
-"""What the pilot leaves for the page: a slot for the newest report, a queue of figures, the last lines of the log.
+"""The hand-over from pilot to page: a slot for the newest report, a queue of figures, the last lines of the log.
 
 All that the loop pays is two assignments and an append; whatever is made of it is made in the thread of the server.
 """

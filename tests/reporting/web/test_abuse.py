@@ -1,4 +1,4 @@
-"""What strangers and slow viewers may do to a pilot: nothing. Its loop goes on and its memory is bounded."""
+"""Strangers and slow viewers do nothing to a pilot: its loop goes on and its memory is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask the server, under which name, how often; and what goes back with every answer."""
+"""The gate: who may ask the server, under which name, how often; and the headers of every answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted of the frames, and what the loop leaves for it."""
+"""The figures counted of frames, and the queue that the loop leaves them in."""
 
 from __future__ import annotations
 
