@@ -25,9 +25,9 @@ from perception.settings.model import Settings, WebSettings
 from perception.system.stop import StopFlag
 
 if TYPE_CHECKING:
+    from perception.reporting.annotate import WindowSink
     from perception.reporting.mqtt.sink import MqttSink
     from perception.reporting.web.server import WebPage
-    from perception.reporting.window import WindowSink
 
 # The records are the larger part: a record is about three times as long as its line.
 RECORDS_SHARE = 0.75
@@ -113,7 +113,7 @@ class Sinks:
         self._add(LineSink(self._log))
         self.apply(settings)
         if settings.run.show:
-            from perception.reporting.window import WindowSink
+            from perception.reporting.annotate import WindowSink
 
             self._window = self._add(WindowSink())
         if settings.record.path:

@@ -14,7 +14,6 @@ from typing import Any
 import uvicorn
 from loguru import logger
 
-from perception.core.frame import BoardSnapshot, Report
 from perception.reporting.lines import PAGE
 from perception.reporting.web.address import BACKLOG, Names, is_loopback, listen, parse
 from perception.reporting.web.gate import Gate
@@ -33,7 +32,7 @@ CLOSING_S = 3.0
 COMPLAINT_S = 60.0
 
 
-class WebPage:
+class WebPage(WebSink):
     """A sink that shows the run in a browser. The server runs from here to `close`."""
 
     def __init__(self, settings: WebSettings, bind: str, environment: Mapping[str, str] = os.environ) -> None:
@@ -47,11 +46,11 @@ class WebPage:
         if token is None and not is_loopback(listener):
             listener.close()
             raise need_token(address.host)
-        self._sink = WebSink()
+        super().__init__()
         self._ring = LogRing()
-        self._overview = Overview(self._sink, self._ring.lines)
+        self._overview = Overview(self, self._ring.lines)
         self.port: int = listener.getsockname()[1]
-        pictures, guard = PictureStream(self._sink, settings), Guard(token)
+        pictures, guard = PictureStream(self, settings), Guard(token)
         routes = Routes(self._overview, pictures, guard)
         gate = Gate(routes.app(), Names(address.host, settings.hosts), guard)
         self._server = _Server(self._overview, pictures, gate, listener)
@@ -61,16 +60,8 @@ class WebPage:
 
     def follow(self, read_status: Callable[[], RunStatus]) -> None:
         """Tell of the open run from here on. read_status: for any thread."""
-        self._sink.turn(self._sink.board)
+        self.turn(self.board)
         self._overview.read_status = read_status
-
-    def write(self, report: Report) -> None:
-        """Leave the report to the server."""
-        self._sink.write(report)
-
-    def turn(self, board: BoardSnapshot | None) -> None:
-        """Note that the loop turns, with or without a frame. board: its newest figures."""
-        self._sink.turn(board)
 
     def close(self) -> None:
         """End the server; viewers are cut off."""

@@ -35,7 +35,7 @@ class Measured(NamedTuple):
 
 
 class WebSink:
-    """One thread writes; `take_report` and `take_measured` belong to the server's."""
+    """A slot and a queue. One thread writes; `take_report` and `take_measured` belong to the server's."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """clock: monotonic seconds."""
@@ -56,7 +56,7 @@ class WebSink:
             self._wanted = False
 
     def turn(self, board: BoardSnapshot | None) -> None:
-        """Note that the loop turns, with or without a frame."""
+        """Note that the loop turns, with or without a frame. board: its newest figures."""
         self.turned_at = self._clock()
         self.board = board
 
