@@ -44,7 +44,7 @@ class Histogram:
         self.max_ms = max(self.max_ms, float(values.max()))
 
     def merge(self, other: Histogram) -> None:
-        """Count what `other` has counted, too."""
+        """Add the counts of `other`."""
         self._counts += other._counts
         self.count += other.count
         self.max_ms = max(self.max_ms, other.max_ms)
@@ -65,7 +65,7 @@ class Histogram:
 
 
 class _Span:
-    """A stretch of the run. `since`: when the frame before its first one was reported, None for the start of all."""
+    """A stretch of the run. `since`: the time of the report before its first frame, None at the start of the run."""
 
     def __init__(self, since: float | None = None) -> None:
         self.since = since
@@ -115,7 +115,7 @@ class Meter:
         self._clock = clock
         self._warmup_left = warmup_frames
         self._window_s = window_s
-        self._last_id = -1  # ids count from 0: what was captured before the first frame came is dropped, too
+        self._last_id = -1  # ids count from 0: frames captured before the first one that came are dropped ones
         self._totals_ms: list[float] = []
         self._ages_ms: list[float] = []
         self._run = _Span()
@@ -151,7 +151,7 @@ class Meter:
         return summary
 
     def apply(self, settings: Settings) -> None:
-        """Take over log.summary_s, for the window that runs, too."""
+        """Take over log.summary_s, also for the window that runs."""
         self._window_ends += settings.log.summary_s - self._window_s
         self._window_s = settings.log.summary_s
 

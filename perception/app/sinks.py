@@ -139,7 +139,7 @@ class Sinks:
         self._stack.close()
 
     def follow(self, service: Service, source: Feed, meter: Meter) -> None:
-        """Let the page and the broker tell of these, too, from here on."""
+        """Let the page and the broker report these as well from here on."""
         if self._web:
             from perception.reporting.web.overview import RunStatus
 

@@ -32,7 +32,7 @@ class Upkeep:
         also: Callable[[], None],
         parts: Sequence[Part],
     ) -> None:
-        """also: called at each turn, too. parts: what takes over new settings, the source among them."""
+        """also: called at each turn as well. parts: take over new settings, the source among them."""
         self._heart = heart
         self._live = live
         self._stop = stop

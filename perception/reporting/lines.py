@@ -1,4 +1,4 @@
-"""The lines that people read and grep, one a frame and the summary, each with the pattern that reads it back."""
+"""The lines that people read and grep, that of each frame and the summary, with patterns that read them back."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}"
 _PRIORITIES = ((40, r"\<3>"), (30, r"\<4>"), (20, ""), (0, r"\<7>"))
-"""From which number of loguru's a line gets which prefix of sd-daemon(3); without one the journal takes it as 6, info.
+"""Prefixes of sd-daemon(3) by loguru's least level number; without one the journal takes a line as 6, info.
 
 The backslash keeps loguru from reading a colour into it.
 """
@@ -110,7 +110,7 @@ class TextLog:
 
     def claim(self, folder: Path) -> None:
         """Keep other pilots from writing their text or records into the folder, until `stop`. Raises BusyError."""
-        with suppress(OSError):  # whoever writes there says what is wrong
+        with suppress(OSError):  # the writer says what is wrong
             folder.mkdir(parents=True, exist_ok=True)
         claim_folder(self._folder, folder)
 

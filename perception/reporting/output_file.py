@@ -1,4 +1,4 @@
-"""Files that a run writes: one writer each, and none that is there already is overwritten unasked."""
+"""Files that a run writes: one writer each, and no existing file is overwritten unasked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def free_name(key: str, path: Path, overwrite: bool) -> Path:
 
 
 def reserve(key: str, path: Path, overwrite: bool) -> Path:
-    """Make the file, empty where it is new, and return its path: what came there since `free_name` is kept, too.
+    """Make the file, empty where it is new, and return its path: a file that came since `free_name` is kept as well.
 
     Raises OSError.
     """

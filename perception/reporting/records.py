@@ -1,4 +1,4 @@
-"""frames.jsonl: one record a frame, schema 1."""
+"""frames.jsonl: one record per frame, schema 1."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Band(NamedTuple):
 
 
 HOT = Band(enter_below_c=HOT_MARGIN_C, leave_above_c=10.0)
-# Throttling flickers: it has ended when it was away for so long, which is no part of it.
+# Throttling flickers: it has ended once it was away for this long, which does not count as throttling.
 THROTTLING_AWAY_S = 10.0
 # How many frames tell the latency at most: the last ones of a calm stretch, and of an episode.
 CALM_FRAMES, EPISODE_FRAMES = 300, 20_000

@@ -10,7 +10,7 @@ from json.encoder import encode_basestring, encode_basestring_ascii
 from perception.core.frame import Detections, Result
 
 SCHEMA = 1
-"""Of records and of messages."""
+"""The version of records and messages."""
 Names = Mapping[int, str]
 
 
@@ -25,7 +25,7 @@ def vehicles(found: Detections, names: Names) -> Iterator[tuple[str, float, list
 
 
 def vehicles_json(found: Detections, names: Names) -> str:
-    """Return the elements of a JSON array of vehicles, written by hand: for records, one a frame."""
+    """Return the elements of a JSON array of vehicles, written by hand: it runs once per frame, for records."""
     elements = [
         f'{{"class":{quoted(name)},"confidence":{confidence:.4f},'
         f'"xyxy":[{left:.1f},{top:.1f},{right:.1f},{bottom:.1f}]}}'

@@ -1,4 +1,4 @@
-"""A file of lines that never outgrows its bound, and that outlives a disk that is full or read-only."""
+"""A file of lines that never outgrows its bound, and survives a disk that is full or read-only."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ class BoundedFile:
         self._file: io.FileIO | None = None
         self._size = 0
         self._lost = 0
-        self._retry_at = -RETRY_S
+        self._retry_at: float | None = None  # while it cannot be written
         self._look_at = 0.0
-        self._failing = False
 
     def limit(self, max_bytes: int) -> None:
         """Set another bound; files that are larger already are kept until they are the oldest."""
@@ -50,7 +49,7 @@ class BoundedFile:
 
     def write(self, line: bytes) -> None:
         """Append `line`, which ends in a newline."""
-        if self._failing and self._clock() < self._retry_at:
+        if self._retry_at is not None and self._clock() < self._retry_at:
             self._lost += 1
             return
         try:
@@ -59,8 +58,8 @@ class BoundedFile:
             self._lost += 1
             self._give_up(error)
             return
-        if self._failing:
-            self._failing = False
+        if self._retry_at is not None:
+            self._retry_at = None
             self._on_trouble(f"{self.path} is written again; {self._lost} lines were lost")
             self._lost = 0
 
@@ -111,9 +110,8 @@ class BoundedFile:
 
     def _give_up(self, error: OSError) -> None:
         self.close()
-        self._retry_at = self._clock() + RETRY_S
-        if not self._failing:
-            self._failing = True
+        told, self._retry_at = self._retry_at is not None, self._clock() + RETRY_S
+        if not told:
             self._on_trouble(f"{self.path} cannot be written ({error.strerror}): lines are lost until it can")
 
     def close(self) -> None:

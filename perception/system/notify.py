@@ -11,14 +11,14 @@ from loguru import logger
 
 BEAT_S = 1.0
 EXTENSION_S = 60.0
-"""The time that the start may still take, told anew with every status."""
+"""The time that the start may still take, told again with every status."""
 STATUS_S = 10.0
 SEND_S = 0.1
 """The time that a message may wait for a service manager that does not take it; then it is lost."""
 
 
 class Heartbeat:
-    """Speaks to the service manager that started this process; says nothing where none did.
+    """Speaks to the service manager that started this process; silent where none did.
 
     The socket is the one that NOTIFY_SOCKET names, a path or, after an @, an abstract name. Heartbeats are sent where
     WATCHDOG_USEC asks for them and WATCHDOG_PID, if set, is this process.

@@ -23,11 +23,11 @@ ANSWER_S = 10.0
 """The time that a broker may take to answer a connection."""
 MAX_PAUSE_S = 30.0
 STEADY_S = 2 * MAX_PAUSE_S
-"""A connection that lasts so long has no rival: another device of the same name would be back by then."""
+"""A connection that lasts this long has no rival: another device of the same name would be back by then."""
 RIVALRY = 2
-"""After so many connections in a row that did not last, a rival is named as the likely cause."""
+"""After this many connections in a row that did not last, a rival is named as the likely cause."""
 MAX_UNANSWERED = 20
-"""So many messages are under way at a time; the broker's answers make room for others."""
+"""The most messages under way at a time; the broker's answers make room for others."""
 ENDING_S = 1.0
 JOIN_S = 2.0
 
@@ -153,7 +153,7 @@ class Link:
             return pause_s
         lasted = time.monotonic() - self._connected_at >= STEADY_S
         self._short_lived = 0 if lasted else self._short_lived + 1
-        if isinstance(fault, UnexpectedPacket):  # it is no good news when such a one is reached again
+        if isinstance(fault, UnexpectedPacket):  # reaching such a broker again is no news
             self._short_lived = max(self._short_lived, RIVALRY)
         return min(2.0 ** max(self._short_lived - 1, 0), MAX_PAUSE_S)
 

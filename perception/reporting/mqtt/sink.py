@@ -49,7 +49,7 @@ class MqttSink:
         self._board: BoardSnapshot | None = None
 
     def follow(self, source_state: Callable[[], SourceState]) -> None:
-        """Connect, before the first frame, too. source_state: the state of the source, for any thread."""
+        """Connect, even before the first frame. source_state: the state of the source, for any thread."""
         self._source_state = source_state
         self._link.start()
 

@@ -21,7 +21,7 @@ class Stream(NamedTuple):
 
 
 KEY_FRAME_S = 2.0
-"""A fragment begins at a key frame: so much is lost where the power is cut."""
+"""A fragment begins at a key frame: this much is lost when the power is cut."""
 
 BITS_PER_PIXEL = 0.15
 """NVIDIA's element asks for a rate: this is 4.1 Mbit/s for 720p at 30 fps."""

@@ -22,11 +22,11 @@ from perception.system.quiet import silence_opencv
 # NVENC by the names of JetPack 6 and 5. The Orin Nano has none, but the element that would use it.
 NVENC_NODES = (Path("/dev/v4l2-nvenc"), Path("/dev/nvhost-msenc"))
 FEED_BYTES, FEED_PICTURES = 64 * 2**20, 50
-"""At most this waits for an encoder process, which takes a moment to start. A kill of the pilot loses it."""
+"""The most that waits for an encoder process, which takes a moment to start. A kill of the pilot loses it."""
 STUCK_S = 10.0
-"""An encoder that takes no picture for so long is given up."""
+"""An encoder that takes no picture for this long is given up."""
 PROBE_S = 20.0
-"""GStreamer reads all its plugins anew after an update."""
+"""GStreamer reads all its plugins again after an update."""
 NICENESS = 10
 
 

@@ -26,9 +26,9 @@ from perception.system.writable import check_folder_writable, check_writable
 WAITING = 2
 """Frames that wait to be copied: they may be lent, and a backend has few to lend."""
 PATIENCE_S = 30.0
-"""The time that a source that can wait does so; longer than an encoder that is stuck is given."""
+"""The longest that a source which can wait does wait: longer than STUCK_S of an encoder."""
 END_S = 9.0
-"""The time that the end of a run waits; within the 15 s that systemd gives it."""
+"""The longest that the end of a run waits: less than the 15 s that systemd gives it."""
 
 
 class _Job(NamedTuple):

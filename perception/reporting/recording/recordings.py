@@ -19,19 +19,19 @@ from perception.reporting.recording.segment_folder import SegmentFolder
 from perception.settings.model import RecordSettings
 
 FALLBACK_FPS = 25.0
-"""For a source that does not tell its rate, or one that cannot be."""
+"""The rate for a source that tells none, or an impossible one."""
 RESERVE_BYTES = 32 * 2**20
 """A recording ends while there is room for the index of its file, and for the logs."""
 RETRY_S = 10.0
 GAP_S = 5.0
-"""A source that gave nothing for so long ends the segment; shorter gaps are filled with the last picture."""
+"""A source that gave nothing for this long ends the segment; shorter gaps are filled with the last picture."""
 ROOM_S = 2.0
 """Seconds between two looks at the space that all segments take."""
 SEGMENTS = 4
 """A segment ends before it takes more than this part of max_gib, so that there is always an older one to delete."""
 FINISH_S = 5.0
 FINISHING = 2
-"""So many segments may be finished by their encoders while the next one is written."""
+"""The most segments that their encoders finish while the next one is written."""
 
 
 class Recording(Protocol):

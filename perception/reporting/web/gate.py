@@ -52,7 +52,7 @@ class Gate:
     def admits(self, address: str, head: bytes) -> bool:
         """Return True if a request that begins with these bytes is read at all: as often as its address may ask.
 
-        Whoever brings the token or a session is always let in, as all who come through ssh have one address.
+        A request with the token or a session is always let in, as all that come through ssh have one address.
         """
         limiter = self._health if _HEALTH_CHECK.match(head) else self._requests
         return limiter.would_allow(address) or self._has_credentials(head)

@@ -14,9 +14,9 @@ from perception.reporting.web.sink import LogLine, WebSink
 from perception.reporting.web.statistics import Second, Statistics
 
 LIVE_S = 10.0
-"""A loop that has not turned for so long hangs: it turns five times a second while it waits for a frame."""
+"""A loop that has not turned for this long hangs: it turns five times a second while it waits for a frame."""
 FLOW_S = 5.0
-"""Frames flow while the last one is not older."""
+"""Frames flow while the last one is no older than this."""
 
 Verdict = tuple[bool, str]
 

@@ -21,7 +21,7 @@ from perception.reporting.web.sink import WebSink
 from perception.settings.model import WebSettings
 
 NICE = 15
-"""On a core that detection wants, too, the picture gets 36 parts to 1024: the weights of the kernel's scheduler.
+"""On a core that detection also wants, the picture gets 36 parts to 1024: the weights of the kernel's scheduler.
 
 With less (19 gives 15) a machine that is busy with other things shows none for seconds."""
 REST = 1.0

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1, bounded: so many connections, so often, so long to ask, so long to take what was sent."""
+"""uvicorn's HTTP/1.1 with bounds: on connections, requests, the time to send a request and to take its answer."""
 
 from __future__ import annotations
 

@@ -129,8 +129,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept: asyncio takes BACKLOG connections at a time, and reads from them before it takes others.
 
-        In a storm a health check is read then before so many have come after it that it would have to go. The kernel
-        keeps more waiting, who would else come again a second later.
+        So in a storm a health check is read before connections after it push it out. The kernel keeps more waiting,
+        which would otherwise come again a second later.
         """
         await super().startup(sockets)
         self._listener.listen(WAITING)

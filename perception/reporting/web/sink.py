@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LINES = 200
 CHARACTERS = 600
 QUEUE_FRAMES = 16_384
-"""More than a minute at 240 fps. The server empties the queue every second; where it hangs, the oldest figures go."""
+"""More than a minute at 240 fps. The server empties the queue every second; if it hangs, the oldest are dropped."""
 
 
 class Measured(NamedTuple):
@@ -71,7 +71,7 @@ class WebSink:
 
     @property
     def has_report(self) -> bool:
-        """True once it came."""
+        """True once the report that was asked for has come."""
         return self._report is not None
 
     def take_report(self) -> Report | None:
@@ -119,5 +119,5 @@ class LogRing:
 
     def close(self) -> None:
         """Listen no more."""
-        with suppress(ValueError):  # logging was set up anew since
+        with suppress(ValueError):  # logging was set up again since
             logger.remove(self._handle)

@@ -62,12 +62,12 @@ def _read(path: Path) -> str:
 
 
 def _without_waiting(name: str, flags: int) -> int:
-    """Open a file; a pipe, too, at once."""
+    """Open a file without waiting, even a pipe."""
     return os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 class Limiter:
-    """So many in a burst, then so many a second, for each of the last 256 addresses. clock: monotonic seconds."""
+    """Allows a burst, then a steady rate, for each of the last 256 addresses. clock: monotonic seconds."""
 
     ADDRESSES = 256
 
