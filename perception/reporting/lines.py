@@ -54,17 +54,15 @@ def summary_line(summary: Summary, board: BoardSnapshot | None = None) -> str:
     if summary.age_p95_ms is not None:
         parts.append(f"age p95 {summary.age_p95_ms:.1f} ms")
     parts.append(f"dropped {summary.dropped} ({summary.dropped_share:.1%})")
-    if board and (said := _board(board)):
-        parts.append(said)
+    if board and (words := board_words(board, shown_zone(board.temperatures_c))):
+        parts.append(" ".join(words))
     return " | ".join(parts)
 
 
-def _board(board: BoardSnapshot) -> str:
-    zone = shown_zone(board.temperatures_c)
+def board_words(board: BoardSnapshot, zone: str | None) -> list[str]:
+    """Return `gpu 61 C` for a thermal zone, where there is one, and `7.2 W`, where the power is known."""
     parts = [f"{zone} {board.temperatures_c[zone]:.0f} C"] if zone else []
-    if board.power_w is not None:
-        parts.append(f"{board.power_w:.1f} W")
-    return " ".join(parts)
+    return parts if board.power_w is None else [*parts, f"{board.power_w:.1f} W"]
 
 
 def _percentiles(summary: Summary) -> str:

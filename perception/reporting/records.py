@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 from loguru import logger
 
 from perception.core.frame import BoardSnapshot, Report
-from perception.reporting.vehicles import SCHEMA, moment, quoted, rounded, vehicles_json
+from perception.reporting.vehicles import SCHEMA, moment, quoted, rounded_fields, vehicles_json
 from perception.system.bounded_file import BoundedFile
 
 
@@ -33,11 +32,7 @@ def record_line(report: Report, now_s: float) -> str:
 
 
 def _board(board: BoardSnapshot | None) -> str:
-    """Return every figure of a snapshot; the keys are the fields of BoardSnapshot."""
-    if board is None:
-        return "null"
-    figures = {field.name: rounded(getattr(board, field.name)) for field in fields(board)}
-    return json.dumps(figures, separators=(",", ":"))
+    return "null" if board is None else json.dumps(rounded_fields(board), separators=(",", ":"))
 
 
 def _ms(value: float | None) -> str:

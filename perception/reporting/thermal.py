@@ -12,6 +12,7 @@ from loguru import logger
 
 from perception.core.frame import BoardSnapshot
 from perception.core.heat import HOT_MARGIN_C
+from perception.reporting.lines import board_words
 
 
 class Band(NamedTuple):
@@ -120,7 +121,4 @@ class ThermalWatch:
 
 
 def _state(snapshot: BoardSnapshot, zone: str) -> str:
-    parts = [f"{zone} {snapshot.temperatures_c[zone]:.0f} C"] if zone else []
-    if snapshot.power_w is not None:
-        parts.append(f"{snapshot.power_w:.1f} W")
-    return ", ".join(parts) or "temperature unknown"
+    return ", ".join(board_words(snapshot, zone)) or "temperature unknown"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from datetime import datetime, timezone
 from json.encoder import encode_basestring, encode_basestring_ascii
+from typing import Any
 
 from perception.core.frame import Detections, Result
 
@@ -66,3 +68,8 @@ def rounded(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [rounded(inner) for inner in value]
     return value
+
+
+def rounded_fields(noun: Any) -> dict[str, object] | None:
+    """Return the fields of a dataclass by name, rounded; None for None."""
+    return None if noun is None else {field.name: rounded(getattr(noun, field.name)) for field in fields(noun)}

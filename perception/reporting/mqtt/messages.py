@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from perception.core.frame import BackendInfo, BoardSnapshot, Result
 from perception.core.source_state import SourceState
-from perception.reporting.vehicles import SCHEMA, moment, rounded, vehicle_objects
+from perception.reporting.vehicles import SCHEMA, moment, rounded_fields, vehicle_objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +86,7 @@ def state_message(pilot: PilotState) -> bytes:
             "source_state_s": None if pilot.source_for_s is None else round(pilot.source_for_s, 1),
             "source_fault": (state and state.fault) or None,
             "reconnects": state and state.reconnects,
-            "board": rounded(asdict(pilot.board)) if pilot.board else None,
+            "board": rounded_fields(pilot.board),
             "messages_waiting": pilot.waiting,
             "messages_lost": pilot.lost,
         }

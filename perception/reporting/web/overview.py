@@ -9,7 +9,7 @@ from typing import Any
 
 from perception.core.frame import BackendInfo, Summary
 from perception.core.source_state import SourceState
-from perception.reporting.vehicles import rounded
+from perception.reporting.vehicles import rounded, rounded_fields
 from perception.reporting.web.sink import LogLine, WebSink
 from perception.reporting.web.statistics import Second, Statistics
 
@@ -101,15 +101,15 @@ class Overview:
             "backend": _backend(status) if status else None,
             "frame": {"age_ms": latest.result.age_ms, "ended_ago_s": self.frame_age_s()} if latest else None,
             "recent": dataclasses.asdict(counted.recent(now)),
-            "window": _fields(status.window) if status else None,
+            "window": rounded_fields(status.window) if status else None,
             "totals": {
                 "frames": counted.frames,
                 "dropped": counted.dropped,
                 "vehicles": dict(counted.vehicles),
             },
-            "board": _fields(self.sink.board),
+            "board": rounded_fields(self.sink.board),
             "history": _columns([second for second in counted.history if second.number > after]),
-            "log": [_fields(line) for line in self._lines() if line.number > log],
+            "log": [rounded_fields(line) for line in self._lines() if line.number > log],
         }
         state = rounded(known)
         assert isinstance(state, dict)
@@ -135,10 +135,6 @@ def _backend(status: RunStatus) -> dict[str, Any]:
         "input": f"{info.input_hw[1]}x{info.input_hw[0]}",
         "passed_over": list(status.passed_over),
     }
-
-
-def _fields(noun: Any) -> dict[str, Any] | None:
-    return None if noun is None else {field.name: getattr(noun, field.name) for field in dataclasses.fields(noun)}
 
 
 def _columns(history: Sequence[Second]) -> dict[str, list[Any]]:
