@@ -22,6 +22,7 @@ try:
     from detector_service import open_service
     from perception.app import cli
     from perception.app.check import verdicts
+    from perception.app.export_at_start import export_engine
     from perception.app.meter import Meter
     from perception.app.sinks import Sinks
     from perception.app.stream import frames
@@ -54,7 +55,9 @@ def run(live: LiveSettings, stop: StopFlag, log: TextLog) -> int:
 
         board = stack.enter_context(Board())
         sinks = stack.enter_context(Sinks(settings, stop, log, board.newest))
-        service = stack.enter_context(stop.at_once(lambda wanted: open_service(wanted, heart.extend), settings))
+        service = stack.enter_context(
+            stop.at_once(lambda wanted: open_service(wanted, heart.extend, export_engine), settings)
+        )
         source = stack.enter_context(Feed(settings.source, lambda wanted: open_source(wanted, service.lend), goes_on))
         meter = Meter(service.info, time.monotonic, settings.log.warmup_frames, settings.log.summary_s)
         sinks.at_end(meter.run)
@@ -62,7 +65,7 @@ def run(live: LiveSettings, stop: StopFlag, log: TextLog) -> int:
         upkeep = Upkeep(heart, live, stop, source, meter, sinks.turn, (service, meter, sinks, log, source))
         turn = stack.enter_context(upkeep)
         for frame in frames(source, settings.run, stop, turn=turn):
-            result = service.detect(frame)
+            (result,) = service.detect((frame,))
             report = meter.measure(frame, result)
             sinks.write(report, meter.window())
     return 0

@@ -16,15 +16,14 @@ import typer
 from loguru import logger
 
 from detector_service import DetectorService, open_service
+from perception.backends.base import request_of
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.session_backend import SessionBackend
-from perception.core.classes import vehicle_ids
 from perception.lab.benchmark import drive_cost, frame_cost, loop_cost, report_cost, start_cost, steady, wait_cost
 from perception.lab.benchmark.engine import commands as engine_commands
 from perception.lab.benchmark.neighbours import beside, broker_cost, web_cost
 from perception.reporting.logs import start_logging
 from perception.settings.model import (
-    COCO_VEHICLES,
     LogSettings,
     ModelSettings,
     RecordSettings,
@@ -55,8 +54,8 @@ def frame(
     """A frame through ours, the bare session and ultralytics' predict, in turn."""
     images = frame_cost.read_clip(clip, 64)
     session = OnnxRuntimeSession(onnx, None, threads)
-    backend = SessionBackend(session, lambda names: vehicle_ids(names, COCO_VEHICLES, asked_for=False))
-    with DetectorService(backend, ModelSettings().conf, ModelSettings().iou) as service:
+    backend = SessionBackend(session)
+    with DetectorService(backend, request_of(Settings(), backend.info.class_names)) as service:
         times = frame_cost.measure(service, session, weights, threads, images, rounds)
     rows = {name: percentiles(values) for name, values in times.items()}
     verdicts = [f"ours - bare session.run: {rows['ours - bare']['p50']:.2f} ms median"]
@@ -202,8 +201,8 @@ def web(
     """What three viewers of the picture and a scrape of /metrics each second cost detection, on the demo."""
     got = {"bytes": 0, "scrapes": 0}
     with tempfile.TemporaryDirectory() as folder:
-        place = beside.Place(ROOT, Path(folder), weights, cores[0])
-        costs = beside.measure(place, lambda url: web_cost.viewers(url, cores[1], got), rounds, seconds)
+        setup = beside.PilotSetup(ROOT, Path(folder), weights, cores[0])
+        costs = beside.measure(setup, lambda url: web_cost.viewers(url, cores[1], got), rounds, seconds)
     told = f"the viewers got {got['bytes'] / 2**20:.1f} MiB and {got['scrapes']} scrapes"
     save(json, {"web": _beside(costs, "watched", weights, rounds, seconds, told)})
 
@@ -219,8 +218,8 @@ def broker(
     """What an MQTT broker costs detection that floods the pilot, on the demo."""
     with tempfile.TemporaryDirectory() as folder, broker_cost.HostileBroker(cores[1]) as hostile:
         settings = f"mqtt: {{host: 127.0.0.1, port: {hostile.port}}}\n"
-        place = beside.Place(ROOT, Path(folder), weights, cores[0], settings)
-        costs = beside.measure(place, hostile.attacks, rounds, seconds)
+        setup = beside.PilotSetup(ROOT, Path(folder), weights, cores[0], settings)
+        costs = beside.measure(setup, hostile.attacks, rounds, seconds)
     told = f"{hostile.attacked} connections were attacked with {hostile.sent / 2**20:.1f} MiB"
     save(json, {"broker": _beside(costs, "attacked", weights, rounds, seconds, told)})
 

@@ -40,9 +40,9 @@ def main(
     force: Annotated[bool, typer.Option("--force", help="replace a set, or build one of fewer than 100")] = False,
 ) -> None:
     with needed():
-        from perception.workshop.calibration.command import Options, run
+        from perception.workshop.calibration.command import CalibrationOptions, run
 
-    run(Options(videos, count, held_out, seed, model, output, data, image_format, force))
+    run(CalibrationOptions(videos, count, held_out, seed, model, output, data, image_format, force))
 
 
 if __name__ == "__main__":

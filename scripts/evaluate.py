@@ -44,14 +44,14 @@ def main(
     json: Annotated[Optional[Path], typer.Option("--json", help="write the figures here, too")] = None,
 ) -> None:
     with needed():
-        from perception.workshop.accuracy.command import Options, default_cache, run
+        from perception.workshop.accuracy.command import AccuracyOptions, default_cache, run
         from perception.workshop.accuracy.detector import Conditions
 
     how = Conditions(imgsz=imgsz, device=device, threads=threads, layout=layout)
     if vehicle:
         how = replace(how, classes=tuple(vehicle))
     kept = cache or default_cache(ROOT / "engines")
-    sys.exit(run(Options(tuple(models), reference, data, conf, max_drop, count, how, kept, json)))
+    sys.exit(run(AccuracyOptions(tuple(models), reference, data, conf, max_drop, count, how, kept, json)))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ def main(
     json: Annotated[bool, typer.Option("--json", help="print the figures as JSON (docs/latency_report.md)")] = False,
 ) -> None:
     with needed():
-        from perception.workshop.latency.command import Options, run
+        from perception.workshop.latency.command import LatencyOptions, run
 
-    run(logs, Options(compare, plot, since, until, gap, json))
+    run(logs, LatencyOptions(compare, plot, since, until, gap, json))
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ def main(
     log_mib: Annotated[int, typer.Option("--log-mib", min=1, help="bound on the logs of each pilot, MiB")] = 16,
 ) -> None:
     with needed():
-        from perception.lab.soak.command import Options, run
+        from perception.lab.soak.command import SoakOptions, run
 
-    sys.exit(run(Options(hours, on, source, str(model), fps, restart_s, growth, json, folder, log_mib)))
+    sys.exit(run(SoakOptions(hours, on, source, str(model), fps, restart_s, growth, json, folder, log_mib)))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from detector_service import open_service
 from perception.lab.training.dataset import digests, prepare
 from perception.lab.training.export import export
 from perception.lab.training.figures import CONFIDENCES, Detect, Service
-from perception.lab.training.report import by_threshold, on_drives, on_footage, on_pictures
+from perception.lab.training.model_card import by_threshold, on_drives, on_footage, on_pictures
 from perception.lab.training.train import Recipe, train
 from perception.settings.model import ModelSettings, Settings
 from perception.workshop.door import enter
@@ -117,7 +117,7 @@ def _detector(weights: Path, conf: float) -> Iterator[Detect]:
     """The project's own service on some weights, reporting what is above `conf`."""
     settings = Settings(model=ModelSettings(weights=str(weights), conf=conf), allow_cpu=True)
     with open_service(settings) as service:
-        yield Service(lambda frame: service.detect(frame).detections, service.info.class_names)
+        yield Service(lambda frame: service.detect([frame])[0].detections, service.info.class_names)
 
 
 def _prepare(data: Path, out: Path, frames: int, pictures: int | None, device: str) -> Path:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import detector_service
 from detector_service import DetectorService, open_service
+from perception.backends import pytorch
+from perception.backends.base import Request, Wanted
 from perception.core.errors import BackendError, SettingsError
-from perception.core.frame import Candidates, Frame, Image, StageTimes
+from perception.core.frame import Frame, StageTimes
 from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
 from tests.doubles import tiny_model
-from tests.doubles.fakes import FakeBackend, FakeClock, make_candidates, make_image
+from tests.doubles.fakes import REQUEST, FakeBackend, FakeClock, make_candidates, make_image
 
 
 def settings(weights: Path, **more: Any) -> Settings:
@@ -39,7 +39,7 @@ def onnx(tmp_path: Path) -> Path:
 def test_the_cpu_serves_where_it_is_allowed_and_each_step_before_it_gives_its_reason(
     onnx: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector_service, "has_cuda_driver", lambda: False)
+    monkeypatch.setattr(pytorch, "has_cuda_driver", lambda: False)
     with open_service(settings(onnx)) as service:
         assert service.info.name == "onnxruntime"
     assert logged == [
@@ -53,7 +53,7 @@ def test_the_cpu_serves_where_it_is_allowed_and_each_step_before_it_gives_its_re
 
 
 def test_without_the_cpu_nothing_is_left_and_every_reason_is_named(onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector_service, "has_cuda_driver", lambda: False)
+    monkeypatch.setattr(pytorch, "has_cuda_driver", lambda: False)
     with pytest.raises(BackendError) as caught:
         open_service(settings(onnx, allow_cpu=False))
     text = str(caught.value)
@@ -81,13 +81,11 @@ def test_the_file_that_was_named_serves_before_its_sibling(onnx: Path, monkeypat
     weights.write_bytes(b"PK\x03\x04" + bytes(60))
     opened = []
 
-    def open_pytorch(settings: Settings, path: Path | None, device: str) -> FakeBackend:
-        if device != "cpu":
-            raise detector_service.PassedOver("no GPU")
-        opened.append(path)
+    def open_on_cpu(wanted: Wanted) -> FakeBackend:
+        opened.append(wanted.files.pt)
         return FakeBackend()
 
-    monkeypatch.setattr(detector_service, "_open_pytorch", open_pytorch)
+    monkeypatch.setattr(pytorch, "open_on_cpu", open_on_cpu)
     assert open_service(settings(weights)).info.name == "fake"
     assert opened == [weights]
     assert open_service(settings(onnx)).info.name == "onnxruntime"
@@ -109,7 +107,7 @@ def test_other_vehicle_names_work_through_the_classes_key(tmp_path: Path) -> Non
     with pytest.raises(BackendError, match="no vehicle class"):
         open_service(settings(path))
     with open_service(settings(path, classes=("tram",))) as service:
-        found = service.detect(Frame(make_image(), 0, 0.0, "test")).detections
+        found = service.detect([Frame(make_image(), 0, 0.0, "test")])[0].detections
         assert [service.info.class_names[number] for number in found.class_id.tolist()] == ["tram"]
 
 
@@ -121,9 +119,9 @@ def test_a_class_that_was_asked_for_and_is_not_in_the_model_is_a_fault_of_the_se
 def test_detect_suppresses_clips_and_times() -> None:
     clock = FakeClock()
     backend = FakeBackend(make_candidates((-5, 10, 30, 40, 0.9, 2), (-4, 10, 30, 40, 0.8, 2), (1, 1, 9, 9, 0.1, 1)))
-    service = DetectorService(backend, 0.25, 0.7, clock)
+    service = DetectorService(backend, REQUEST, clock)
     clock.now = 1000.5
-    result = service.detect(Frame(make_image(), 3, 1000.0, "test"))
+    result = service.detect([Frame(make_image(), 3, 1000.0, "test")])[0]
     np.testing.assert_array_equal(result.detections.xyxy, [[0, 10, 30, 40]])
     assert result.age_ms == 500
     assert result.total_ms == 0
@@ -132,44 +130,28 @@ def test_detect_suppresses_clips_and_times() -> None:
 
 def test_a_backend_is_told_the_thresholds_that_hold() -> None:
     backend = FakeBackend()
-    service = DetectorService(backend, 0.25, 0.7)
-    service.detect(Frame(make_image(), 0, 0.0, "test"))
-    assert backend.thresholds == (0.25, 0.7)
+    service = DetectorService(backend, REQUEST)
+    service.detect([Frame(make_image(), 0, 0.0, "test")])
+    assert backend.request == REQUEST
     service.apply(Settings(model=ModelSettings(conf=0.375, iou=0.5)))
-    service.detect(Frame(make_image(), 1, 0.0, "test"))
-    assert backend.thresholds == (0.375, 0.5)
+    service.detect([Frame(make_image(), 1, 0.0, "test")])
+    assert backend.request == Request(0.375, 0.5, (1, 2))
 
 
-class WaitingBackend(FakeBackend):
-    """Lets the service use the time of waiting."""
-
-    def infer(
-        self,
-        images: Sequence[Image],
-        conf: float,
-        meanwhile: Callable[[], None] | None = None,
-        iou: float | None = None,
-    ) -> list[tuple[Candidates, StageTimes]]:
-        assert meanwhile is not None
-        meanwhile()
-        return super().infer(images, conf)
-
-
-def test_what_the_service_does_while_a_backend_waits_changes_nothing() -> None:
-    boxes = make_candidates((5, 10, 30, 40, 0.9, 2), (6, 10, 30, 40, 0.8, 2), (50, 50, 60, 60, 0.7, 5))
-    services = [DetectorService(kind(boxes), 0.25, 0.7) for kind in (FakeBackend, WaitingBackend)]
-    for size in ((64, 64), (32, 48), (64, 64)):
-        frame = Frame(make_image(0, *size), 0, 0.0, "test")
-        plain, waiting = (service.detect_batch([frame, frame]) for service in services)
-        for one, other in zip(plain, waiting):
-            np.testing.assert_array_equal(one.detections.xyxy, other.detections.xyxy)
-            np.testing.assert_array_equal(one.detections.class_id, other.detections.class_id)
-    assert services[1].detect_batch([]) == []
+def test_frames_of_one_launch_share_its_stages_and_wait_for_all_of_it() -> None:
+    boxes = make_candidates((5, 10, 30, 40, 0.9, 2), (6, 10, 30, 40, 0.8, 2), (50, 50, 60, 60, 0.7, 1))
+    service = DetectorService(FakeBackend(boxes), REQUEST)
+    frames = [Frame(make_image(0, *size), 0, 0.0, "test") for size in ((64, 64), (32, 48))]
+    one, other = service.detect(frames)
+    np.testing.assert_array_equal(one.detections.xyxy, [[5, 10, 30, 40], [50, 50, 60, 60]])
+    np.testing.assert_array_equal(other.detections.xyxy, [[5, 10, 30, 32], [48, 32, 48, 32]])
+    assert one.total_ms == other.total_ms
+    assert service.detect([]) == []
 
 
 def test_the_service_closes_its_backend_after_a_fault() -> None:
     backend = FakeBackend()
-    with pytest.raises(RuntimeError, match="boom"), DetectorService(backend, 0.25, 0.7):
+    with pytest.raises(RuntimeError, match="boom"), DetectorService(backend, REQUEST):
         raise RuntimeError("boom")
     assert backend.closed
 

@@ -2,66 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable
 
 from perception.core.frame import BackendInfo, Frame, Report, Result, Summary
+from perception.core.histogram import LatencyHistogram
 from perception.settings.model import Settings
 
 # Times are put into the histograms this many at once: one by one would cost more than the rest of a frame's report.
 BATCH = 1024
-
-Durations = npt.NDArray[np.float64]
-
-
-class Histogram:
-    """Durations in buckets of equal ratio: percentiles of any number of values in fixed memory.
-
-    Covers 1 us to 1,000 s; a percentile is off by at most 0.05 %.
-    """
-
-    _RATIO = math.log(1.001)
-    _SHORTEST_MS, _LONGEST_MS = 1e-3, 1e6
-    _BUCKETS = int(math.log(_LONGEST_MS / _SHORTEST_MS) / _RATIO) + 1
-
-    def __init__(self) -> None:
-        self._counts = np.zeros(self._BUCKETS, np.int64)
-        self.count = 0
-        self.max_ms = 0.0
-
-    def add(self, values_ms: Sequence[float] | Durations) -> None:
-        """Count durations."""
-        values = np.asarray(values_ms, np.float64)
-        if not values.size:
-            return
-        clipped = np.clip(values, self._SHORTEST_MS, self._LONGEST_MS)
-        buckets = (np.log(clipped / self._SHORTEST_MS) / self._RATIO).astype(np.int64)
-        self._counts += np.bincount(np.minimum(buckets, self._BUCKETS - 1), minlength=self._BUCKETS)
-        self.count += values.size
-        self.max_ms = max(self.max_ms, float(values.max()))
-
-    def merge(self, other: Histogram) -> None:
-        """Add the counts of `other`."""
-        self._counts += other._counts
-        self.count += other.count
-        self.max_ms = max(self.max_ms, other.max_ms)
-
-    def buckets(self) -> tuple[Durations, npt.NDArray[np.int64]]:
-        """Return the middles of the buckets that are not empty, (n,) in milliseconds, and their counts, (n,)."""
-        used = np.flatnonzero(self._counts)
-        return self._SHORTEST_MS * np.exp((used + 0.5) * self._RATIO), self._counts[used]
-
-    def percentile(self, percent: float) -> float:
-        """Return the duration that `percent` of all do not exceed, in milliseconds. ValueError where there is none."""
-        if not self.count:
-            raise ValueError("no duration was counted")
-        rank = max(math.ceil(self.count * percent / 100), 1)
-        bucket = int(np.searchsorted(np.cumsum(self._counts), rank))
-        middle = self._SHORTEST_MS * math.exp((bucket + 0.5) * self._RATIO)
-        return min(middle, self.max_ms)
 
 
 class _Span:
@@ -73,8 +21,8 @@ class _Span:
         self.processed = 0
         self.intervals = 0
         self.dropped = 0
-        self.total = Histogram()
-        self.age = Histogram()
+        self.total = LatencyHistogram()
+        self.age = LatencyHistogram()
 
     def add(self, now: float, dropped: int) -> None:
         self.processed += 1

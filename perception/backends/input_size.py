@@ -5,7 +5,7 @@ from __future__ import annotations
 from perception.backends.models.model_facts import Facts
 
 USUAL_PX = 640
-"""What ultralytics trains at unless it is told otherwise."""
+"""ultralytics' default for training."""
 
 
 def input_size(

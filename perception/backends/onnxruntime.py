@@ -10,16 +10,29 @@ import numpy as np
 import numpy.typing as npt
 from loguru import logger
 
+from perception.backends.base import Backend, PassedOver, Wanted, log_loading
 from perception.backends.input_size import input_size
 from perception.backends.models.model_facts import check_size, facts_of
 from perception.backends.models.onnx_file import read_facts
 from perception.backends.session import Floats
+from perception.backends.session_backend import open_session_backend
 from perception.backends.waiting import spins
 from perception.core.errors import BackendError
 from perception.system.reasons import cause_of, cure_of
 
 _DTYPES: Mapping[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _EXPORT = "Export a detector with: yolo export model=... format=onnx"
+
+
+def open_on_cpu(wanted: Wanted) -> Backend:
+    """Return the model's .onnx as a Backend; PassedOver where the CPU is not allowed."""
+    settings, path = wanted.settings, wanted.files.onnx
+    if not settings.allow_cpu:
+        raise PassedOver("the CPU is not allowed (allow_cpu: false)")
+    if path is None:
+        raise PassedOver("there is no .onnx model")
+    log_loading(path)
+    return open_session_backend(OnnxRuntimeSession(path, settings.model.imgsz, settings.cpu.threads), settings)
 
 
 class OnnxRuntimeSession:

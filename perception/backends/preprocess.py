@@ -24,7 +24,7 @@ PREPROCESS_VERSION = "1"
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How an image of `image_hw` lies in an input of `input_hw` (both height, width in pixels).
+    """The placement of an image of `image_hw` in an input of `input_hw` (both height, width in pixels).
 
     The image is scaled to `scaled_hw` and put with its upper left corner at (`top`, `left`).
     """

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
+from perception.backends.base import Backend, PassedOver, Wanted, log_loading
+from perception.backends.gpu.cuda import has_cuda_driver
 from perception.backends.input_size import input_size
 from perception.backends.models.model_facts import Facts, facts_of
 from perception.backends.session import Floats
+from perception.backends.session_backend import open_session_backend
 from perception.backends.waiting import spins
 from perception.core.errors import BackendError, GpuError
 from perception.system.reasons import cause_of
@@ -22,6 +25,30 @@ def why_not_importable() -> str:
     """Why PyTorch weights cannot be read here, or "" where they can. Imports nothing."""
     missing = [name for name in ("torch", "ultralytics") if importlib.util.find_spec(name) is None]
     return f"{' and '.join(missing)} not installed" if missing else ""
+
+
+def open_on_cuda(wanted: Wanted) -> Backend:
+    """Return the model's .pt on the first CUDA device; PassedOver where one of them is missing."""
+    return _open(wanted, "cuda:0")
+
+
+def open_on_cpu(wanted: Wanted) -> Backend:
+    """Return the model's .pt on the CPU; PassedOver where that is not allowed."""
+    if not wanted.settings.allow_cpu:
+        raise PassedOver("the CPU is not allowed (allow_cpu: false)")
+    return _open(wanted, "cpu")
+
+
+def _open(wanted: Wanted, device: str) -> Backend:
+    settings, path = wanted.settings, wanted.files.pt
+    if path is None:
+        raise PassedOver("there are no .pt weights")
+    if device != "cpu" and not has_cuda_driver():
+        raise PassedOver("this machine has no CUDA driver")
+    if reason := why_not_importable():
+        raise PassedOver(reason)
+    log_loading(path)
+    return open_session_backend(PyTorchSession(path, settings.model.imgsz, settings.cpu.threads, device), settings)
 
 
 class PyTorchSession:
@@ -102,7 +129,7 @@ def _load(path: Path, device: str) -> tuple[Any, Facts]:
 
 
 def _facts(model: Any) -> Facts:
-    """What the module tells, in the keys of an export's metadata."""
+    """Return the facts of the module, in the keys of an export's metadata."""
     layers = getattr(model, "model", None)
     args = getattr(model, "args", None)
     return facts_of(

@@ -1,4 +1,4 @@
-"""What ONNX Runtime, PyTorch and TensorRtSession have in common: a tensor goes in, the raw head comes out."""
+"""The common interface of ONNX Runtime, PyTorch and TensorRtSession: a tensor goes in, the raw head comes out."""
 
 from __future__ import annotations
 

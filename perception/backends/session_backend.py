@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 
+from perception.backends.base import Found, Request, request_of
 from perception.backends.models.choice import Candidate, Wish, choose
 from perception.backends.preprocess import Letterbox, Preprocessor
 from perception.backends.session import Floats, Session
 from perception.core.decode import decode
 from perception.core.errors import BackendError, GpuError
-from perception.core.frame import BackendInfo, Candidates, Image, StageTimes
+from perception.core.frame import BackendInfo, Candidates, Frame, Image, StageTimes
 from perception.core.layouts import Head
+from perception.settings.model import Settings
 from perception.system.trusted_file import sha256_of
 
-PickClasses = Callable[[Mapping[int, str]], tuple[int, ...]]
-"""Which of the model's classes are vehicles, given their names by id."""
+
+def open_session_backend(session: Session, settings: Settings) -> SessionBackend:
+    """Return a backend of the session as the settings want it; closes the session where it cannot serve."""
+    with ExitStack() as opened:
+        opened.callback(session.close)
+        model = settings.model
+        request_of(settings, session.facts.class_names(model.names, session.path))  # before any inference
+        backend = SessionBackend(session, model.names, Wish(model.layout, settings.engine_dir))
+        opened.pop_all()
+    return backend
 
 
 class SessionBackend:
@@ -29,17 +40,16 @@ class SessionBackend:
     """
 
     def __init__(
-        self, session: Session, pick_classes: PickClasses, names: Sequence[str] = (), wish: Wish | None = None,
-        head: Head | None = None,
-    ) -> None:  # fmt: skip
+        self, session: Session, names: Sequence[str] = (), wish: Wish | None = None, head: Head | None = None
+    ) -> None:
         self._session = session
         class_names = session.facts.class_names(names, session.path)
-        class_ids = pick_classes(class_names)
         self._head = head or self._choose(class_names, wish or Wish())
         layout = self._head.layout
         self._preprocess = Preprocessor(session.input_hw, session.dtype, layout.preprocessing)
         self._ids = np.array(self._head.ids) if self._head.renumbers else None
-        self.look_for(class_ids)
+        self._class_ids: tuple[int, ...] = ()
+        self._places: tuple[int, ...] = ()
         self.info = BackendInfo(
             session.name, session.precision, session.input_hw, session.batch or 1, class_names, layout.name,
             "preprocess and decode on the CPU" if session.name == "tensorrt" else "",
@@ -65,32 +75,20 @@ class SessionBackend:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def look_for(self, class_ids: tuple[int, ...]) -> None:
-        """Other classes are the vehicles from the next `infer` on."""
-        self._places = self._head.places(class_ids)
-
     def lend(self, hw: tuple[int, int]) -> Image | None:
         """None: the CPU reads an image wherever it lies."""
         return None
 
-    def infer(
-        self,
-        images: Sequence[Image],
-        conf: float,
-        meanwhile: Callable[[], None] | None = None,
-        iou: float | None = None,
-    ) -> list[tuple[Candidates, StageTimes]]:
-        """Candidates above `conf` in pixels of each image (H, W, 3) uint8 BGR, in the order of the images.
-
-        Of a batch each image is told its share of the time. meanwhile: not called, there is no device to wait for. iou:
-        not used, nothing is suppressed here.
-        """
+    def detect(self, frames: Sequence[Frame], request: Request) -> list[Found]:
+        """Return the candidates of each frame, in order; none is suppressed but by the model itself."""
+        if request.class_ids != self._class_ids:
+            self._class_ids, self._places = request.class_ids, self._head.places(request.class_ids)
+        images = [frame.image for frame in frames]
         size = self._session.batch or max(len(images), 1)
-        return [
-            pair for start in range(0, len(images), size) for pair in self._infer_batch(images[start:][:size], conf)
-        ]
+        chunks = [images[start : start + size] for start in range(0, len(images), size)]
+        return [found for chunk in chunks for found in self._detect_batch(chunk, request.conf)]
 
-    def _infer_batch(self, images: Sequence[Image], conf: float) -> list[tuple[Candidates, StageTimes]]:
+    def _detect_batch(self, images: Sequence[Image], conf: float) -> list[Found]:
         started = time.perf_counter()
         tensor, boxes = self._preprocess(images)
         prepared = time.perf_counter()
@@ -103,7 +101,7 @@ class SessionBackend:
             (inferred - prepared) * share,
             (time.perf_counter() - inferred) * share,
         )
-        return [(found, stages) for found in candidates]
+        return [Found(each, stages) for each in candidates]
 
     def _run(self, tensor: Floats) -> Floats:
         """The outputs of a batch; a network of fixed batch gets the missing images as zeros."""

@@ -1,4 +1,4 @@
-"""How the threads of a CPU backend wait for their next piece of work: they block, and leave the processor to others.
+"""The wait of a CPU backend's threads for work: they block, and leave the processor to others.
 
 Threads that spin in between take the processor from whoever has work, the thread that they wait for included, as soon
 as something else runs on the machine. docs/benchmarks.md has the figures.
@@ -13,5 +13,5 @@ POLICY = "OMP_WAIT_POLICY"
 
 
 def spins() -> bool:
-    """Whether threads shall spin: where whoever started the pilot says so. OpenMP, yet to be loaded, hears the same."""
+    """Return True if the pilot's environment asks for threads that spin; sets the same for OpenMP, loaded later."""
     return os.environ.setdefault(POLICY, "PASSIVE").upper() == "ACTIVE"

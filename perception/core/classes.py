@@ -1,4 +1,4 @@
-"""Which of a model's classes are vehicles: by name, from the model's own metadata."""
+"""The vehicle classes of a model, found by name in the model's own metadata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_LISTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Which classes of a model count. ids: rising. lacking: wanted names that it has none of.
+    """The classes of a model that count. ids: rising. lacking: wanted names that it has none of.
 
     other_words: the wanted name by id, for classes that the model calls otherwise.
     """

@@ -1,4 +1,4 @@
-"""What a network says becomes candidates in pixels of its input: decoding of every layout that layouts.py names.
+"""Decoding: the output of a network, of any layout of layouts.py, becomes candidates in pixels of its input.
 
 Agrees with ultralytics' non_max_suppression (8.4) and, for `yolov5`, with that of YOLOv5 (utils/general.py): the best
 class of all decides what a box is, and thresholds are strict.

@@ -1,4 +1,4 @@
-"""What can go wrong, each with its sentence, its cure and its exit code."""
+"""Faults that a person can mend, each with its sentence, its cure and its exit code."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class GpuError(PilotError):
 
 
 class BusyError(PilotError):
-    """What the run needs is in use or not there yet; a later start may find it free."""
+    """Something that the run needs is in use or not there yet; a later start may find it free."""
 
     exit_code = 3
 

@@ -78,7 +78,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """What is really in a frame of the synthetic drive, nearest last.
+    """The vehicles that are really in a frame of the synthetic drive, nearest last.
 
     xyxy: (n, 4) float32, tight boxes of whole silhouettes, cut at the frame, in pixels (a pixel i spans i to i+1).
     class_id: (n,) int64, places in config.COCO_VEHICLES. occluded: (n,) bool, too little of it shows, or it is too
@@ -130,7 +130,7 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
-    """What serves: name ("tensorrt", "onnxruntime", "pytorch"), precision, input size in pixels, batch, class names.
+    """A backend: name ("tensorrt", "onnxruntime", "pytorch"), precision, input size in pixels, batch, class names.
 
     layout: of its output, see layouts.py. on_cpu: what of a GPU's work the CPU does; empty where it does none of it.
     """
@@ -151,7 +151,7 @@ class BackendInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """What `detect` says of one frame.
+    """The result of `detect` for one frame.
 
     total_ms: from a frame in host memory to vehicles in Python. age_ms: from captured_at to that same
     moment.
@@ -165,7 +165,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoardSnapshot:
-    """What the board says of itself at one moment; None or empty where it does not tell.
+    """Readings of the board at one moment; None or empty where it does not tell.
 
     temperatures_c: by thermal zone (`gpu`, `cpu`, `tj`). throttle_from_c: by zone, where the board begins to slow
     itself down. power_w: of the whole board, on a desk of the GPU card; rails_w: by label. Loads are 0 to 1, clocks Hz,
@@ -210,7 +210,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What happened over `frames` measured frames (those of the warm-up left out).
+    """Figures over `frames` measured frames (those of the warm-up left out).
 
     Times in milliseconds, None where no frame was measured; fps None where fewer than two frames came.
     dropped_share: of all captured frames, 0 to 1.

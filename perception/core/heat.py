@@ -1,4 +1,4 @@
-"""What all parts agree on about the temperatures of a board."""
+"""Thresholds of a board's temperatures, the same for all parts."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ Preprocessing = Literal["letterbox", "stretch"]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the numbers of an output (batch, ., .) mean; each box begins with four numbers of its place.
+    """The meaning of the numbers of an output (batch, ., .); each box begins with four numbers of its place.
 
     tail: what follows them: a score for each class, an objectness and such scores, or the best score and its label.
     by_row: whether a box is a row, and not a column. corners: whether its place is left, top, right, bottom and not
@@ -36,11 +36,11 @@ class Layout:
     preprocessing: Preprocessing = "letterbox"
 
     def width(self, class_count: int) -> int:
-        """How many numbers a box has."""
+        """The count of numbers of a box."""
         return {"scores": 4 + class_count, "objectness": 5 + class_count, "label": 6}[self.tail]
 
     def fits(self, shape: tuple[int, ...], class_count: int) -> bool:
-        """Whether an output of this shape can be of this layout."""
+        """Return True if an output of this shape can be of this layout."""
         return len(shape) == 3 and shape[2 if self.by_row else 1] == self.width(class_count)
 
     def shape(self, class_count: int) -> str:
@@ -83,10 +83,10 @@ class Head:
 
     @property
     def renumbers(self) -> bool:
-        """Whether the output counts the classes otherwise than the file."""
+        """True if the output numbers the classes differently from the file."""
         return self.ids != tuple(range(len(self.ids)))
 
     def places(self, class_ids: tuple[int, ...]) -> tuple[int, ...]:
-        """Where the output has the classes of these ids, rising."""
+        """Return the places of these class ids in the output, rising."""
         wanted = frozenset(class_ids)
         return tuple(place for place, class_id in enumerate(self.ids) if class_id in wanted)

@@ -74,7 +74,7 @@ def _rivals(
     sides: _Doubles, class_id: npt.NDArray[np.int64], ones: npt.NDArray[np.int64], others: npt.NDArray[np.int64],
     iou: float,
 ) -> npt.NDArray[np.bool_]:  # fmt: skip
-    """Whether two boxes are of one class and overlap by more than `iou`: (ones, others).
+    """Return True for two boxes of one class that overlap by more than `iou`: (ones, others).
 
     sides: (4, n), left, top, right, bottom of all boxes. ones, others: which of them. Computes what suppression.cuh
     does, step by step, so that both keep the same boxes, of those turned inside out as well.
@@ -98,7 +98,7 @@ def _clipped(xyxy: Boxes, image_hw: tuple[int, ...]) -> Boxes:
 
 @functools.lru_cache(maxsize=16)
 def _corner(height: int, width: int) -> Boxes:
-    """What no coordinate of a box in such an image may exceed: (4,)."""
+    """Return the largest coordinates of a box in an image of this size: (4,)."""
     limit = np.array((width, height, width, height), np.float32)
     limit.flags.writeable = False
     return limit

@@ -24,7 +24,7 @@ _NAMES = (
 _USERS = "admin|administrator|root|user|guest|service|supervisor|operator|viewer"
 """Users of cameras, and no hosts: what follows one is a password, though it may look like a port."""
 _EXAMPLE = r"(?!/*(?:USER:PASSWORD|\*\*\*)@)"
-"""What a cure shows is no credential, and what was hidden before hides no more of the line."""
+"""Placeholders of cures are no credentials, and a mask does not hide the rest of its line."""
 
 _NET = tuple(
     (re.compile(pattern, re.IGNORECASE), shown)
@@ -83,7 +83,7 @@ def clean(text: str) -> str:
 
 
 def names_secret(key: str) -> bool:
-    """Whether the last part of a dotted key names what nobody else should read, or the file that holds it."""
+    """Return True if the last part of a dotted key names what nobody else should read, or the file that holds it."""
     return bool(re.search(rf"(?i)(?:{_NAMES})(?:_path)?$", key.rpartition(".")[2]))
 
 
@@ -132,7 +132,7 @@ def _without_query(text: str) -> str:
 
 
 def redact_address(text: str) -> str:
-    """What was given where a host and a port belong; `***` for what stands before an @, or where no port can."""
+    """Return a value for host and port as it may be shown; `***` for what stands before an @, or where no port can."""
     before, at, host = text.rpartition("@")
     if "://" in text:
         return redact_value(text)

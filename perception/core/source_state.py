@@ -1,4 +1,4 @@
-"""How a source is doing: one noun that a reader thread replaces as a whole, and any thread may look at."""
+"""The state of a source: one noun that a reader thread replaces as a whole, and any thread may look at."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tools of the makers: benchmark, soak, training."""
+"""Tools for developers: benchmark, soak, training."""

@@ -10,32 +10,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector_service import Backend, DetectorService
+from detector_service import DetectorService
+from perception.backends.base import Backend, Request
 from perception.backends.gpu import kernels
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.pytorch import PyTorchSession
-from perception.backends.session_backend import SessionBackend
+from perception.backends.session_backend import SessionBackend, open_session_backend
 from perception.backends.tensorrt.backend import open_engine_backend
 from perception.backends.tensorrt.engine_file import open_engine
-from perception.core.classes import vehicle_ids
 from perception.core.errors import BackendError
 from perception.core.frame import Frame
 from perception.core.nms import nms
-from perception.settings.model import COCO_VEHICLES
+from perception.settings.model import Settings
 from tests.doubles import tiny_model
 from tests.doubles.emulated_gpu import BINARY
 from tests.doubles.fake_tensorrt import write_engine
-from tests.doubles.fakes import FakeBackend, make_candidates, make_image
+from tests.doubles.fakes import VEHICLES, FakeBackend, infer, make_candidates, make_image
 
 Open = Callable[[], Backend]
-
-
-def pick(names: object) -> tuple[int, ...]:
-    return vehicle_ids(names, COCO_VEHICLES, asked_for=False)  # type: ignore[arg-type]
+ASKED = Request(0.25, 0.7, VEHICLES)
 
 
 def onnx_backend(path: Path, imgsz: int = 64) -> SessionBackend:
-    return SessionBackend(OnnxRuntimeSession(path, imgsz, 1), pick)
+    return SessionBackend(OnnxRuntimeSession(path, imgsz, 1))
 
 
 PROFILE = ((1, 3, 64, 64), (2, 3, 64, 64), (4, 3, 64, 64))
@@ -64,7 +61,7 @@ def engine_opener(request: pytest.FixtureRequest, tmp_path: Path, way: str, mode
         patch.setattr(kernels, "_build", lambda architecture: BINARY)
     if way == "eager":
         device.refuse["cuStreamBeginCapture_v2"] = 900
-    return lambda: open_engine_backend(open_engine(path), pick, (), 64, tmp_path)
+    return lambda: open_engine_backend(open_engine(path), (), 64, tmp_path)
 
 
 @pytest.fixture(
@@ -102,7 +99,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         return lambda: onnx_backend(real)
     else:
         weights = request.getfixturevalue("data") / "weights" / "yolov8n.pt"
-        return lambda: SessionBackend(PyTorchSession(weights, 320, 1, "cpu"), pick)
+        return lambda: SessionBackend(PyTorchSession(weights, 320, 1, "cpu"))
     return lambda: onnx_backend(path)
 
 
@@ -127,20 +124,20 @@ def test_the_info_is_complete(backend: Backend) -> None:
 
 
 def test_each_image_gets_its_answer_in_order(backend: Backend) -> None:
-    answers = backend.infer(pictures(), 0.25)
+    answers = infer(backend, pictures(), 0.25)
     assert len(answers) == len(pictures())
     for candidates, stages in answers:
         assert candidates.xyxy.dtype == np.float32
         assert (candidates.confidence > 0.25).all()
-        assert set(candidates.class_id.tolist()) <= set(pick(backend.info.class_names))
+        assert set(candidates.class_id.tolist()) <= set(VEHICLES)
         times = (stages.preprocess_ms, stages.infer_ms, stages.postprocess_ms)
         assert all(time is None or time >= 0 for time in times)
 
 
 def test_a_picture_alone_and_among_others_gets_the_same_answer(backend: Backend) -> None:
     images = pictures()
-    together = [candidates for candidates, _ in backend.infer(images, 0.25)]
-    alone = [backend.infer([image], 0.25)[0][0] for image in images]
+    together = [candidates for candidates, _ in infer(backend, images, 0.25)]
+    alone = [infer(backend, [image], 0.25)[0][0] for image in images]
     for one, other in zip(together, alone):
         np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-2)
         np.testing.assert_allclose(one.confidence, other.confidence, atol=1e-4)
@@ -148,29 +145,29 @@ def test_a_picture_alone_and_among_others_gets_the_same_answer(backend: Backend)
 
 def test_a_higher_threshold_never_adds_candidates(backend: Backend) -> None:
     for image in pictures():
-        low, high = (backend.infer([image], conf)[0][0] for conf in (0.01, 0.5))
+        low, high = (infer(backend, [image], conf)[0][0] for conf in (0.01, 0.5))
         assert len(high) <= len(low)
 
 
 def test_the_answer_does_not_change_under_the_callers_hands(backend: Backend) -> None:
-    candidates, _ = backend.infer([pictures()[0]], 0.25)[0]
+    candidates, _ = infer(backend, [pictures()[0]], 0.25)[0]
     before = candidates.xyxy.copy()
-    backend.infer([pictures()[1]], 0.25)
+    infer(backend, [pictures()[1]], 0.25)
     np.testing.assert_array_equal(candidates.xyxy, before)
 
 
 def test_no_pictures_give_no_answers(backend: Backend) -> None:
-    assert backend.infer([], 0.25) == []
+    assert infer(backend, [], 0.25) == []
 
 
 def test_a_lent_frame_is_read_as_any_other(backend: Backend) -> None:
     noise = pictures()[1]
-    expected = backend.infer([noise], 0.25)[0][0]
+    expected = infer(backend, [noise], 0.25)[0][0]
     frame = backend.lend((noise.shape[0], noise.shape[1]))
     if frame is not None:
         assert frame.shape == noise.shape
         frame[:] = noise
-        np.testing.assert_array_equal(backend.infer([frame], 0.25)[0][0].xyxy, expected.xyxy)
+        np.testing.assert_array_equal(infer(backend, [frame], 0.25)[0][0].xyxy, expected.xyxy)
     assert backend.lend((3, 3)) is None, "no frames of a size that was never seen"
 
 
@@ -200,7 +197,7 @@ def test_an_engine_finds_what_onnx_runtime_finds(
     borrowed: bool,
 ) -> None:
     with (
-        DetectorService(engine_opener(request, tmp_path, way, model)(), 0.25, 0.7) as service,
+        DetectorService(engine_opener(request, tmp_path, way, model)(), ASKED) as service,
         onnx_backend(tmp_path / "tiny.onnx") as reference,
     ):
         lent = 0
@@ -212,8 +209,8 @@ def test_an_engine_finds_what_onnx_runtime_finds(
                 if frame is not None:
                     frame[:] = image
                 frames.append(Frame(image if frame is None else frame, 0, 0.0, "test"))
-            expected = reference.infer(images, 0.25)
-            for result, image, (candidates, _) in zip(service.detect_batch(frames), images, expected):
+            expected = infer(reference, images, 0.25)
+            for result, image, (candidates, _) in zip(service.detect(frames), images, expected):
                 wanted = nms(candidates, 0.7, image.shape[:2])
                 np.testing.assert_allclose(result.detections.xyxy, wanted.xyxy, atol=0.01)
                 np.testing.assert_allclose(result.detections.confidence, wanted.confidence, atol=1e-6)
@@ -227,9 +224,9 @@ def test_an_engine_finds_what_onnx_runtime_finds(
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_the_tiny_models_vehicles_come_out_in_image_pixels(tmp_path: Path, head: str, dtype: type) -> None:
     path = tiny_model.build(tmp_path / "tiny.onnx", head=head, dtype=dtype)  # type: ignore[arg-type]
-    with DetectorService(onnx_backend(path), 0.25, 0.7) as service:
+    with DetectorService(onnx_backend(path), ASKED) as service:
         # Twice as wide as high: the picture fills columns 0 to 64 and rows 16 to 48 of the input, at half its scale.
-        found = service.detect(Frame(make_image(0, 64, 128), 0, 0.0, "test")).detections
+        found = service.detect([Frame(make_image(0, 64, 128), 0, 0.0, "test")])[0].detections
     cars = found.class_id == 2
     assert cars.sum() == (1 if head == "raw" else 2), "a raw head needs NMS, an end-to-end one has done it"
     np.testing.assert_allclose(found.xyxy[cars][0], [16, 0, 48, 32], atol=0.1)
@@ -244,20 +241,20 @@ def test_a_model_without_vehicles_is_refused(tmp_path: Path, names: dict[int, st
     boxes: tuple[tiny_model.Box, ...] = () if names else tiny_model.BOXES
     path = tiny_model.build(tmp_path / "tiny.onnx", names=names, boxes=boxes)
     with pytest.raises(BackendError, match=said):
-        onnx_backend(path)
+        open_session_backend(OnnxRuntimeSession(path, 64, 1), Settings())
 
 
 def test_names_from_the_settings_serve_a_model_that_has_none(tmp_path: Path) -> None:
     path = tiny_model.build(tmp_path / "tiny.onnx", names=None)
     session = OnnxRuntimeSession(path, 64, 1)
-    backend = SessionBackend(session, pick, [tiny_model.NAMES[number] for number in range(len(tiny_model.NAMES))])
-    assert len(backend.infer([make_image()], 0.25)[0][0]) == 3
+    backend = SessionBackend(session, [tiny_model.NAMES[number] for number in range(len(tiny_model.NAMES))])
+    assert len(infer(backend, [make_image()], 0.25)[0][0]) == 3
 
 
 def test_an_output_of_no_known_layout_is_refused(tmp_path: Path) -> None:
     path = tiny_model.build(tmp_path / "tiny.onnx", names=None)
     with pytest.raises(BackendError, match=r"gives \(batch, 7, n\), .* or \(batch, n, 6\)"):
-        SessionBackend(OnnxRuntimeSession(path, 64, 1), pick, ["car", "bus", "truck"])
+        SessionBackend(OnnxRuntimeSession(path, 64, 1), ["car", "bus", "truck"])
 
 
 def test_a_file_that_only_looks_like_onnx_is_refused(tmp_path: Path) -> None:
@@ -290,4 +287,4 @@ def test_a_network_that_fails_when_it_runs_is_refused_in_a_sentence(tmp_path: Pa
             return name
 
     with pytest.raises(BackendError, match=r"ONNX Runtime .* cannot run the model: "):
-        SessionBackend(Failing(path, 64, 1), pick)
+        SessionBackend(Failing(path, 64, 1))

@@ -56,7 +56,7 @@ def test_the_same_vehicles_as_ultralytics_predict(data: Path, tmp_path: Path, cl
         for number, found in enumerate(expected):
             read, image = capture.read()
             assert read, f"ultralytics gave {len(expected)} frames, the file holds {number}"
-            ours = service.detect(Frame(np.asarray(image, np.uint8), number, 0.0, "clip")).detections
+            ours = service.detect([Frame(np.asarray(image, np.uint8), number, 0.0, "clip")])[0].detections
             theirs = vehicles_of(found)
             assert len(ours) == len(theirs), f"frame {number}"
             pairs.append((theirs, ours))

@@ -111,7 +111,7 @@ def assert_the_same(path: Path, layout: str, reference: Path) -> None:
         assert service.info.layout == layout
         assert service.info.input_hw == (SIDE, SIDE), "as it was trained, or exported"
         pairs = [
-            (seen(theirs(model, image)), seen(service.detect(Frame(image, 0, 0.0, "test")).detections))
+            (seen(theirs(model, image)), seen(service.detect([Frame(image, 0, 0.0, "test")])[0].detections))
             for image in pictures()
         ]
     agreed = agreement(pairs)

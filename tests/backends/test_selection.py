@@ -19,6 +19,8 @@ import pytest
 
 import detector_service
 from detector_service import open_service
+from perception.backends import selection
+from perception.backends.base import Export
 from perception.backends.gpu import kernels
 from perception.core.errors import BackendError, SettingsError
 from perception.core.frame import Frame
@@ -76,10 +78,10 @@ def world(tmp_path: Path, device: Device, tensorrt: ModuleType, monkeypatch: pyt
     return World(tmp_path, device, tensorrt, monkeypatch)
 
 
-def serves(settings: Settings) -> str:
+def serves(settings: Settings, export: Export | None = None) -> str:
     """The backend that serves a picture, and how many vehicles it finds in it."""
-    with open_service(settings) as service:
-        found = service.detect(Frame(make_image(), 0, 0.0, "test")).detections
+    with open_service(settings, export=export) as service:
+        found = service.detect([Frame(make_image(), 0, 0.0, "test")])[0].detections
         return f"{service.info.name} {service.info.precision}: {len(found)}"
 
 
@@ -108,20 +110,20 @@ def test_an_engine_is_enough(world: World) -> None:
 def test_frames_that_the_service_lends_are_the_engines(world: World) -> None:
     with open_service(world.settings()) as service:
         assert service.lend((48, 64)) is None, "no picture of this size was seen"
-        service.detect(Frame(make_image(), 0, 0.0, "test"))
+        service.detect([Frame(make_image(), 0, 0.0, "test")])[0]
         frame = service.lend((48, 64))
         assert frame is not None
         frame[:] = 0
-        assert len(service.detect(Frame(frame, 1, 0.0, "test")).detections) == 2
+        assert len(service.detect([Frame(frame, 1, 0.0, "test")])[0].detections) == 2
 
 
 def test_several_cameras_are_one_launch(world: World) -> None:
     world.write(batch=4)
     frames = [Frame(make_image(0, height, 64), height, 0.0, "test") for height in (48, 48, 90)]
     with open_service(world.settings()) as service:
-        service.detect_batch(frames)
+        service.detect(frames)
         before = world.device.calls["cuGraphLaunch"]
-        results = service.detect_batch(frames)
+        results = service.detect(frames)
         assert world.device.calls["cuGraphLaunch"] == before + 1
     assert [len(result.detections) for result in results] == [2, 2, 2]
 
@@ -130,18 +132,23 @@ def test_other_settings_count_from_the_next_frame_on(world: World) -> None:
     frame = Frame(make_image(), 0, 0.0, "test")
     with open_service(world.settings()) as service:
         service.apply(world.settings(classes=("person", "bus")))
-        assert service.detect(frame).detections.class_id.tolist() == [0, 5]
+        assert service.detect([frame])[0].detections.class_id.tolist() == [0, 5]
         with pytest.raises(SettingsError, match="tractor"):
             service.apply(world.settings(classes=("tractor",)))
-        assert service.detect(frame).detections.class_id.tolist() == [0, 5]
+        assert service.detect([frame])[0].detections.class_id.tolist() == [0, 5]
 
 
-@pytest.mark.parametrize("place", ["_log_choice", "DetectorService"])
-def test_a_stop_between_the_backend_and_its_service_closes_the_backend(world: World, place: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "place"),
+    [(selection, "request_of"), (selection, "_log_choice"), (detector_service, "DetectorService")],
+)
+def test_a_stop_between_the_backend_and_its_service_closes_the_backend(
+    world: World, module: ModuleType, place: str
+) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    world.patch.setattr(detector_service, place, stop)
+    world.patch.setattr(module, place, stop)
     with pytest.raises(KeyboardInterrupt):
         open_service(world.settings())
     assert world.device.contexts == 0

@@ -1,16 +1,18 @@
-"""Starts and ends the RTSP server of rtsp_server.py, which needs the system's Python."""
+"""Starts and ends the RTSP server of perception/lab, which needs the system's Python."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from perception.settings.model import ROOT
 from tests.needs import path_of
+
+SERVER = ROOT / "perception" / "lab" / "rtsp_server.py"
 
 
 class RtspServer:
@@ -22,7 +24,7 @@ class RtspServer:
         self.url = self._first_line()
 
     def _start(self, *more: str) -> subprocess.Popen[str]:
-        command = [path_of("rtsp-server"), str(Path(__file__).with_name("rtsp_server.py")), *self._options, *more]
+        command = [path_of("rtsp-server"), str(SERVER), *self._options, *more]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def _first_line(self) -> str:

@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from perception.backends.base import Backend, Found, Request
+from perception.backends.gpu.launches import NOTHING_SUPPRESSED
 from perception.camera.capture import Picture
 from perception.core.errors import EndOfStream
 from perception.core.frame import BackendInfo, Candidates, Detections, Frame, Image, Report, Result, StageTimes
 
+REQUEST = Request(0.25, 0.7, (1, 2))
+VEHICLES = (1, 2, 3, 5, 7)
 INFO = BackendInfo("fake", "fp32", (640, 640), 1, {0: "person", 1: "bicycle", 2: "car"})
 
 
@@ -51,38 +55,29 @@ class FakeCapture:
 
 
 class FakeBackend:
-    """A backend that finds the same candidates in every image. thresholds: confidence and IoU of the last `infer`."""
+    """A backend that finds the same candidates in every image. request: of the last `detect`."""
 
     def __init__(self, candidates: Candidates | None = None, info: BackendInfo = INFO) -> None:
         self.info = info
         self.closed = False
-        self.thresholds: tuple[float, float | None] | None = None
+        self.request: Request | None = None
         none = Detections.empty()
         self._candidates = candidates or Candidates(none.xyxy, none.confidence, none.class_id)
 
-    def infer(
-        self,
-        images: Sequence[Image],
-        conf: float,
-        meanwhile: Callable[[], None] | None = None,
-        iou: float | None = None,
-    ) -> list[tuple[Candidates, StageTimes]]:
-        self.thresholds = conf, iou
-        keep = self._candidates.confidence > conf
+    def detect(self, frames: Sequence[Frame], request: Request) -> list[Found]:
+        self.request = request
+        keep = self._candidates.confidence > request.conf
         found = Candidates(
             self._candidates.xyxy[keep],
             self._candidates.confidence[keep],
             self._candidates.class_id[keep],
             self._candidates.final,
         )
-        return [(found, StageTimes(1.0, 2.0, 3.0)) for _ in images]
+        return [Found(found, StageTimes(1.0, 2.0, 3.0)) for _ in frames]
 
     def lend(self, hw: tuple[int, int]) -> Image | None:
         """It reads an image wherever it lies."""
         return None
-
-    def look_for(self, class_ids: tuple[int, ...]) -> None:
-        """It finds the same whatever is asked for."""
 
     def __enter__(self) -> FakeBackend:
         return self
@@ -110,3 +105,15 @@ def make_report(
     found = Detections(boxes, np.full(vehicles, 0.9, np.float32), np.full(vehicles, 2, np.int64))
     result = Result(found, StageTimes(0.4, 11.3, 0.7), total_ms, age_ms)
     return Report(Frame(make_image(), frame_id, 0.0, "fake"), result, dropped, INFO)
+
+
+def infer(
+    backend: Backend,
+    images: Sequence[Image],
+    conf: float = 0.25,
+    iou: float = NOTHING_SUPPRESSED,
+    class_ids: tuple[int, ...] = VEHICLES,
+) -> list[tuple[Candidates, StageTimes]]:
+    """The candidates of each image and the times of its stages; overlaps are suppressed where `iou` says so."""
+    frames = [Frame(image, number, 0.0, "test") for number, image in enumerate(images)]
+    return [(found.candidates, found.stages) for found in backend.detect(frames, Request(conf, iou, class_ids))]

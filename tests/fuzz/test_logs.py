@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from perception.workshop.latency.logs.sources import expand
-from perception.workshop.latency.reading import Wish, read
+from perception.workshop.latency.reading import Query, read
 from perception.workshop.latency.report import figures
 from tests.fuzz.mutations import fault_of, mutated
 from tests.workshop.latency.runs import HOT, NOW, Step, steady
@@ -27,10 +27,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def check(path: Path, data: bytes) -> None:
     """The log gives a report that is JSON and can be printed, or one sentence."""
     path.write_bytes(data)
-    wish = Wish(NOW)
+    query = Query(NOW)
 
     def report() -> None:
-        assert json.dumps(figures(read(expand([str(path)]), wish), wish), allow_nan=False)
+        assert json.dumps(figures(read(expand([str(path)]), query), query), allow_nan=False)
 
     fault = fault_of(report)
     assert fault is None or (fault.what and "\n" not in str(fault))

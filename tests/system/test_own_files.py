@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from perception.app.failed_exports import Memory
+from perception.backends.tensorrt.place import Place, work_folder
 from perception.camera import exclusive
 from perception.camera.exclusive import lock_camera
 from perception.camera.uri import parse
@@ -19,11 +21,9 @@ from perception.settings.model import ROOT
 from perception.system.bounded_file import BoundedFile
 from perception.system.own_files import NotMine, private_folder, read_mine
 from perception.workshop.accuracy.command import default_cache
-from perception.workshop.accuracy.look import read
+from perception.workshop.accuracy.model_run import read
 from perception.workshop.build.calibration_cache import CacheKey, CalibrationCache
-from perception.workshop.calibration import place as calibration_place
-from perception.workshop.export.failures import Memory
-from perception.workshop.place import Place, work_folder
+from perception.workshop.calibration import set_paths
 from tests import strangers
 
 pytestmark = [strangers.needs_root, pytest.mark.needs("python3")]
@@ -186,9 +186,9 @@ def test_a_link_that_this_user_made_is_followed(shared: Path, outside: Path) -> 
 
 
 def test_what_looks_like_left_from_a_killed_calibration_is_a_strangers_and_stays(shared: Path) -> None:
-    place = calibration_place.Place(shared / "set", shared / "set.yaml")
+    place = set_paths.SetPaths(shared / "set", shared / "set.yaml")
     strangers.folder(shared / f"{place.making}x")
-    with calibration_place.staging(place):
+    with set_paths.staging(place):
         pass
     assert (shared / f"{place.making}x").is_dir()
 

@@ -106,6 +106,6 @@ def test_a_ctrl_c_in_a_long_call_of_tensorrt_ends_the_start(
     monkeypatch.setattr(kind, call, interrupted)
     file = open_engine(write_engine(tmp_path / "tiny.engine"))
     with pytest.raises(KeyboardInterrupt):
-        open_engine_backend(file, lambda _: (2,), (), 64, tmp_path)  # which frees all while there is a context
+        open_engine_backend(file, (), 64, tmp_path)  # which frees all while there is a context
     assert ended == [call]
     assert not tensorrt.machine.alive

@@ -14,7 +14,7 @@ import pytest
 from perception.core.errors import SettingsError
 from perception.settings.model import ROOT
 from perception.workshop.accuracy.check import find_pictures
-from perception.workshop.calibration.manifest import read_set
+from perception.workshop.calibration.calibration_set import read_set
 from perception.workshop.data_set import read_data_set
 from tests.workshop.accuracy.folders import write_set
 from tests.workshop.calibration.sets import write_pictures

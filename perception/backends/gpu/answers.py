@@ -1,4 +1,4 @@
-"""What the kernels tell the host: the candidates of each image of a launch, and what the launch took."""
+"""Memory that the kernels write for the host: the candidates of each image of a launch, and its times."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ class Answers:
 
     @property
     def address(self) -> int:
-        """Where the device writes the Answer."""
+        """The device address of the Answer."""
         return self._answer.address
 
     @property
     def lists_address(self) -> int:
-        """Where the device writes the candidates."""
+        """The device address of the candidates."""
         return self._memory.address
 
     def device_ms(self) -> tuple[float, float, float]:
-        """What letterbox, engine, and the kernels after it took in the last launch, by the clock of the device."""
+        """The times of letterbox, engine and the kernels after it in the last launch, by the clock of the device."""
         letterbox_ns, infer_ns, filter_ns = self._times_ns.tolist()
         return letterbox_ns * 1e-6, infer_ns * 1e-6, filter_ns * 1e-6
 
     def candidates(self, slot: int) -> Candidates:
-        """What the kernels left for one image; what is not `final` in the order of the engine's output."""
+        """Return the candidates of one image; those that are not `final` in the order of the engine's output."""
         count: int = self._counts.item(slot)
         is_suppressed = count >= SUPPRESSED
         if is_suppressed:

@@ -25,11 +25,11 @@ READ_AHEAD = 16
 
 
 WAITS: Mapping[str, int] = MappingProxyType({"spin": 1, "block": 4})
-"""How a thread waits for the device: CU_CTX_SCHED_SPIN and CU_CTX_SCHED_BLOCKING_SYNC of cuda.h; else as CUDA likes."""
+"""Ways to wait for the device: CU_CTX_SCHED_SPIN and CU_CTX_SCHED_BLOCKING_SYNC of cuda.h; else as CUDA likes."""
 
 
 def has_cuda_driver() -> bool:
-    """Whether a CUDA driver can be loaded: known without PyCUDA or torch."""
+    """Return True if a CUDA driver can be loaded; needs neither PyCUDA nor torch."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -129,11 +129,11 @@ class Gpu:
             raise BackendError(f"CUDA could not give {what}: {error}", "Free memory, or restart the device.") from error
 
     def is_short_of_memory(self, fault: BackendError) -> bool:
-        """Whether what `starting` raised is a lack of memory alone, which the device survives."""
+        """Return True if `starting` raised for a lack of memory alone, which the device survives."""
         return isinstance(fault.__cause__, self.cuda.MemoryError)
 
     def fault(self, error: Exception) -> GpuError:
-        """What a CUDA error in the middle of a run is: the end of this process."""
+        """Return the GpuError for a CUDA error in the middle of a run, which ends this process."""
         return GpuError(f"The GPU failed: {error}", "The pilot must be started again; see dmesg if it returns.")
 
     def __enter__(self) -> Gpu:

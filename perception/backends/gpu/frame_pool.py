@@ -113,7 +113,7 @@ class FramePool:
         return frame
 
     def address(self, image: Image) -> int | None:
-        """Where the device finds a frame of this pool; None for any other image."""
+        """Return the device address of a frame of this pool; None for any other image."""
         lent = self._lent.get(id(image))
         return lent[1].address if lent else None
 

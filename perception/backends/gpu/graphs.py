@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from perception.backends.gpu.cuda import Graph
 
 GRAPHS = 8
-"""How many are kept: sizes of picture that come in turn, times the numbers of pictures in one launch."""
+"""The most that are kept: sizes of picture that come in turn, times the numbers of pictures in one launch."""
 
 
 class Graphs:

@@ -26,14 +26,14 @@ from perception.system.trusted_file import check_trusted, open_plain, write_whol
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 HEADERS = ("letterbox.cuh", "filter.cuh", "suppression.cuh")
-"""What kernels.cu includes, from beside it."""
+"""Files beside kernels.cu that it includes."""
 BUILD_LIMIT_S = 120
 """Well below the time that the service has to start (TimeoutStartSec)."""
 DIGEST_BYTES = 32
 WEIGHT_SCALE = 2048
 """OpenCV's INTER_RESIZE_COEF_SCALE."""
 SHARED_BYTES = 48 * 1024
-"""What every CUDA device grants a block of threads without being asked."""
+"""Shared memory that every CUDA device grants a block of threads by default."""
 BLOCK_THREADS = 256
 ALL_ROWS = (slice(None),)
 
@@ -65,7 +65,7 @@ def load_module(gpu: Gpu, folder: Path) -> Any:
 
 
 def _kept(path: Path) -> bytes | None:
-    """What an earlier start built, None where there is nothing that can be trusted."""
+    """Return the kernels that an earlier start built, None without any that can be trusted."""
     try:
         with open_plain(path) as file:
             check_trusted(path, file.fileno())

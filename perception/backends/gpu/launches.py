@@ -14,7 +14,7 @@ NOTHING_SUPPRESSED = -1.0
 
 @dataclass(frozen=True, slots=True)
 class Vehicles:
-    """Which classes are vehicles, in device memory: a flag for each class, and the ids; how many of these."""
+    """The vehicle classes in device memory: a flag for each class, the ids, and their count."""
 
     flags: Any
     ids: Any
@@ -83,9 +83,9 @@ class Launches:
             int(lists),
         )
 
-    def suppress(self, images: int, iou: float | None, lists: Any, state: Any, answers: Answers) -> None:
-        """The lists to the host; of boxes that overlap by more than `iou` the best alone, None: all of them."""
-        threshold = NOTHING_SUPPRESSED if iou is None or self._final else iou
+    def suppress(self, images: int, iou: float, lists: Any, state: Any, answers: Answers) -> None:
+        """The lists to the host; of boxes that overlap by more than `iou` the best alone."""
+        threshold = NOTHING_SUPPRESSED if self._final else iou
         self._suppress.prepared_async_call(
             (images, 1, 1),
             (BLOCK_THREADS, 1, 1),

@@ -8,12 +8,14 @@ one CUDA graph, which finds the address of the picture in host memory, so that i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from loguru import logger
 
+from perception.backends.base import Found, Request
 from perception.backends.gpu import kernels
 from perception.backends.gpu.answers import CANDIDATE_FLOATS, Answers
 from perception.backends.gpu.copying import Copier
@@ -26,7 +28,7 @@ from perception.backends.gpu.staging import Staging
 from perception.backends.preprocess import PAD_GREY, Letterbox
 from perception.backends.tensorrt.runtime import Engine
 from perception.core.errors import BackendError
-from perception.core.frame import BackendInfo, Candidates, Image, StageTimes
+from perception.core.frame import BackendInfo, Frame, Image, StageTimes
 from perception.core.layouts import Head
 
 STATE_HEAD_BYTES = 28
@@ -41,9 +43,8 @@ def _filled(box: Letterbox) -> tuple[int, int, tuple[int, int]]:
 class GpuPipeline:
     """An engine as a Backend of the service: all from the picture to its few boxes on the GPU.
 
-    module: the loaded kernels. head: of a layout that they decode. class_ids: which of class_names are vehicles.
-    with_graph False launches every kernel on its own; pool_frames: how many frames there are to lend. Owns the engine
-    and its Gpu from here on, and closes both.
+    module: the loaded kernels. head: of a layout that they decode. with_graph False launches every kernel on its own;
+    pool_frames: how many frames there are to lend. Owns the engine and its Gpu from here on, and closes both.
     """
 
     def __init__(
@@ -52,7 +53,6 @@ class GpuPipeline:
         module: Any,
         head: Head,
         class_names: Mapping[int, str],
-        class_ids: tuple[int, ...],
         with_graph: bool = True,
         pool_frames: int = POOL_FRAMES,
     ) -> None:
@@ -70,10 +70,10 @@ class GpuPipeline:
         self._placed: list[Placement | None] = [None] * engine.batch
         self._copier = Copier()
         self._staging = [Staging(gpu, self._copier) for _ in range(engine.batch)]
-        self._launch_key: tuple[int, float, float | None] | None = None
+        self._launch_key: tuple[int, Request] | None = None
         self._graph: Graph | None = None
         self._graphs = Graphs()
-        self._choose(class_ids)
+        self._class_ids: tuple[int, ...] = ()
 
     def _prepare_memory(self, head: Head) -> None:
         gpu, batch = self._gpu, self._engine.batch
@@ -87,6 +87,8 @@ class GpuPipeline:
         self._sources = self._sources_memory.bytes[: 8 * batch].view(np.uint64)
         anchors = self._launches.anchors
         self._found = gpu.device_memory(4 * CANDIDATE_FLOATS * batch * anchors)
+        classes = len(head.ids)
+        self._vehicles = Vehicles(gpu.device_memory(classes), gpu.device_memory(4 * classes), 0)
         self._answers = Answers(gpu, batch, anchors, head)
         tensor = self._engine.input
         self._grey = np.full(tensor.shape[1:], np.float32(PAD_GREY) / np.float32(255), tensor.dtype)
@@ -108,25 +110,16 @@ class GpuPipeline:
         self._engine.close()
         self._gpu.close()
 
-    def look_for(self, class_ids: tuple[int, ...]) -> None:
-        """Which of the model's classes are vehicles from the next `infer` on.
-
-        Where there is no memory for it, BackendError, and all stays as it was; GpuError for any other fault.
-        """
-        try:
-            self._choose(class_ids)
-        except BackendError as fault:
-            if self._gpu.is_short_of_memory(fault):
-                raise
-            raise self._gpu.fault(fault) from fault
-
-    def _choose(self, class_ids: tuple[int, ...]) -> None:
+    def _look_for(self, class_ids: tuple[int, ...]) -> None:
+        """Other classes are the vehicles from here on."""
         places = self._head.places(class_ids)
         is_vehicle = np.zeros(len(self._head.ids), np.uint8)
         is_vehicle[list(places)] = 1
-        flags, ids = self._gpu.upload(is_vehicle), self._gpu.upload(np.asarray(places, np.int32))
-        self._forget_launch()
-        self._vehicles = Vehicles(flags, ids, len(places))
+        self._forget_launch()  # its kernels were given the count of before
+        self._gpu.cuda.memcpy_htod(self._vehicles.flags, is_vehicle)
+        self._gpu.cuda.memcpy_htod(self._vehicles.ids, np.asarray(places, np.int32))
+        self._vehicles = replace(self._vehicles, count=len(places))
+        self._class_ids = class_ids
 
     def lend(self, hw: tuple[int, int]) -> Image | None:
         """A page-locked frame (height, width, 3) to decode into, for any thread; None where none is free."""
@@ -134,62 +127,51 @@ class GpuPipeline:
 
     @property
     def device_ms(self) -> tuple[float, float, float]:
-        """What letterbox, engine, and the kernels after it took in the last launch, by the clock of the device."""
+        """The times of letterbox, engine and the kernels after it in the last launch, by the clock of the device."""
         return self._answers.device_ms()
 
-    def infer(
-        self,
-        images: Sequence[Image],
-        conf: float,
-        meanwhile: Callable[[], None] | None = None,
-        iou: float | None = None,
-    ) -> list[tuple[Candidates, StageTimes]]:
-        """Candidates above `conf` in pixels of each image (H, W, 3) uint8 BGR, in the order of the images.
+    def detect(self, frames: Sequence[Frame], request: Request) -> list[Found]:
+        """Return the candidates of each frame, in order. Of a few those that overlap are suppressed as by nms: `final`.
 
-        Of a batch each image is told its share of the time. meanwhile: called in each launch while the device works.
-        iou: of a few candidates those that overlap are suppressed as by nms, and the others are `final`. GpuError where
-        the device fails: it does not come back.
+        GpuError where the device fails: it does not come back.
         """
-        if not images:
+        if not frames:
             return []
         batch = self._engine.batch
         try:
-            if len(images) <= batch:
-                return self._infer_batch(images, conf, meanwhile, iou)
-            chunks = [images[start : start + batch] for start in range(0, len(images), batch)]
-            return [pair for chunk in chunks for pair in self._infer_batch(chunk, conf, meanwhile, iou)]
+            if request.class_ids != self._class_ids:
+                self._look_for(request.class_ids)
+            if len(frames) <= batch:
+                return self._detect_batch(frames, request)
+            chunks = [frames[start : start + batch] for start in range(0, len(frames), batch)]
+            return [found for chunk in chunks for found in self._detect_batch(chunk, request)]
         except self._gpu.cuda.Error as error:
             raise self._gpu.fault(error) from error
         except BackendError as fault:  # memory for pictures of another size: too late for another backend
             raise self._gpu.fault(fault) from fault
 
-    def _infer_batch(
-        self, images: Sequence[Image], conf: float, meanwhile: Callable[[], None] | None, iou: float | None
-    ) -> list[tuple[Candidates, StageTimes]]:
+    def _detect_batch(self, frames: Sequence[Frame], request: Request) -> list[Found]:
         started = time.perf_counter()
-        for slot, image in enumerate(images):
-            self._find(slot, image)
-        if self._launch_key != (len(images), conf, iou):
-            self._prepare_launch(len(images), conf, iou)
+        for slot, frame in enumerate(frames):
+            self._find(slot, frame.image)
+        if self._launch_key != (len(frames), request):
+            self._prepare_launch(len(frames), request)
         prepared = time.perf_counter()
         if self._graph is not None:
             self._graph.launch()
         else:
             self._enqueue()
-        if meanwhile is not None:
-            self._answers.candidates(0)  # of before, or half new: the code is what counts
-            meanwhile()
         self._gpu.stream.synchronize()
         answered = time.perf_counter()
         answers = self._answers
-        found = [answers.candidates(slot) for slot in range(len(images))]
+        found = [answers.candidates(slot) for slot in range(len(frames))]
         letterbox_ms, _, filter_ms = answers.device_ms()
         before_ms, device_ms = (prepared - started) * 1000, (answered - prepared) * 1000
         after_ms = (time.perf_counter() - answered) * 1000
         infer_ms = max(device_ms - letterbox_ms - filter_ms, 0.0)
-        share = 1 / len(images)
+        share = 1 / len(frames)
         stages = StageTimes((before_ms + letterbox_ms) * share, infer_ms * share, (filter_ms + after_ms) * share)
-        return [(candidates, stages) for candidates in found]
+        return [Found(candidates, stages) for candidates in found]
 
     def _find(self, slot: int, image: Image) -> None:
         """Tells the letterbox of a slot where its image lies."""
@@ -226,11 +208,11 @@ class GpuPipeline:
         self._launch_key = self._graph = None
         self._graphs.clear()
 
-    def _prepare_launch(self, images: int, conf: float, iou: float | None) -> None:
-        """Makes the next launches ready for so many images, where they now lie, and these thresholds."""
-        self._launch_key = (images, conf, iou)
+    def _prepare_launch(self, images: int, request: Request) -> None:
+        """Makes the next launches ready for so many images, where they now lie, and this request."""
+        self._launch_key = (images, request)
         placed = tuple(self._placed[:images])
-        key = images, conf, iou, tuple(placement.box.image_hw for placement in placed if placement)
+        key = images, request, tuple(placement.box.image_hw for placement in placed if placement)
         self._graph = self._graphs.find(key)
         if self._graph is not None:
             return
@@ -250,12 +232,12 @@ class GpuPipeline:
     def _enqueue(self) -> None:
         """Puts all the work of a launch on the stream, kernel by kernel."""
         assert self._launch_key is not None
-        images, conf, iou = self._launch_key
+        images, request = self._launch_key
         launches, addresses = self._launches, int(self._images)
         launches.find_images(images, self._sources_memory.address, addresses)
         for slot, placement in enumerate(self._placed[:images]):
             assert placement is not None
             launches.letterbox(slot, placement, addresses + 8 * slot, self._state)
         self._engine.enqueue()
-        launches.filter(images, conf, self._vehicles, self._device_places, self._state, self._found)
-        launches.suppress(images, iou, self._found, self._state, self._answers)
+        launches.filter(images, request.conf, self._vehicles, self._device_places, self._state, self._found)
+        launches.suppress(images, request.iou, self._found, self._state, self._answers)

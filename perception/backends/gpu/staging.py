@@ -1,4 +1,4 @@
-"""Where ordinary images are copied to, so that the device can read them."""
+"""Page-locked memory that ordinary images are copied to, so that the device can read them."""
 
 from __future__ import annotations
 

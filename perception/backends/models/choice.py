@@ -33,7 +33,7 @@ _BLOCKS_PX = (8, 48)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a user says of a model, and where to keep what is found out.
+    """The user's word on a model's layout, and the folder for what probes show.
 
     layout: its name, None where it is to be found. folder: None keeps nothing.
     """
@@ -101,7 +101,7 @@ class _Kept:
             self._path = folder / f"layout-{key}.json"
 
     def read(self, shape: tuple[int, ...]) -> Decided | None:
-        """What is kept; None where that is nothing, nothing of use, or somebody else could have put it there."""
+        """Return the kept choice; None without a usable one, or where another user could have put it there."""
         if self._path is None:
             return None
         try:

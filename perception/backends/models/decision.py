@@ -80,7 +80,7 @@ def _as_told(left: Sequence[Candidate], facts: Facts) -> list[Candidate]:
 
 
 def _claim(facts: Facts) -> str:
-    """What `_as_told` goes by, in words."""
+    """Return the metadata that `_as_told` follows, in words."""
     if facts.head is not None and facts.head.startswith("RTDETR"):
         return f"its head is {facts.head}"
     return "it suppresses overlaps itself" if facts.suppressed else ""

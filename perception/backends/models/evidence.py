@@ -1,4 +1,4 @@
-"""What speaks for and against each layout that an output could have: its shape, its metadata, the values of probes.
+"""Evidence for and against each layout that an output could have: its shape, its metadata, the values of probes.
 
 A layout that the values contradict is out (an objection). What only speaks against it is a doubt.
 """
@@ -24,7 +24,7 @@ OVERLAP = 0.7
 SURE = 0.25
 """Below this confidence even a network that suppresses overlaps itself gives a box twice."""
 ROUNDING = 1e-6
-"""How far from a whole number a label may be."""
+"""The largest distance of a label from a whole number."""
 MOST_SHARE = 1.5
 """No coordinate in shares of the input is larger, and no set of them in pixels is all smaller."""
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
@@ -55,7 +55,7 @@ def fitting(shape: tuple[int, ...], names: Mapping[int, str]) -> list[Candidate]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the values mean if the layout is this. rows: by picture, (n, width); all: of all pictures together."""
+    """The reading of the values under one layout. rows: by picture, (n, width); all: of all pictures together."""
 
     layout: Layout
     rows: list[Floats]
@@ -104,7 +104,7 @@ def judged(
 
 
 def _not_decoded(look: Look, input_hw: tuple[int, int]) -> Iterator[str]:
-    """What a head gives that leaves its last step to the reader: offsets in cells, logarithms, logits."""
+    """Return the signs of a head that leaves its last step to the reader: offsets in cells, logarithms, logits."""
     boxes, scores = look.boxes, look.scores
     if scores.size and scores.min() < -0.01:
         yield f"its scores reach from {scores.min():.3g} to {scores.max():.3g}, not 0 to 1"
@@ -196,7 +196,7 @@ def _doubts(one: Candidate, look: Look, input_hw: tuple[int, int]) -> Iterator[s
 
 
 def _rather_labelled(look: Look) -> Iterator[str]:
-    """What speaks for corners, a confidence and a label where two numbers could be scores as well."""
+    """Return the signs of corners, a confidence and a label where two numbers could be scores as well."""
     certain = look.all[look.all[:, 4] > 0]
     if len(certain) and (certain[:, 5] <= ROUNDING).all():
         yield "its last number is 0 in every box: a label, rather than a score"
@@ -206,7 +206,7 @@ def _rather_labelled(look: Look) -> Iterator[str]:
 
 
 def _nameless(look: Look, ids: tuple[int, ...]) -> Iterator[str]:
-    """What speaks against a score for each id up to the largest, where some have no name."""
+    """Return what speaks against a score for each id up to the largest, where some have no name."""
     scores = look.all[look.confidence(look.all) > 0, -len(ids) :]
     nameless = scores[:, np.array(ids) < 0].max(axis=1, initial=0)
     share = (nameless > scores.max(axis=1, initial=0) / 2).mean() if len(scores) else 0
@@ -234,7 +234,7 @@ def _suppression(look: Look, input_hw: tuple[int, int]) -> tuple[str, str]:
 
 
 def _cells(input_hw: tuple[int, int]) -> set[int]:
-    """How many cells the levels of a YOLO have together, one or three boxes in each."""
+    """Return the counts of cells that the levels of a YOLO have together, one or three boxes in each."""
     height, width = input_hw
     cells = [sum(-(-height // stride) * -(-width // stride) for stride in strides) for strides in STRIDES]
     return {boxes * count for count in cells for boxes in (1, 3)}

@@ -1,4 +1,4 @@
-"""What the file of a model tells of itself: its classes, its task, its head, the size that it was made for."""
+"""Metadata of a model file: its classes, its task, its head, the size that it was made for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STRIDE = 32
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is told; None: it is not.
+    """The metadata; None for what the file does not tell.
 
     names: by id, as the file numbers them. fault: why its names cannot be used, "" where they can or there are none.
     head: the class of its last module, as ultralytics calls it. suppressed: whether overlaps are suppressed inside,

@@ -24,7 +24,7 @@ WEIGHT_KINDS = (".pt", ".onnx")
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """What there is of one model: each path, or None. `named` is the one the user gave, where it exists."""
+    """The files of one model: each path, or None. `named` is the one the user gave, where it exists."""
 
     stem: str
     named: Path | None

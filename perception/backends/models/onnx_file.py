@@ -28,8 +28,8 @@ _Field = tuple[int, "int | memoryview"]
 
 @dataclass(frozen=True, slots=True)
 class OnnxFacts:
-    """What a file says. precision: "int8" with Q/DQ nodes, else that of most of its weights ("fp32", "fp16", ...), ""
-    without any. input_sides: of its inputs, those that are numbers; ONNX Runtime calls a negative one open.
+    """The facts of a file. precision: "int8" with Q/DQ nodes, else that of most of its weights ("fp32", "fp16", ...),
+    "" without any. input_sides: of its inputs, those that are numbers; ONNX Runtime calls a negative one open.
     """
 
     precision: str
@@ -83,7 +83,7 @@ def _input_sides(message: memoryview, path: tuple[int, ...] = _TO_INPUT_SIDE) ->
 
 
 def _count(tensor: memoryview) -> Counter[str]:
-    """How many values of which type a tensor holds, where they may be weights: it has more than one side."""
+    """Return the count and type of a tensor's values, where they may be weights: it has more than one side."""
     sides: list[int] = []
     kind = ""
     for number, value in _fields(tensor):

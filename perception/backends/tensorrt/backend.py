@@ -15,7 +15,7 @@ from perception.backends.gpu.cuda import Gpu
 from perception.backends.gpu.pipeline import GpuPipeline
 from perception.backends.models.choice import Candidate, Wish, choose
 from perception.backends.models.model_facts import Facts, facts_of
-from perception.backends.session_backend import PickClasses, SessionBackend
+from perception.backends.session_backend import SessionBackend
 from perception.backends.tensorrt.engine_file import EngineFile
 from perception.backends.tensorrt.identity import class_names
 from perception.backends.tensorrt.runtime import Engine
@@ -25,7 +25,6 @@ from perception.core.layouts import Head
 
 def open_engine_backend(
     file: EngineFile,
-    pick_classes: PickClasses,
     names: Sequence[str],
     imgsz: int | None,
     kernel_dir: Path,
@@ -41,14 +40,13 @@ def open_engine_backend(
     serve, GpuError where the GPU fails at it; nothing of the GPU is held then.
     """
     by_id = Facts(class_names(file, names)).class_names(names, file.path)
-    class_ids = pick_classes(by_id)
     with ExitStack() as opened:
         gpu = Gpu(device, wait)
         opened.callback(gpu.close)
         engine = Engine(file, gpu, imgsz)
         opened.callback(engine.close)
         head = _head(file, engine, by_id, Wish(layout, kernel_dir))
-        backend = _open(engine, head, by_id, pick_classes, class_ids, kernel_dir)
+        backend = _open(engine, head, by_id, kernel_dir)
         opened.pop_all()
     return backend
 
@@ -64,20 +62,13 @@ def _head(file: EngineFile, engine: Engine, by_id: Mapping[int, str], wish: Wish
     return choose(candidate, replace(wish, layout=wish.layout or told))
 
 
-def _open(
-    engine: Engine,
-    head: Head,
-    by_id: Mapping[int, str],
-    pick_classes: PickClasses,
-    class_ids: tuple[int, ...],
-    kernel_dir: Path,
-) -> GpuPipeline | SessionBackend:
+def _open(engine: Engine, head: Head, by_id: Mapping[int, str], kernel_dir: Path) -> GpuPipeline | SessionBackend:
     why = f"the kernels do not decode {head.layout.name}"
     if head.layout.on_gpu:
         try:
             module = kernels.load_module(engine.gpu, kernel_dir)
-            return GpuPipeline(engine, module, head, by_id, class_ids)
+            return GpuPipeline(engine, module, head, by_id)
         except kernels.KernelsUnavailable as reason:
             why = str(reason)
     logger.warning(f"Preprocess and decode run on the CPU, which costs milliseconds a frame: {why}")
-    return SessionBackend(TensorRtSession(engine, by_id), pick_classes, head=head)
+    return SessionBackend(TensorRtSession(engine, by_id), head=head)

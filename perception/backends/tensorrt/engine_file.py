@@ -99,7 +99,7 @@ def _open(path: Path) -> _Opened:
 
 
 def _is_still(path: Path, status: os.stat_result) -> bool:
-    """Whether the file of this status still has the name."""
+    """Return True if the file of this status still has the name."""
     try:
         return os.path.samestat(path.stat(), status)
     except OSError:
@@ -182,7 +182,7 @@ def _version(start: bytes) -> str | None:
 
 
 def _fitting_sidecar(path: Path, place: Path, data: bytes) -> Sidecar | None:
-    """What the file at `place` tells of the engine, None where there is no such file or it knows nothing more.
+    """Return what the file at `place` tells of the engine, None where there is no such file or it knows nothing more.
 
     Raises BackendError where it speaks of other engines.
     """
@@ -221,7 +221,7 @@ _STRANGERS: tuple[tuple[bytes, str], ...] = (
 
 
 def _guess(start: bytes) -> str:
-    """What a file that is no engine is, as far as its first bytes tell."""
+    """Return the kind of a file that is no engine, as far as its first bytes tell."""
     for first, what in _STRANGERS:
         if start.startswith(first):
             return what

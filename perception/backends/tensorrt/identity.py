@@ -1,4 +1,4 @@
-"""Whether an engine belongs to this machine and to this model, told before TensorRT deserializes it."""
+"""The identity of an engine: does it belong to this machine and this model? Told before it is deserialized."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ForeignEngineError(BackendError):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What an engine is to run on. tensorrt_version: of the library that is loaded (getInferLibVersion), which the
-    Python bindings need not equal. compute_capability: "8.7". cuda_version: None where unknown.
+    """The machine of an engine. tensorrt_version: of the library that is loaded (getInferLibVersion), which
+    the Python bindings need not equal. compute_capability: "8.7". cuda_version: None where unknown.
     """
 
     tensorrt_version: str
@@ -51,7 +51,7 @@ def version_of_number(number: int) -> str:
 
 
 def check_identity(engine: EngineFile, machine: Machine) -> tuple[str, ...]:
-    """What could not be checked, a sentence each: one without a sidecar, else none, or one about CUDA.
+    """Return the checks that could not be made, a sentence each: one without a sidecar, else none, or one about CUDA.
 
     Raises BackendError, naming both sides, for an engine of another TensorRT or another GPU.
     """

@@ -1,4 +1,4 @@
-"""What TensorRT said, to be told with a failure."""
+"""The last lines of TensorRT's log, quoted in errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Memory:
             raise interruption
 
     def why(self) -> str:
-        """What TensorRT says to a failure, in one line."""
+        """Return TensorRT's words on a failure, in one line."""
         return self.errors[-1] if self.errors else self.lines[-1] if self.lines else "it gave no reason"
 
 

@@ -107,7 +107,7 @@ class Tensor:
 
     @property
     def address(self) -> int:
-        """Where it lies in device memory."""
+        """Its address in device memory."""
         return int(self.memory)
 
 
@@ -240,7 +240,7 @@ class Engine:
         return words if words and "linear" not in words.lower() else ""
 
     def set_batch(self, images: int) -> bool:
-        """How many images the next launches have; an engine of fixed batch always runs all of its batch.
+        """Set the count of images of the next launches; an engine of fixed batch always runs all of its batch.
 
         Gives whether launches that were recorded as graphs for other numbers are void.
         """

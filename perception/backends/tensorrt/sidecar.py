@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What an INT8 engine was calibrated on: how many images, the hash of their list, how they were prepared."""
+    """The calibration of an INT8 engine: how many images, the hash of their list, how they were prepared."""
 
     images: int
     manifest_sha256: str
@@ -39,7 +39,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What is known of an engine. Raises ValueError, naming the field, for a value that cannot be.
+    """The facts of an engine. Raises ValueError, naming the field, for a value that cannot be.
 
     created_at: UTC in ISO 8601. input_shape: of the input tensor, (n, 3, H, W), -1 where it is dynamic. class_names:
     by id. tensorrt_version: of the library that built it. builder: the settings of the build; of these
@@ -74,7 +74,7 @@ class Sidecar:
         return json.dumps(self.to_values(), indent=2, allow_nan=False) + "\n"
 
     def to_values(self) -> dict[str, Any]:
-        """What the file holds, as the JSON module takes it."""
+        """Return the content of the file, as the JSON module takes it."""
         values: dict[str, Any] = {"schema": self.schema}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -95,7 +95,7 @@ class Sidecar:
 
 
 def sidecar_path(engine: Path) -> Path:
-    """Where the sidecar of `engine` lies: beside it, or, where there is none and it is a link, beside its target."""
+    """Return the path of an engine's sidecar: beside it or, where there is none and it is a link, beside its target."""
     beside = engine.with_suffix(".json")
     if os.path.lexists(beside) or not engine.is_symlink():
         return beside
@@ -111,7 +111,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
 
 def read_as(path: Path, make: Callable[[dict[str, Any]], T]) -> T | None:
-    """What `make` gives for the JSON object in the file at `path`; None where there is no file.
+    """Return `make` of the JSON object in the file at `path`; None where there is no file.
 
     Raises BackendError where there is no such object, or where `make` raises ValueError: then with its words.
     """

@@ -1,29 +1,23 @@
-"""What a frame of the synthetic drive costs to render."""
+"""The cost of rendering a frame of the synthetic drive."""
 
 from __future__ import annotations
-
-import time
 
 import cv2
 
 from perception.drive import Drive, DriveSettings
+from perception.lab.benchmark.timing import each_ms
 
 SEEDS = range(1, 7)
 STRIDE = 3
 
 
 def measure(light: str, rain: float, count: int) -> list[float]:
-    """Milliseconds of `count` frames at 1280x720, spread over six seeds, on one thread."""
+    """Return the milliseconds of `count` frames at 1280x720, spread over six seeds, on one thread."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    taken = []
+    numbers = range(0, count // len(SEEDS) * STRIDE, STRIDE)
     try:
-        for seed in SEEDS:
-            drive = Drive(DriveSettings(seed=seed, light=light, rain=rain))
-            for number in range(count // len(SEEDS)):
-                started = time.perf_counter()
-                drive.render(number * STRIDE)
-                taken.append((time.perf_counter() - started) * 1000)
+        drives = [Drive(DriveSettings(seed=seed, light=light, rain=rain)) for seed in SEEDS]
+        return [taken for drive in drives for taken in each_ms(drive.render, numbers)]
     finally:
         cv2.setNumThreads(threads)
-    return taken

@@ -1,4 +1,4 @@
-"""What a frame costs: ours whole and by stage, the bare session on a ready tensor, and ultralytics' predict."""
+"""The cost of a frame: ours whole and by stage, the bare session on a ready tensor, and ultralytics' predict."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from perception.lab.benchmark.predict import OPTIONS, load_with_threads
 
 WARMUP = 10
 SETTLE_S = 0.02
-"""Threads of the way before spin for a while after their work, and would take the next one's processor."""
+"""Threads of the way before spin for a while, and would take the next one's processor."""
 
 
 class Detector(Protocol):
     """The one call of DetectorService that is measured."""
 
-    def detect(self, frame: Frame) -> Result: ...
+    def detect(self, frames: Sequence[Frame]) -> list[Result]: ...
 
 
 def read_clip(path: Path, count: int) -> list[Image]:
-    """The first `count` pictures of a clip, held in memory, so that no decoding falls into the times."""
+    """Read the first `count` pictures of a clip into memory, so that no decoding falls into the times."""
     capture = cv2.VideoCapture(str(path))
     images: list[Any] = []
     while len(images) < count:
@@ -44,7 +44,7 @@ def read_clip(path: Path, count: int) -> list[Image]:
 def measure(
     service: Detector, session: Session, weights: Path | None, threads: int, images: Sequence[Image], rounds: int
 ) -> dict[str, list[float]]:
-    """Times in milliseconds by name, each frame through every way in turn, `rounds` times after the warm-up.
+    """Return milliseconds by name, each frame through every way in turn, `rounds` times after the warm-up.
 
     session: the one that `service` runs on. weights: the .pt for ultralytics' predict, None to leave it out. threads:
     what the session was given, for predict, too.
@@ -56,7 +56,7 @@ def measure(
         image = images[number % len(images)]
         taken: dict[str, float] = {}
         frame = Frame(image, number, time.monotonic(), "benchmark")
-        taken["ours"], result = _timed(lambda: service.detect(frame))  # noqa: B023 - called at once
+        taken["ours"], result = _timed(lambda: service.detect([frame])[0])  # noqa: B023 - called at once
         taken["  preprocess"] = result.stages.preprocess_ms
         taken["  infer"] = result.stages.infer_ms
         taken["  postprocess"] = result.stages.postprocess_ms

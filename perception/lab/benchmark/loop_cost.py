@@ -1,4 +1,4 @@
-"""What the loop costs outside `detect`: mailbox, meter, log line, record. It runs as pilot.py's own does.
+"""The cost of the loop outside `detect`: mailbox, meter, log line, record. It runs as pilot.py's own does.
 
 `detect` is the real one: a processor that slept instead would be slow to wake, and that would be measured.
 """
@@ -22,7 +22,7 @@ WARMUP = 10
 
 
 def measure(service: Detector, info: BackendInfo, settings: Settings, log: TextLog) -> dict[str, list[float]]:
-    """Milliseconds of each turn of the loop outside detect, by part, the first ten left out.
+    """Return the milliseconds of each turn of the loop outside detect, by part, without the first ten.
 
     The source must be faster than detect: then a frame is there when it is asked for, and no waiting is measured.
     """
@@ -33,7 +33,7 @@ def measure(service: Detector, info: BackendInfo, settings: Settings, log: TextL
         asked = time.perf_counter()
         for frame in frames(source, settings.run, stop):
             taken = time.perf_counter()
-            result = service.detect(frame)
+            result = service.detect([frame])[0]
             detected = time.perf_counter()
             report, summary = meter.measure(frame, result), meter.window()
             metered = time.perf_counter()

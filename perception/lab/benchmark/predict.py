@@ -21,7 +21,7 @@ OPTIONS = {"rect": False, "imgsz": 640, "verbose": False}
 
 
 def load_with_threads(weights: str, image: Any, threads: int) -> Any:
-    """`load`, after a first prediction, with `threads` threads (0: one a core) instead of ultralytics' own choice.
+    """Load a model and predict once, with `threads` threads (0: one a core) instead of ultralytics' own choice.
 
     ultralytics leaves one core free, which on two cores would compare one thread with two.
     """
@@ -34,7 +34,7 @@ def load_with_threads(weights: str, image: Any, threads: int) -> Any:
 
 
 def load(weights: str) -> Any:
-    """A YOLO of ultralytics that predicts beside a CPU build of torch, too. ImportError where it is not installed."""
+    """Load a YOLO that predicts with a CPU build of torch, too. ImportError where ultralytics is not installed."""
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     from ultralytics import YOLO
 
@@ -46,13 +46,13 @@ def load(weights: str) -> Any:
 
 
 def on_images(weights: str) -> Callable[[Any], Any]:
-    """predict on one image (H, W, 3) BGR, in this process. ImportError where ultralytics is not installed."""
+    """Return predict on one image (H, W, 3) BGR, in this process. ImportError where ultralytics is not installed."""
     model = load(weights)
     return lambda image: model.predict(image, **OPTIONS)
 
 
 def _stand_in_for_torchvision() -> None:
-    """Beside a CPU build of torch torchvision does not import; predict wants only its NMS, and ultralytics has one."""
+    """Replace torchvision, which does not import beside a CPU build of torch; predict needs its NMS alone."""
     from ultralytics.utils.nms import TorchNMS
 
     torchvision, ops = ModuleType("torchvision"), ModuleType("torchvision.ops")
@@ -76,7 +76,7 @@ def _timed(weights: str, clip: str) -> list[float]:
 
 
 def main() -> None:
-    """Prints {xyxy, conf, cls} of each frame of a clip."""
+    """Print {xyxy, conf, cls} of each frame of a clip."""
     if sys.argv[1] == "--time":
         print(json.dumps(_timed(*sys.argv[2:])))
         return

@@ -1,4 +1,4 @@
-"""Where a measurement runs: the core of its thread, and the clocks of the GPU."""
+"""The core that a measurement runs on, and the clocks of the GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from perception.core.errors import BackendError
 
 
 def stay_on(core: int | None) -> None:
-    """Keeps the calling thread on one core, None: where it is. BackendError where there is none such."""
+    """Pin the calling thread to one core; None leaves it free. BackendError where there is no such core."""
     try:
         if core is not None:
             os.sched_setaffinity(0, {core})
@@ -19,7 +19,7 @@ def stay_on(core: int | None) -> None:
 
 
 def clocks() -> str:
-    """Clocks of the GPU as nvidia-smi tells them; a Jetson has none: see its power mode instead."""
+    """Return the clocks of the GPU by nvidia-smi; a Jetson has none: see its power mode instead."""
     query = ["nvidia-smi", "--query-gpu=clocks.sm,clocks.mem", "--format=csv,noheader"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603

@@ -1,4 +1,4 @@
-"""What a latency report over a very long run costs: records written for it, then the script as a user starts it."""
+"""The cost of a latency report over a very long run: records are written, then the script runs as for a user."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import resource
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,7 +37,7 @@ BOARD = BoardSnapshot(
 
 
 def write_records(path: Path, count: int, seed: int = 1) -> None:
-    """Write `count` records as in frames.jsonl, 30 a second: slow frames, drops, restarts, hot spells."""
+    """Write `count` records in the form of frames.jsonl, 30 a second: slow frames, drops, restarts, hot spells."""
     next_id = 0
     with path.open("w", encoding="utf-8", buffering=2**20) as file:
         for first in range(0, count, BLOCK):
@@ -79,51 +80,27 @@ def _board(row: int, hot: bool) -> BoardSnapshot:
 
 
 def measure(root: Path, path: Path) -> tuple[dict[str, float], int]:
-    """The report over `path` in a process of its own: its costs, and the frames that it counted.
+    """Run the report over `path` in a process of its own; return its costs and the frames that it counted.
 
-    Wall and processor seconds, and the peak of memory in MiB: the sum over the process and its children, in which a
-    shared page counts once (proportional set size), looked at every 0.1 s.
+    Wall and processor seconds, and the peak of memory in MiB: its proportional set size, sampled every 0.1 s.
     """
     command = [sys.executable, str(root / "scripts" / "latency_report.py"), str(path), "--json"]
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own script
-        watch = _Watch(process.pid)
-        out, _ = process.communicate()
-        took, peak = time.perf_counter() - began, watch.stop()
+    before, began, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0.0
+    with tempfile.TemporaryFile() as out:
+        with subprocess.Popen(command, stdout=out) as process:  # noqa: S603 - our own script
+            while process.poll() is None:
+                peak = max(peak, _memory_mib(process.pid))
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.1)
+        took = time.perf_counter() - began
+        out.seek(0)
+        told = out.read()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise RuntimeError(f"the report ended with {process.returncode}")
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     costs = {"wall s": round(took, 1), "cpu s": round(cpu, 1), "peak MiB": round(peak, 1)}
-    return costs, int(json.loads(out)["frames"])
-
-
-class _Watch:
-    """Looks at the memory of a process and its children until stopped."""
-
-    def __init__(self, pid: int) -> None:
-        self._peak = 0.0
-        self._pid = pid
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-
-    def _look(self) -> None:
-        while not self._over.wait(0.1):
-            self._peak = max(self._peak, sum(map(_memory_mib, _family(self._pid))))
-
-    def stop(self) -> float:
-        self._over.set()
-        self._thread.join()
-        return self._peak
-
-
-def _family(pid: int) -> list[int]:
-    try:
-        found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-    return [pid, *(one for child in found for one in _family(child))]
+    return costs, int(json.loads(told)["frames"])
 
 
 def _memory_mib(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""From the start of a process to its first vehicle line, and the memory it takes."""
+"""The start of a process up to its first vehicle line, and its memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from perception.reporting.lines import FRAME
 FRAMES = 20
 LOOK_S = 0.05
 BOXES = '{"xyxy"'
-"""How a frame begins in the output of predict.py."""
+"""The beginning of a frame in the output of predict.py."""
 
 
 def pilot_command(root: Path, weights: Path, clip: Path) -> list[str]:
-    """Runs the pilot over the first frames of a clip."""
+    """Return the command that runs the pilot over the first frames of a clip."""
     script = str(root / "pilot.py")
     return [
         sys.executable,
@@ -38,13 +38,13 @@ def pilot_command(root: Path, weights: Path, clip: Path) -> list[str]:
 
 
 def predict_command(weights: Path, clip: Path) -> list[str]:
-    """Runs ultralytics' predict over the first frames of a clip."""
+    """Return the command that runs ultralytics' predict over the first frames of a clip."""
     return [sys.executable, predict.__file__, str(weights), str(clip), str(FRAMES)]
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start: seconds to the first line that tells of a frame, the lines up to it, and the peak of memory in MiB.
+    """One start: seconds to the first line of a frame, the lines up to it, and the peak of memory in MiB.
 
     begun: wall clock. resident: all memory of the process.
     """
@@ -56,9 +56,9 @@ class Start:
 
 
 def measure(command: Sequence[str], look: Callable[[int], None] = lambda pid: None) -> Start:
-    """Runs a command to its end. look: called with its process's number every LOOK_S, while it speaks; may raise.
+    """Run a command to its end. look: called with its pid every LOOK_S, while it prints; may raise.
 
-    Raises BackendError for one that fails, or tells of no frame.
+    Raises BackendError for one that fails, or prints no frame.
     """
     begun, started = datetime.now(), time.perf_counter()
     first_s, lines, last, looked = None, list[str](), "it said nothing", 0.0

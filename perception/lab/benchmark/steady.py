@@ -1,4 +1,4 @@
-"""Over a long run: does memory grow, does the age of a frame grow, is every frame accounted for?"""
+"""Long runs: growth of memory, growth of the age of frames, and the account of every frame."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from perception.system.stop import StopFlag
 
 
 def resident_mib() -> float:
-    """Resident memory of this process in MiB."""
+    """Return the resident memory of this process in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
 def memory_by_frame(service: Detector, uri: str, count: int, step: int) -> dict[int, float]:
-    """Resident MiB after every `step` of `count` frames of the source."""
+    """Return the resident MiB after every `step` of `count` frames of the source."""
     settings, memory = SourceSettings(uri=uri), {}
     with open_source(settings) as source:
         for frame in frames(source, RunSettings(max_frames=count), StopFlag()):
-            service.detect(frame)
+            service.detect([frame])
             if (frame.frame_id + 1) % step == 0:
                 memory[frame.frame_id + 1] = resident_mib()
     return memory
@@ -32,7 +32,7 @@ def memory_by_frame(service: Detector, uri: str, count: int, step: int) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """How old frames were when they were taken, in ms; what became of all that were captured; the source's period."""
+    """Ages of frames when they were taken, in ms; counts of all that were captured; the source's period."""
 
     ages_ms: list[float]
     processed: int
@@ -42,7 +42,7 @@ class Ages:
 
 
 def slow_consumer(uri: str, fps: float, duration_s: float) -> Ages:
-    """Takes frames of a live source at `fps` for duration_s."""
+    """Take frames of a live source at `fps` for duration_s."""
     settings = SourceSettings(uri=uri)
     ages, ids, began = [], [], 0.0
     with open_source(settings) as source:

@@ -19,7 +19,7 @@ SIDE = 640
 
 
 def open_session(model: Path, way: str) -> Session:
-    """The model as the pilot opens it, or with threads that wait as the library has it."""
+    """Open the model as the pilot does, or with threads that wait as the library has it."""
     if way == "spin":
         os.environ["OMP_WAIT_POLICY"] = "ACTIVE"
     if model.suffix == ".onnx":
@@ -35,7 +35,7 @@ def open_session(model: Path, way: str) -> Session:
 
 
 def main(model: str, way: str) -> None:
-    """Runs until stdin ends."""
+    """Run until stdin ends."""
     session = open_session(Path(model), way)
     tensor = np.zeros((1, 3, *session.input_hw), session.dtype)
     for _ in range(3):

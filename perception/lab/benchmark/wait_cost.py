@@ -1,4 +1,4 @@
-"""What it costs that the threads of a CPU backend spin or block while they wait: idle, and beside busy processes."""
+"""The cost of a CPU backend's threads that spin or block while they wait: idle, and beside busy processes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 CHILD = "perception.lab.benchmark.wait_child"
 WAYS = ("spin", "block")
 SETTLE_S = 0.05
-"""Threads that spin do so for a while after their work, and would take the next one's processor."""
+"""Spinning threads go on for a while after their work, and would take the next one's processor."""
 
 
 def measure(root: Path, models: Sequence[Path], rounds: int, busy: int) -> Mapping[str, list[float]]:
-    """Milliseconds of a run by model, way and load. Both ways of a model run in turn, each in a process of its own.
+    """Return the milliseconds of a run by model, way and load; both ways run in turn, each in a process of its own.
 
     busy: processes that compute without a pause, in the second half.
     """

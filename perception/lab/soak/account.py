@@ -1,4 +1,4 @@
-"""What the records of a soak add up to: every frame, and how latency and age drift."""
+"""The account of a soak's records: every frame, and the drift of latency and age."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from perception.settings.model import LogSettings
 from perception.workshop.latency.columns import Columns, Floats
 from perception.workshop.latency.records import RecordReader
-from perception.workshop.latency.sequence import Sequence
+from perception.workshop.latency.sequence import FrameSequence
 
 GAP_MS = 1000
 SHARE = 10
-"""Drift compares the first and the last of so many parts of the run."""
+"""The run is cut into SHARE parts, of which drift compares the first and the last."""
 KEPT = ("total", "age")
 
 
@@ -25,12 +25,12 @@ class Account:
     def __init__(self) -> None:
         self.processed = 0
         self.dropped = 0
-        self.sequence = Sequence(GAP_MS)
+        self.sequence = FrameSequence(GAP_MS)
         self._reader = RecordReader()
         self._times = {name: array("f") for name in KEPT}
 
     def add(self, blocks: Iterable[bytes]) -> None:
-        """Takes blocks of whole lines of frames.jsonl, those that come next."""
+        """Take blocks of whole lines of frames.jsonl, those that come next."""
         for block in blocks:
             columns = self._reader.read(block)
             if columns is not None:
@@ -45,17 +45,17 @@ class Account:
 
     @property
     def broken(self) -> int:
-        """Lines that are no record."""
+        """Lines that are not a record."""
         return self._reader.broken
 
     @property
     def captured(self) -> int:
-        """Pictures up to the last one processed: their numbers count them from 0, also those that were dropped."""
+        """Frames up to the last one processed: ids count from 0 and include the dropped ones."""
         last = self.sequence.last
         return last.frame_id + 1 if last else 0
 
     def faults(self) -> list[str]:
-        """What speaks against every frame having its record, in words."""
+        """Return the faults of the account in words: frames that are missing, broken or unaccounted for."""
         counts, first = self.sequence.counts, self.sequence.first
         missing = counts.missing + (first.frame_id - first.dropped if first else 0)
         return _counted(
@@ -68,7 +68,7 @@ class Account:
         )
 
     def differences(self, lines: int, summary: tuple[int, int]) -> list[str]:
-        """Where the pilot's log counts otherwise, once it has ended.
+        """Return the differences from the counts of the pilot's log, once it has ended.
 
         lines: of frames. summary: frames and drops in that of the run, which leaves out the frames of the warm-up.
         """
@@ -82,7 +82,7 @@ class Account:
         )
 
     def drift(self) -> dict[str, dict[str, Mapping[str, float]]]:
-        """Percentiles of the first and the last tenth of the frames, by time; empty where there are too few."""
+        """Return percentiles of the first and the last tenth of the frames, by time; empty where there are too few."""
         part = self.processed // SHARE
         if not part:
             return {}
@@ -92,7 +92,7 @@ class Account:
         }
 
     def figures(self) -> dict[str, Any]:
-        """All of it, for the report."""
+        """Return all figures for the report."""
         counts = self.sequence.counts
         return {
             "captured": self.captured,

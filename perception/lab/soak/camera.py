@@ -1,4 +1,4 @@
-"""The camera of a soak: an RTSP server of its own, which dies and is there again."""
+"""The camera of a soak: an RTSP server of its own that is killed and restarted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import cv2
 from perception.core.errors import SettingsError, SourceError
 from perception.drive import Drive, DriveSettings
 
-SERVER = Path(__file__).with_name("rtsp_server.py")
+SERVER = Path(__file__).parent.with_name("rtsp_server.py")
 PACKAGES = (
     "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
     "gstreamer1.0-plugins-ugly"
@@ -22,12 +22,12 @@ SCENE = DriveSettings(seed=14, vehicles=8, width=640, height=360, duration=20.0)
 
 
 def find_python() -> str:
-    """A Python in which the server runs: this one, or the system's. SettingsError where neither does."""
+    """Return a Python in which the server runs: this one, or the system's. SettingsError where neither does."""
     said = ""
     for python in dict.fromkeys((sys.executable, "/usr/bin/python3")):
         try:
             probe = subprocess.run(  # noqa: S603 - our own file
-                [python, str(SERVER)], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+                [python, str(SERVER), "--probe"], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
             )
         except OSError as error:
             said = f"{python}: {error.strerror}"
@@ -42,7 +42,7 @@ def find_python() -> str:
 
 
 def drive_uri(fps: int) -> str:
-    """The drive as a source that never ends."""
+    """Return the drive as a source that never ends."""
     scene = replace(SCENE, fps=fps)
     names = ("seed", "vehicles", "width", "height", "duration", "fps")
     wanted = "&".join(f"{name}={getattr(scene, name):g}" for name in names)
@@ -50,7 +50,7 @@ def drive_uri(fps: int) -> str:
 
 
 def make_pictures(folder: Path, fps: int) -> None:
-    """Renders the drive into the folder, as 00000.jpg and so on."""
+    """Render the drive into the folder, as 00000.jpg and so on."""
     folder.mkdir(parents=True, exist_ok=True)
     drive = Drive(replace(SCENE, fps=fps))
     for number in range(drive.frame_count):
@@ -64,7 +64,7 @@ class RtspCamera:
 
     def __init__(self, python: str, folder: Path, fps: int) -> None:
         """folder: of its pictures. Raises SourceError where it does not start."""
-        self._command = [python, str(SERVER), "--folder", str(folder.resolve()), "--fps", str(fps)]
+        self._command = [python, str(SERVER), "--piped", "--folder", str(folder.resolve()), "--fps", str(fps)]
         self._process: subprocess.Popen[str] | None = None
         self.url = self._start("0")
 
@@ -91,7 +91,7 @@ class RtspCamera:
         return url
 
     def kill(self) -> None:
-        """It is gone at once, as without power; its address refuses."""
+        """End it at once, as without power; its address refuses."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -102,5 +102,5 @@ class RtspCamera:
                 pipe.close()
 
     def start_again(self) -> None:
-        """It is there again under the same address. Raises SourceError where it does not start."""
+        """Start it again under the same address. Raises SourceError where it does not start."""
         self._start(str(urlsplit(self.url).port))

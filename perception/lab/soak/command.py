@@ -1,4 +1,4 @@
-"""The soak as a command: starts the pilots, watches over them, and says at the end what held."""
+"""The command of the soak: starts the pilots, watches them, and judges every bar at the end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from perception.camera.uri import redact
 from perception.core.errors import PilotError, SettingsError
 from perception.lab.soak import camera
 from perception.lab.soak.pilot_process import PilotProcess
-from perception.lab.soak.progress import Progress
-from perception.lab.soak.report import Report
 from perception.lab.soak.restarts import Restarter
-from perception.lab.soak.subject import Limits, Subject
+from perception.lab.soak.soak_report import SoakReport
+from perception.lab.soak.status_line import StatusLine
+from perception.lab.soak.watched_pilot import Limits, WatchedPilot
 from perception.system.stop import StopFlag
 from perception.system.writable import check_folder_writable
 from perception.workshop.own_file import check_json
@@ -26,16 +26,16 @@ from perception.workshop.own_file import check_json
 TICK_S = 0.2
 SAVE_S = 60.0
 START_S = 180.0
-"""So long a pilot may take to its first frame: as long as its service lets it."""
+"""Limit for the first frame of a pilot, as in its service."""
 FUSE_S = 300.0
-"""So long after the soak a pilot ends by itself, whatever became of the soak."""
+"""After the soak a pilot ends by itself within this time, whatever became of the soak."""
 WARMUP_S = 600.0
 ON = ("rtsp", "demo", "both")
 
 
 @dataclass(frozen=True)
-class Options:
-    """As on the command line. growth in percent."""
+class SoakOptions:
+    """The options of the command line. growth in percent."""
 
     hours: float
     on: str
@@ -50,7 +50,7 @@ class Options:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """The length of the soak."""
         return self.hours * 3600
 
     @property
@@ -60,12 +60,12 @@ class Options:
 
     @property
     def sample_s(self) -> float:
-        """Between two samples."""
+        """The time between two samples."""
         return min(max(self.seconds / 240, 0.5), 10.0)
 
 
-def run(options: Options) -> int:
-    """Runs the soak and prints what came of it: 0 where every bar held, 1 where one did not or could not be judged.
+def run(options: SoakOptions) -> int:
+    """Run the soak and print the verdicts: 0 where every bar held, 1 where one did not or could not be judged.
 
     Raises PilotError where it cannot be started, or its camera cannot be started again.
     """
@@ -82,33 +82,33 @@ def run(options: Options) -> int:
     return 0 if holds else 1
 
 
-def _soak(options: Options, folder: Path, stop: StopFlag) -> bool:
+def _soak(options: SoakOptions, folder: Path, stop: StopFlag) -> bool:
     with ExitStack() as stack:
         try:
-            subjects = _start(options, folder, stack, stop)
+            watched = _start(options, folder, stack, stop)
         except OSError as error:
             raise SettingsError(f"{error.filename or folder} cannot be written ({error.strerror})") from error
-        if not subjects:
+        if not watched:
             raise PilotError("Stopped before every pilot had its first frame: there is nothing to report")
-        report = Report(options.json, _told(options), options.limits)
+        report = SoakReport(options.json, _told(options), options.limits)
         try:
-            _watch(options, subjects, stop, report)
+            _watch(options, watched, stop, report)
         finally:
-            for subject in subjects:
-                subject.finish()
-            report.finish(subjects)
+            for one in watched:
+                one.finish()
+            report.finish(watched)
     return all(verdict.holds for verdict in report.verdicts)
 
 
-def _told(options: Options) -> dict[str, object]:
-    """The options for the report, less what is secret in a source."""
+def _told(options: SoakOptions) -> dict[str, object]:
+    """Return the options for the report, without the credentials of a source."""
     told = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
     return {**told, "source": options.source and redact(options.source)}
 
 
 @dataclass
 class Folder:
-    """Where the pilots write. keep: once all is over, too."""
+    """The folder that the pilots write to. keep: do not remove it at the end."""
 
     path: Path
     keep: bool
@@ -116,7 +116,7 @@ class Folder:
 
 @contextmanager
 def _folder(given: Path | None) -> Iterator[Folder]:
-    """The folder that was given, which is kept, or one of its own."""
+    """Give the named folder, which is kept, or a temporary one."""
     if given is not None:
         check_folder_writable("--folder", given)
         given.mkdir(exist_ok=True)
@@ -132,8 +132,8 @@ def _folder(given: Path | None) -> Iterator[Folder]:
         sys.stderr.write(f"Logs: {folder.path}\n")
 
 
-def _start(options: Options, folder: Path, stack: ExitStack, stop: StopFlag) -> list[Subject]:
-    """The pilots, each with its first frame behind it; none where a stop was asked for. PilotError from one of them."""
+def _start(options: SoakOptions, folder: Path, stack: ExitStack, stop: StopFlag) -> list[WatchedPilot]:
+    """Start the pilots and wait for their first frames; return none where a stop was requested. Raises PilotError."""
     lasts_s = options.seconds + FUSE_S
     pilots: dict[str, PilotProcess] = {}
     server = None
@@ -157,17 +157,17 @@ def _start(options: Options, folder: Path, stack: ExitStack, stop: StopFlag) -> 
     restarter = Restarter(server, options.restart_s, now, now + options.seconds, time.monotonic) if server else None
     return [
         stack.enter_context(
-            Subject(name, pilot, (restarter, options.restart_s) if restarter and name == "rtsp" else None)
+            WatchedPilot(name, pilot, (restarter, options.restart_s) if restarter and name == "rtsp" else None)
         )
         for name, pilot in pilots.items()
     ]
 
 
 def _first_frames(pilots: list[PilotProcess], stop: StopFlag) -> bool:
-    """Waits for the first frame of each; False where a stop was asked for. PilotError from one that gives none."""
+    """Wait for the first frame of each; False where a stop was requested. PilotError from one that gives none."""
     until = time.monotonic() + START_S
     while not stop.requested:
-        waiting = [pilot for pilot in pilots if pilot.story.first_frame_at is None]
+        waiting = [pilot for pilot in pilots if pilot.log.first_frame_at is None]
         if not waiting:
             return True
         for pilot in waiting:
@@ -178,22 +178,22 @@ def _first_frames(pilots: list[PilotProcess], stop: StopFlag) -> bool:
     return False
 
 
-def _watch(options: Options, subjects: list[Subject], stop: StopFlag, report: Report) -> None:
-    """Until the time is over, all pilots have ended, or a stop is asked for."""
+def _watch(options: SoakOptions, watched: list[WatchedPilot], stop: StopFlag, report: SoakReport) -> None:
+    """Watch until the time is over, all pilots have ended, or a stop is requested."""
     ends_at = time.monotonic() + options.seconds
     sample_at = save_at = time.monotonic()
-    with Progress(options.seconds) as progress:
+    with StatusLine(options.seconds) as status:
         while (now := time.monotonic()) < ends_at and not stop.requested:
-            if not any(subject.running for subject in subjects):
+            if not any(one.running for one in watched):
                 return
-            for subject in subjects:
-                subject.tick(now)
+            for one in watched:
+                one.tick(now)
             if now >= sample_at:
-                for subject in subjects:
-                    subject.observe(now)
+                for one in watched:
+                    one.observe(now)
                 sample_at = now + options.sample_s
             if now >= save_at:
-                report.save(subjects)
+                report.save(watched)
                 save_at = now + SAVE_S
-            progress.show(subjects)
+            status.show(watched)
             time.sleep(TICK_S)

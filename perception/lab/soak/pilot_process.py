@@ -1,4 +1,4 @@
-"""A pilot as a process of its own, and what its log says of its source."""
+"""A pilot as a process of its own, and the state of its source by its log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perception.settings.model import ROOT
 
 STOP_S = 30.0
 HIDDEN = ("JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_USEC")
-"""What a service finds in its environment and must not hand on."""
+"""Environment variables of a service that must not be handed on."""
 _PAUSE = re.compile(r"Next attempt to open .* in ([\d.]+) s$")
 _SUMMARY = re.compile(SUMMARY_PATTERN)
 _HEAD = re.compile(r"^\S+ \S+ [A-Z]+ +")
@@ -40,8 +40,8 @@ class Outage:
 
 
 @dataclass
-class Story:
-    """What the log said so far. Written by one thread, read by another: each field is replaced, or only grows."""
+class PilotLog:
+    """The state that the log shows. Written by one thread, read by another: each field is replaced, or only grows."""
 
     frames: int = 0
     first_frame_at: float | None = None
@@ -53,12 +53,12 @@ class Story:
     _again: bool = False
 
     def read(self, lines: Iterable[str]) -> None:
-        """Follows the log to its end."""
+        """Follow the log to its end."""
         for line in lines:
             self.take(line.rstrip("\n"), time.monotonic())
 
     def take(self, line: str, now: float) -> None:
-        """The next line, which came at `now`."""
+        """Take the next line, which came at `now`."""
         if FRAME in line:
             self._frame(now)
             return
@@ -76,7 +76,7 @@ class Story:
             self.summary = int(found[1]), int(found[2])
 
     def _frame(self, now: float) -> None:
-        """A frame counts as the end of an outage after the source was said to live: one may have been under way."""
+        """Count a frame; it ends an outage only after "Source live", as one may have been under way before."""
         self.frames += 1
         self.first_frame_at = self.first_frame_at or now
         if self._again:
@@ -92,7 +92,7 @@ class PilotProcess:
         """folder: for its settings and logs. lasts_s: after so long it ends by itself, whatever becomes of the soak."""
         folder.mkdir(parents=True, exist_ok=True)
         self.records = folder / "logs" / "frames.jsonl"
-        self.story = Story()
+        self.log = PilotLog()
         settings = {
             "source": {"uri": uri},
             "model": {"weights": model},
@@ -115,7 +115,7 @@ class PilotProcess:
             start_new_session=True,  # a Ctrl-C at the terminal is for the soak
         )
         assert self._process.stderr
-        self._listener = threading.Thread(target=self.story.read, args=(self._process.stderr,), daemon=True)
+        self._listener = threading.Thread(target=self.log.read, args=(self._process.stderr,), daemon=True)
         self._listener.start()
 
     def __enter__(self) -> PilotProcess:
@@ -126,23 +126,23 @@ class PilotProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process id."""
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that ended it."""
+        """The exit code; None while it runs, negative for the signal that ended it."""
         return self._process.poll()
 
     def fault(self) -> PilotError:
-        """Why it did not come to its first frame, in its own last words."""
+        """Return why it did not come to its first frame, from the last line of its log."""
         code = self.exit_code
-        said = _HEAD.sub("", self.story.last_lines[-1]) if self.story.last_lines else "it said nothing"
+        said = _HEAD.sub("", self.log.last_lines[-1]) if self.log.last_lines else "it said nothing"
         how = "gave no frame" if code is None else f"ended with exit code {code}"
         return _FAULTS.get(code or 0, SettingsError)(f"The pilot {how} at its start: {said}")
 
     def stop(self) -> None:
-        """Asks it to stop, and waits until all it said is read; kills it where that takes too long."""
+        """Ask it to stop, and wait until its whole log is read; kill it where that takes too long."""
         self._process.terminate()
         try:
             self._process.wait(STOP_S)

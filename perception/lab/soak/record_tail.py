@@ -1,4 +1,4 @@
-"""Follows frames.jsonl while it is written, also when the file becomes an older one."""
+"""Follows frames.jsonl while it is written, across rotations."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ BLOCK = 2**20
 
 
 class RecordTail:
-    """Gives what was appended since the last call, in whole lines and in order.
+    """Reads the records appended since the last call, in whole lines and in order.
 
-    To be asked more often than all older files are replaced: what is gone by then is missing, and shows as missing.
+    It must be read before all older files are replaced: what is gone by then shows as missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,7 +23,7 @@ class RecordTail:
         self._rest = b""
 
     def read(self) -> Iterator[bytes]:
-        """Blocks of whole lines."""
+        """Yield blocks of whole lines."""
         if self._file is None:
             with suppress(FileNotFoundError):  # the pilot has not begun it yet
                 self._file = self._path.open("rb")
@@ -36,7 +36,7 @@ class RecordTail:
             self._file = newer
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -50,7 +50,7 @@ class RecordTail:
                 yield block[:end]
 
     def _newer(self, file: IO[bytes]) -> IO[bytes] | None:
-        """The file that was begun after this one, open; None where there is none."""
+        """Return the file that was begun after this one, open; None where there is none."""
         mine = os.fstat(file.fileno()).st_ino
         newer: IO[bytes] | None = None
         for path in self._newest_first():

@@ -1,4 +1,4 @@
-"""Restarts of the camera: when it dies, when it is there again, and when the pilot has frames again."""
+"""Restarts of the camera: its end, its return, and the next frame of the pilot."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Protocol
 from perception.lab.soak.pilot_process import Outage
 
 DOWN_S = 2.0
-"""How long the camera is away: long enough for the pilot to see it go, and to try in vain."""
+"""The length of an outage: long enough for the pilot to notice it, and to try in vain."""
 STEP_S = 2.0
 """Design: after a fault frames flow again within the longest pause between two attempts and so much more."""
 
 
 class Camera(Protocol):
-    """What can be restarted. start_again returns when it listens."""
+    """A camera that can be restarted. start_again returns when it listens."""
 
     def kill(self) -> None: ...
 
@@ -34,7 +34,7 @@ class Restarter:
     """Kills the camera every `every_s`, and starts it again. now: monotonic seconds, also of the first start."""
 
     def __init__(self, camera: Camera, every_s: float, now: float, ends_at: float, clock: Callable[[], float]) -> None:
-        """ends_at: of the soak; the camera does not die so late that nobody would see it come back."""
+        """ends_at: of the soak; the camera is not killed so late that its return would not be seen."""
         self.done: list[Restart] = []
         self._camera = camera
         self._every_s = every_s
@@ -43,7 +43,7 @@ class Restarter:
         self._clock = clock
 
     def tick(self, now: float) -> None:
-        """What is due by now."""
+        """Do what is due by now."""
         restart = self.done[-1] if self.done else None
         if restart and restart.up_at is None:
             if now >= restart.down_at + DOWN_S:
@@ -70,12 +70,12 @@ class Recovery:
 
     @property
     def in_time(self) -> bool:
-        """Whether frames flowed again as the design has it."""
+        """True if frames flowed again within the allowed time."""
         return self.took_s is not None and self.took_s <= self.allowed_s
 
 
 def recoveries(restarts: list[Restart], outages: list[Outage], now: float) -> list[Recovery]:
-    """What became of each restart, in order; the last one is left out while it is still under way at `now`."""
+    """Return the recovery from each restart, in order; without the last one while it is still under way at `now`."""
     ends = [*(restart.down_at for restart in restarts[1:]), float("inf")]
     found = [_recovery(restart, until, outages) for restart, until in zip(restarts, ends)]
     if found and found[-1].took_s is None:
@@ -86,7 +86,7 @@ def recoveries(restarts: list[Restart], outages: list[Outage], now: float) -> li
 
 
 def _recovery(restart: Restart, until: float, outages: list[Outage]) -> Recovery:
-    """An outage belongs to every restart that it overlaps."""
+    """Return the recovery from a restart; an outage belongs to every restart that it overlaps."""
     mine = [one for one in outages if one.lost_at < until and (one.back_at is None or one.back_at > restart.down_at)]
     allowed_s = max((one.pause_s for one in mine), default=0.0) + STEP_S
     back = [one.back_at for one in mine if one.back_at and restart.up_at and one.back_at > restart.up_at]

@@ -1,4 +1,4 @@
-"""What a label file forgot: a teacher's confident vehicles that no label overlaps, and classes that a source merged."""
+"""Completion of labels: a teacher's confident vehicles that no label overlaps, and classes that a source merged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TRUCK, _CAR = COCO_VEHICLES.index("truck"), COCO_VEHICLES.index("car")
 
 @dataclass(frozen=True)
 class Rule:
-    """How far a source trusts the teachers. Confidences from 0 to 1, sizes in pixels.
+    """The trust of a source in the teachers. Confidences from 0 to 1, sizes in pixels.
 
     alone: from where one teacher suffices. agreed: from where two that see the same box suffice. truck_from_car: the
     source has no trucks, and labels them as cars: two teachers that both see one, this confidently, correct it; None
@@ -42,12 +42,12 @@ RULES = {
 
 
 def rule_for(file_name: str) -> Rule:
-    """The rule of the source that begins the file's name; the default one for any other source."""
+    """Return the rule of the source that begins the file's name; the default one for any other source."""
     return RULES.get(file_name.split("_")[0], Rule())
 
 
 def complete(labels: Labels, teachers: Sequence[Detections], rule: Rule, image_hw: tuple[int, int]) -> Labels:
-    """The labels, with what the teachers add to them. Every label keeps its box, and its place in the order.
+    """Return the labels with those that the teachers add. Every label keeps its box, and its place in the order.
 
     teachers: what each found in the same picture, of `image_hw` (height, width in pixels); class ids are places in
     config.COCO_VEHICLES.
@@ -63,7 +63,7 @@ def complete(labels: Labels, teachers: Sequence[Detections], rule: Rule, image_h
 
 
 def _trusted(teachers: Sequence[Detections], rule: Rule) -> Detections:
-    """All that is confident enough, alone or because another teacher sees it, too."""
+    """Return all detections that are confident enough, alone or because another teacher has them, too."""
     parts = []
     for place, own in enumerate(teachers):
         sure = own.confidence >= rule.alone
@@ -81,7 +81,7 @@ def _trusted(teachers: Sequence[Detections], rule: Rule) -> Detections:
 
 
 def _is_known(box: Boxes, class_id: int, labels: Labels) -> bool:
-    """Whether a box (1, 4) repeats a label, or lies in one of its class, as where one label holds a whole group."""
+    """Return True if a box (1, 4) repeats a label, or lies in one of its class, such as one of a whole group."""
     if not len(labels):
         return False
     same = overlaps(box, labels.xyxy)[0] >= 0.4
@@ -92,7 +92,7 @@ def _is_known(box: Boxes, class_id: int, labels: Labels) -> bool:
 
 
 def _is_own_car(box: Boxes, image_hw: tuple[int, int]) -> bool:
-    """Whether a box (4,) is the dashboard or the bonnet below a windscreen, which teachers like to call a car."""
+    """Return True if a box (4,) is the dashboard or bonnet below a windscreen, which teachers take for a car."""
     height, width = image_hw
     return bool(box[2] - box[0] >= 0.9 * width and box[3] >= 0.98 * height and box[1] >= 0.4 * height)
 

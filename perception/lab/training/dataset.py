@@ -1,4 +1,4 @@
-"""The training set as files: completed photographs, the drive, and the list that says how often each is seen."""
+"""The training set as files: completed photographs, the drive, and the list with repeats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from perception.camera.images import read_image
 from perception.core.errors import SourceError
 from perception.lab.training.completion import complete, rule_for
 from perception.lab.training.drive_pictures import write_drive
-from perception.lab.training.teacher import look
+from perception.lab.training.teacher import teacher_detections
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.labels import read_labels, write_labels
 
@@ -22,10 +22,10 @@ REPEATS = {"india": 4, "openimages": 4}
 
 
 def prepare(data: Path, folder: Path, teachers: Sequence[Path], frames: int, pictures: int | None, device: str) -> Path:
-    """Writes the whole training set under `folder` and gives the .yaml that describes it. What is there is kept.
+    """Write the whole training set under `folder` and return the .yaml that describes it. Files that exist are kept.
 
-    data: holds images/{train,val} and labels/{train,val}. frames: of the drive. pictures: the first so many of each
-    split alone, None for all. Raises SourceError where `data` holds no pictures.
+    data: holds images/{train,val} and labels/{train,val}. frames: of the drive. pictures: at most so many of each
+    split, None for all. Raises SourceError where `data` holds no pictures.
     """
     complete_photos(data, folder, teachers, pictures, device)
     if frames:
@@ -42,7 +42,7 @@ def prepare(data: Path, folder: Path, teachers: Sequence[Path], frames: int, pic
 
 
 def complete_photos(data: Path, folder: Path, teachers: Sequence[Path], pictures: int | None, device: str) -> None:
-    """Copies the pictures of `data`; training labels completed by the teachers, validation labels as they are."""
+    """Copy the pictures of `data`; training labels completed by the teachers, validation labels as they are."""
     for split in ("train", "val"):
         sources = list_images(data / "images" / split)[:pictures]
         target = folder / "photos" / split
@@ -50,7 +50,10 @@ def complete_photos(data: Path, folder: Path, teachers: Sequence[Path], pictures
         for name in ("images", "labels"):
             (target / name).mkdir(parents=True, exist_ok=True)
         asked = teachers if split == "train" and missing else ()
-        seen = [look(weights, missing, folder / "teachers" / f"{weights.stem}.json", device) for weights in asked]
+        seen = [
+            teacher_detections(weights, missing, folder / "teachers" / f"{weights.stem}.json", device)
+            for weights in asked
+        ]
         for path in missing:
             image = read_image(path)
             if image is None:
@@ -64,7 +67,7 @@ def complete_photos(data: Path, folder: Path, teachers: Sequence[Path], pictures
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The pictures of a folder by name. Raises SourceError where there are none."""
+    """Return the pictures of a folder by name. Raises SourceError where there are none."""
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     if not found:
         raise SourceError(f"{folder} holds no pictures", "Give a data set with images/train and images/val.")
@@ -80,7 +83,7 @@ def _list_of(folder: Path, split: str) -> list[Path]:
 
 
 def digest(paths: Iterable[Path], root: Path) -> str:
-    """One sha256 over the names (relative to `root`) and the contents of files, whatever order they come in."""
+    """Return one sha256 over the names (relative to `root`) and the contents of files, whatever order they come in."""
     whole = hashlib.sha256()
     for path in sorted(paths):
         whole.update(f"{path.relative_to(root).as_posix()}\0".encode())
@@ -89,7 +92,7 @@ def digest(paths: Iterable[Path], root: Path) -> str:
 
 
 def digests(folder: Path) -> Mapping[str, Mapping[str, object]]:
-    """For each part of a training set: how many pictures, how many vehicles by class, and the digest of both."""
+    """Return for each part of a training set its pictures, its vehicles by class, and the digest of both."""
     parts = {}
     for name in ("photos/train", "photos/val", "drive"):
         images = sorted((folder / name / "images").glob("*"))

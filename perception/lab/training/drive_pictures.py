@@ -23,7 +23,7 @@ FIRST_SEED = 1_000_000
 
 FRAMES_A_SEED = 6
 LONG_SIDE_PX = 640
-"""What the network sees of a picture: larger ones are kept at this size."""
+"""The size that the network sees: larger pictures are kept at it."""
 
 LEAST_HEIGHT_PX = 5.0
 """The lowest vehicle worth a label, in a picture of LONG_SIDE_PX: 10 pixels of a 720p frame."""
@@ -43,9 +43,9 @@ class Job:
 
 
 def write_drive(folder: Path, frames: int, workers: int = 0) -> None:
-    """Writes `frames` pictures and their labels to folder/images and folder/labels, as `drive_<seed>_<number>`.
+    """Write `frames` pictures and their labels to folder/images and folder/labels, as `drive_<seed>_<number>`.
 
-    The same number gives the same files. Seeds already written are passed over. workers: 0 for one a core.
+    The same number gives the same files. Seeds already written are skipped. workers: 0 for one per core.
     """
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def _jobs(folder: Path, frames: int) -> Iterator[Job]:
 
 
 def settings_for(seed: int) -> DriveSettings:
-    """The drive of a training seed: its weather, light, traffic and camera, drawn from the seed itself."""
+    """Return the drive of a training seed: its weather, light, traffic and camera, drawn from the seed itself."""
     draw = np.random.default_rng(seed)
     width, height = _SIZES[int(draw.integers(len(_SIZES)))]
     rain = 0.0 if draw.random() < 0.5 else round(float(draw.random()), 3)
@@ -90,7 +90,7 @@ def _write_seed(job: Job) -> None:
 def write_labels_after(
     folder: Path, stem: str, image: Image, labels: Labels, truth_hw: tuple[int, int], draw: np.random.Generator
 ) -> None:
-    """Writes a picture as a camera would give it, then its labels, which are in pixels of `truth_hw`."""
+    """Write a picture as a camera would give it, then its labels, which are in pixels of `truth_hw`."""
     quality = int(draw.integers(55, 101))
     cv2.imwrite(
         str(folder / "images" / f"{stem}.jpg"), through_a_camera(image, draw), [cv2.IMWRITE_JPEG_QUALITY, quality]
@@ -99,7 +99,7 @@ def write_labels_after(
 
 
 def worth_labelling(truth: Truth, image_hw: tuple[int, int]) -> Labels:
-    """What of a frame's truth a detector should learn to find: tall enough, and enough of it in view.
+    """Return the part of a frame's truth that a detector should learn: tall enough, and enough of it in view.
 
     The truth says which vehicles are hidden, not how far; of those flagged, the ones that nearer boxes leave a half
     of are kept, since a detector that must ignore half a car learns to ignore cars.
@@ -114,7 +114,7 @@ def worth_labelling(truth: Truth, image_hw: tuple[int, int]) -> Labels:
 
 
 def _shrunk(image: Image) -> Image:
-    """At most LONG_SIDE_PX long, by the interpolation of our own preprocessing."""
+    """Return the picture at most LONG_SIDE_PX long, by the interpolation of our own preprocessing."""
     scale = LONG_SIDE_PX / max(image.shape[:2])
     if scale >= 1:
         return image
@@ -123,9 +123,9 @@ def _shrunk(image: Image) -> Image:
 
 
 def through_a_camera(image: Image, draw: np.random.Generator) -> Image:
-    """The picture with a lens's blur or a sensor's noise, one time in three each, so that not all is as clean as ours.
+    """Return the picture with a lens's blur or a sensor's noise, one time in three each, as ours are too clean.
 
-    image: (H, W, 3) uint8, left as it is.
+    image: (H, W, 3) uint8, not changed.
     """
     chance = draw.random()
     if chance < 1 / 3:

@@ -1,4 +1,4 @@
-"""From a training checkpoint to the files that ship: weights as .pt and .onnx, and what they were made from."""
+"""Export of a training checkpoint to the files that ship: weights as .pt and .onnx, and their origin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEPT_ARGUMENTS = (
 
 
 def export(checkpoint: Path, folder: Path, stem: str, sure_from: float, about: Mapping[str, Any]) -> None:
-    """Writes <stem>.pt (fp16), <stem>.onnx (fp32, opset 17, 1x3x640x640) and <stem>.json to `folder`.
+    """Write <stem>.pt (fp16), <stem>.onnx (fp32, opset 17, 1x3x640x640) and <stem>.json to `folder`.
 
     sure_from: the confidence, 0 to 1, that is to read as DEFAULT_CONFIDENCE in what is written. about: what the JSON
     tells besides that, the settings that lie in the checkpoint and the digests of both files.
@@ -40,7 +40,7 @@ def export(checkpoint: Path, folder: Path, stem: str, sure_from: float, about: M
 
 
 def strip(checkpoint: Path, target: Path, sure_from: float) -> dict[str, Any]:
-    """Writes the averaged weights of a checkpoint in half precision, and gives the settings they were trained with.
+    """Write the averaged weights of a checkpoint in half precision, and return the settings they were trained with.
 
     What tells of the machine (paths, dates, the repository) stays behind.
     """
@@ -64,7 +64,7 @@ def strip(checkpoint: Path, target: Path, sure_from: float) -> dict[str, Any]:
 
 
 def shift_confidence(model: Any, sure_from: float) -> None:
-    """Makes a confidence of `sure_from` read as DEFAULT_CONFIDENCE, by the biases of the class scores.
+    """Make a confidence of `sure_from` read as DEFAULT_CONFIDENCE, by the biases of the class scores.
 
     The order of all confidences stays, and with it every average precision; only where the default threshold falls
     on the way from finding more to being right more often changes.
@@ -78,7 +78,7 @@ def shift_confidence(model: Any, sure_from: float) -> None:
 
 
 def _write_onnx(weights: Path, target: Path) -> None:
-    """Exports a .pt; its metadata carries the class names, and says what it is."""
+    """Export a .pt; its metadata carries the class names and a description."""
     import onnx
 
     model = onnx_from_weights(weights, 640)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 from rich.progress import track
 
 from perception.camera.images import read_image
@@ -18,11 +17,14 @@ from perception.core.errors import SourceError
 from perception.core.frame import Boxes, Candidates, Detections, Frame, Image, Truth
 from perception.core.nms import nms
 from perception.drive import Drive, DriveSettings
+from perception.lab.benchmark.frame_cost import read_clip
 from perception.lab.training.dataset import list_images
 from perception.lab.training.scoring import Precisions, average_precision
 from perception.reporting.truth import Score
 from perception.settings.model import COCO_VEHICLES
+from perception.workshop.accuracy.detector import places_of
 from perception.workshop.accuracy.labels import Labels, read_labels
+from perception.workshop.accuracy.matching import above, chosen
 
 Detect = Callable[[Image], Detections]
 """A picture (H, W, 3) uint8 BGR in, its vehicles out; class ids are places in config.COCO_VEHICLES."""
@@ -52,18 +54,18 @@ class Split:
     labels: Sequence[Labels]
 
     def of(self, *sources: str) -> Split:
-        """The pictures of some sources, the word before the first underscore; all without any."""
+        """Return the pictures of some sources, the word before the first underscore; all without any."""
         rows = [
             row for row in zip(self.names, self.found, self.labels) if not sources or row[0].split("_")[0] in sources
         ]
         return Split([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
 
     def precision(self) -> Precisions:
-        """mAP with the class."""
+        """Return the mAP with the class."""
         return average_precision(self.found, self.labels)
 
     def any_vehicle(self) -> float:
-        """AP50 whatever the class: of two boxes on one vehicle the less confident goes, as if there was one class."""
+        """Return AP50 as if there was one class: of two boxes on one vehicle the less confident one goes."""
         merged = [_one_class(found) for found in self.found]
         return average_precision(merged, self.labels, any_vehicle=True).map50
 
@@ -73,8 +75,8 @@ def _one_class(found: Detections) -> Detections:
     return nms(Candidates(found.xyxy, found.confidence, same), 0.7, (2**20, 2**20))
 
 
-def look_at(detect: Detect, data: Path) -> Split:
-    """Every picture of the validation split of `data` (images/val, labels/val)."""
+def detect_split(detect: Detect, data: Path) -> Split:
+    """Run the detector on every picture of the validation split of `data` (images/val, labels/val)."""
     paths = list_images(data / "images" / "val")
     found, labels = [], []
     for path in track(paths, "Validation pictures"):
@@ -87,7 +89,7 @@ def look_at(detect: Detect, data: Path) -> Split:
 
 
 def drive_scores(detect: Detect, seeds: int, light: str, rain: float) -> dict[str, Score]:
-    """Scores over unseen drives at 1280x720, for "all" and by class name; `rain` from 0 to 1."""
+    """Return scores over unseen drives at 1280x720, for "all" and by class name; `rain` from 0 to 1."""
     scores = {name: Score() for name in ("all", *COCO_VEHICLES)}
     for seed in track(range(FIRST_SEED, FIRST_SEED + seeds), f"Drive, {light}, rain {rain:g}"):
         for image, truth in _moments(seed, light, rain):
@@ -95,12 +97,12 @@ def drive_scores(detect: Detect, seeds: int, light: str, rain: float) -> dict[st
             _score(scores["all"], found, truth)
             for number, name in enumerate(COCO_VEHICLES):
                 own = found.class_id == number
-                _score(scores[name], _chosen(found, own), _of_class(truth, number))
+                _score(scores[name], chosen(found, own), _of_class(truth, number))
     return scores
 
 
 def by_confidence(detect: Detect, seeds: int, light: str, rain: float) -> dict[float, Score]:
-    """Scores over the drives for calibration, by the confidence from which a detection counts.
+    """Return scores over the drives for calibration, by the confidence from which a detection counts.
 
     detect: one that reports from the lowest of CONFIDENCES on.
     """
@@ -113,27 +115,18 @@ def by_confidence(detect: Detect, seeds: int, light: str, rain: float) -> dict[f
     return scores
 
 
-def above(found: Detections, least: float) -> Detections:
-    """The detections whose confidence is above `least`."""
-    return _chosen(found, found.confidence > least)
-
-
-def _chosen(found: Detections, which: npt.NDArray[np.bool_]) -> Detections:
-    return Detections(found.xyxy[which], found.confidence[which], found.class_id[which])
-
-
 def _of_class(truth: Truth, class_id: int) -> Truth:
     own = truth.class_id == class_id
     return Truth(truth.xyxy[own], truth.class_id[own], truth.occluded[own])
 
 
 def _score(score: Score, found: Detections, truth: Truth) -> None:
-    """Adds a frame to the score, as the pilot does at the end of a demo; class ids are places in COCO_VEHICLES."""
+    """Add a frame to the score, as the pilot does at the end of a demo; class ids are places in COCO_VEHICLES."""
     score.add(found.xyxy, [COCO_VEHICLES[number] for number in found.class_id.tolist()], truth)
 
 
 def _moments(seed: int, light: str, rain: float) -> Iterator[tuple[Image, Truth]]:
-    """Pictures of one drive, seconds apart, with three to eight vehicles as the seed says."""
+    """Yield pictures of one drive, seconds apart, with three to eight vehicles as the seed says."""
     drive = Drive(DriveSettings(seed, 3 + seed % 6, fps=0.4, duration=FRAMES_A_SEED / 0.4, light=light, rain=rain))
     for number in range(FRAMES_A_SEED):
         yield drive.render(number)
@@ -149,14 +142,14 @@ class Followed:
 
 
 def follow(detect: Detect, reference: Detect, clip: Path, start: Sequence[float] = WHITE_CAR) -> Followed:
-    """In how many frames of a clip a detector finds the car that begins at about `start` (pixels).
+    """Count the frames of a clip in which a detector finds the car that begins at about `start` (pixels).
 
     `reference` is followed from frame to frame to know where the car is. Frames in which it does not see the car
     cannot be judged. Raises SourceError for a clip without a frame.
     """
     place: Boxes = np.asarray([start], np.float32)
     found = asked = frames = 0
-    for image in track(list(_read(clip)), clip.name):
+    for image in track(read_clip(clip, sys.maxsize), clip.name):
         frames += 1
         known = _cars(reference(image))
         overlap = overlaps(place, known)[0] if len(known) else np.zeros(1)
@@ -166,8 +159,6 @@ def follow(detect: Detect, reference: Detect, clip: Path, start: Sequence[float]
         own = _cars(detect(image))
         asked += 1
         found += bool(len(own) and overlaps(place, own).max() >= 0.5)
-    if not frames:
-        raise SourceError(f"{clip} holds no frame that can be decoded")
     return Followed(found, asked, frames)
 
 
@@ -176,25 +167,12 @@ def _cars(found: Detections) -> Boxes:
     return cars
 
 
-def _read(clip: Path) -> Iterator[Image]:
-    capture = cv2.VideoCapture(str(clip))
-    while True:
-        good, image = capture.read()
-        if not good:
-            break
-        yield np.asarray(image, np.uint8)
-    capture.release()
-
-
 class Service:
     """A detector service as a plain function from a picture to vehicles in our own class ids."""
 
     def __init__(self, detect: Callable[[Frame], Detections], names: Mapping[int, str]) -> None:
         self._detect = detect
-        self._places = np.full(max(names) + 1, -1, np.int64)
-        for number, name in names.items():
-            if name in COCO_VEHICLES:
-                self._places[number] = COCO_VEHICLES.index(name)
+        self._places = places_of(COCO_VEHICLES, names)
 
     def __call__(self, image: Image) -> Detections:
         found = self._detect(Frame(image, 0, time.monotonic(), "evaluation"))

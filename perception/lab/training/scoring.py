@@ -8,34 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from perception.core.boxes import overlaps
-from perception.core.frame import Boxes, Detections
+from perception.core.frame import Detections
 from perception.workshop.accuracy.labels import Labels
+from perception.workshop.accuracy.matching import match
 
 IOUS = np.linspace(0.5, 0.95, 10)
 """The ten overlaps that mAP50-95 is the mean over."""
-
-
-def match(
-    found: Boxes,
-    found_class: npt.NDArray[np.int64],
-    real: Boxes,
-    real_class: npt.NDArray[np.int64],
-    iou: float,
-) -> npt.NDArray[np.int64]:
-    """For each detection (n, 4), best first, the vehicle (m, 4) of its class that it is, or -1; each one once.
-
-    It is the vehicle that it overlaps most, by `iou` at least.
-    """
-    overlap = np.where(found_class[:, None] == real_class[None, :], overlaps(found, real), 0.0)
-    place = np.full(len(found), -1, np.int64)
-    free = np.ones(len(real), bool)
-    for number, row in enumerate(overlap):
-        open_ones = np.flatnonzero(free & (row >= iou))
-        if len(open_ones):
-            best = open_ones[np.argmax(row[open_ones])]
-            place[number], free[best] = best, False
-    return place
 
 
 @dataclass(frozen=True)
@@ -48,7 +26,7 @@ class Precisions:
 
 
 def average_precision(found: Sequence[Detections], real: Sequence[Labels], any_vehicle: bool = False) -> Precisions:
-    """Average precision over pictures, by ultralytics' own arithmetic; classes without a label are left out.
+    """Return the average precision over pictures, by ultralytics' own arithmetic; without classes that have no label.
 
     any_vehicle: every class counts as one, so that only the box matters. ImportError without ultralytics.
     """

@@ -1,4 +1,4 @@
-"""What a teacher sees in the labelled pictures. Its boxes are used, nothing of its parameters is."""
+"""A teacher's detections in the labelled pictures. Its boxes are used, its parameters are not."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from perception.settings.model import COCO_VEHICLES
 
 Seen = dict[str, Detections]
 LEAST_CONFIDENCE = 0.05
-"""What a teacher is less sure of is not even kept."""
+"""Less confident detections of a teacher are not kept."""
 
 
-def look(weights: Path, images: Sequence[Path], notes_path: Path, device: str) -> Seen:
-    """What the teacher in a .pt finds in each picture, by file name; class ids are places in config.COCO_VEHICLES.
+def teacher_detections(weights: Path, images: Sequence[Path], notes_path: Path, device: str) -> Seen:
+    """Return the detections of the teacher in a .pt by file name; class ids are places in config.COCO_VEHICLES.
 
     Notes are kept in `notes_path` and read from there the next time. device: as ultralytics names it, "cpu" or "0".
     Raises SourceError where the teacher must be asked and is not there.

@@ -14,7 +14,7 @@ ARCHITECTURE = "yolo11n.yaml"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training run is made with. seconds: stop after so long, 0 for all epochs; workers: processes that load.
+    """The parameters of a training run. seconds: stop after so long, 0 for all epochs; workers: processes that load.
 
     With `seconds` the number of epochs follows from the speed of the machine, and the learning rate with it.
     """
@@ -32,7 +32,7 @@ class Recipe:
     close_mosaic: int = 10
 
     def overrides(self) -> dict[str, Any]:
-        """The same, as ultralytics names it; what is not listed is its default."""
+        """Return the same by ultralytics' names; what is not listed keeps its default."""
         own = asdict(self)
         hours = own.pop("seconds") / 3600
         return {
@@ -55,7 +55,7 @@ class Recipe:
 
 
 def train(described: Path, runs: Path, recipe: Recipe, resume: bool | None) -> Path:
-    """Trains on the data set that `described` (.yaml) names, under `runs`; gives the last checkpoint.
+    """Train on the data set that `described` (.yaml) names, under `runs`; return the last checkpoint.
 
     resume: True takes up the interrupted run that lies there (SettingsError without one), False starts anew, None
     does whichever fits.
@@ -76,7 +76,7 @@ def train(described: Path, runs: Path, recipe: Recipe, resume: bool | None) -> P
 
 
 def is_interrupted(checkpoint: Path) -> bool:
-    """Whether a checkpoint is of a run that has not ended: an ended one is stripped of its optimizer."""
+    """Return True if a checkpoint is of a run that has not ended: an ended one is stripped of its optimizer."""
     import torch
 
     content = torch.load(checkpoint, map_location="cpu", weights_only=False)

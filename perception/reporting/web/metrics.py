@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from perception.reporting.web.overview import Overview
-from perception.reporting.web.statistics import Histogram
+from perception.reporting.web.statistics import PrometheusHistogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -124,5 +124,5 @@ def _gauge(name: str, help_text: str, value: float | None) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, help_text, value=value)
 
 
-def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+def _add(family: HistogramMetricFamily, labels: list[str], histogram: PrometheusHistogram) -> None:
     family.add_metric(labels, histogram.cumulative(), histogram.sum_s)

@@ -26,7 +26,7 @@ RECENT_S = 10.0
 STAGES = ("preprocess", "infer", "postprocess")
 
 
-class Histogram:
+class PrometheusHistogram:
     """Durations by bucket, as Prometheus wants them. The last bucket has no upper bound."""
 
     def __init__(self) -> None:
@@ -85,8 +85,8 @@ class Statistics:
         self.frames = 0
         self.dropped = 0
         self.vehicles: Counter[str] = Counter()
-        self.total = Histogram()
-        self.stages = {name: Histogram() for name in STAGES}
+        self.total = PrometheusHistogram()
+        self.stages = {name: PrometheusHistogram() for name in STAGES}
         self.latest: Measured | None = None
         self.history: deque[Second] = deque(maxlen=HISTORY_S)
         self._recent: deque[Measured] = deque(maxlen=4096)

@@ -1,1 +1,1 @@
-"""How well a model finds vehicles, and whether an engine finds as well as the model it was built from."""
+"""Accuracy of a model, and of an engine beside the model that it was built from."""

@@ -1,6 +1,4 @@
-"""The accuracy of one model or of several beside their reference: each looks in a process of its own, then all are
-compared.
-"""
+"""Accuracy of one model, or of several beside their reference: each runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,27 +17,27 @@ from perception.workshop.accuracy import child, table
 from perception.workshop.accuracy.detector import ENGINES, Conditions
 from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unlabelled
 from perception.workshop.accuracy.labelled import LabelledSet, read_labelled
-from perception.workshop.accuracy.likeness import Likeness, likeness
-from perception.workshop.accuracy.look import UNREADABLE, Look, read
+from perception.workshop.accuracy.model_run import UNREADABLE, ModelRun, read
 from perception.workshop.accuracy.score import Score, score
-from perception.workshop.calibration.manifest import read_set
+from perception.workshop.accuracy.unlabelled import UnlabelledScore, score_unlabelled
+from perception.workshop.calibration.calibration_set import read_set
 
 CHILD = "perception.workshop.accuracy.child"
-Looker = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Carries out one request of `child`, and gives its result: `child.run` here, or stage.run_stage in a process of its
+Runner = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Carries out one request of `child` and returns its result: `child.run` here, or stage.run_stage in a process of its
 own.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What accuracy is judged on. labelled: the labels, where there are any."""
+    """The pictures that accuracy is judged on. labelled: the labels, where there are any."""
 
     images: tuple[Path, ...]
     labelled: LabelledSet | None
 
     def thinned(self, count: int | None) -> Pictures:
-        """At most `count` of them, spread evenly over the list; None leaves all."""
+        """Return at most `count` of them, spread evenly over the list; None leaves all."""
         if count is None or count >= len(self.images):
             return self
         step = len(self.images) / count
@@ -48,7 +46,7 @@ class Pictures:
 
 
 def find_pictures(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> Pictures:
-    """The pictures of a data set file or a folder: `val` with its labels, or else those held out of a calibration set.
+    """Return the pictures of a data set file or a folder: `val` with labels, or those held out of a calibration set.
 
     Of a set that holds none out, and of a plain folder, all. Raises SettingsError for one that cannot be used.
     """
@@ -66,49 +64,49 @@ def find_pictures(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> Picture
 
 @dataclass(frozen=True)
 class Comparison:
-    """How models are looked at. folder: for what they found. cache: keeps what ONNX models found, None nothing.
+    """The conditions of a comparison. folder: for detections. cache: keeps those of ONNX models, None nothing.
 
     conf: the operating threshold, at which recall and agreement are judged.
     """
 
     pictures: Pictures
-    look: Looker
+    runner: Runner
     folder: Path
     cache: Path | None = None
     how: Conditions = field(default_factory=Conditions)
     conf: float = ModelSettings().conf
 
-    def look_at(self, model: Path, reference: Look | None = None) -> Look:
-        """What a model finds in the pictures. reference: names the classes of an engine that does not."""
+    def run_model(self, model: Path, reference: ModelRun | None = None) -> ModelRun:
+        """Run a model on the pictures. reference: names the classes of an engine that does not."""
         names = reference.class_names if reference and model.suffix in ENGINES else self.how.names
         target = self.folder / f"{model.name}.npz"
-        self.look(child.request(model, self.pictures.images, target, replace(self.how, names=names), self.cache))
+        self.runner(child.request(model, self.pictures.images, target, replace(self.how, names=names), self.cache))
         try:
             return read(target)
         except (OSError, ValueError) as error:
             reason = reason_of(error) if isinstance(error, OSError) else str(error)
             raise SettingsError(f"What {model} found cannot be read back: {reason}", "Run it again.") from None
 
-    def scores(self, looks: Sequence[Look]) -> list[Score]:
-        """Each against the labels: of the classes that one of the models has, at least."""
+    def scores(self, runs: Sequence[ModelRun]) -> list[Score]:
+        """Return the score of each run against the labels, of the classes that at least one of the models has."""
         if self.pictures.labelled is None:
             raise ValueError("these pictures have no labels")
-        labels = self.pictures.labelled.labels(looks[0].sizes)
-        known = [name for name in self.how.classes if any(name in look.known for look in looks)]
-        return [score(look, labels, known, self.conf) for look in looks]
+        labels = self.pictures.labelled.labels(runs[0].sizes)
+        known = [name for name in self.how.classes if any(name in run.known for run in runs)]
+        return [score(run, labels, known, self.conf) for run in runs]
 
-    def likenesses(self, looks: Sequence[Look]) -> list[Likeness]:
-        """Each but the first beside the first."""
-        return [likeness(looks[0], look, self.conf) for look in looks[1:]]
+    def unlabelled_scores(self, runs: Sequence[ModelRun]) -> list[UnlabelledScore]:
+        """Return the score of each run but the first beside the first."""
+        return [score_unlabelled(runs[0], run, self.conf) for run in runs[1:]]
 
-    def notes(self, looks: Sequence[Look]) -> Iterator[str]:
-        """What of the pictures and the classes is not as one would expect, a sentence each."""
-        lost = [str(path) for path, size in zip(self.pictures.images, looks[0].sizes) if size == UNREADABLE]
+    def notes(self, runs: Sequence[ModelRun]) -> Iterator[str]:
+        """Yield a sentence for each thing about pictures and classes that is not as expected."""
+        lost = [str(path) for path, size in zip(self.pictures.images, runs[0].sizes) if size == UNREADABLE]
         if lost:
             yield f"{len(lost)} of {len(self.pictures.images)} pictures cannot be read and are left out: {some(lost)}"
-        for look in looks:
-            if look.missing:
-                yield f"{look.model} does not know the class{_es(look.missing)} {', '.join(look.missing)}"
+        for run in runs:
+            if run.missing:
+                yield f"{run.model} does not know the class{_es(run.missing)} {', '.join(run.missing)}"
         if self.pictures.labelled and (unlabelled := self.pictures.labelled.unlabelled_classes):
             yield f"The labels do not know {', '.join(unlabelled)}: what is found of that is not judged"
 
@@ -116,22 +114,22 @@ class Comparison:
 def judge(
     comparison: Comparison, reference: Path, candidate: Path, max_drop: float, show: Callable[[Table], None]
 ) -> Verdict:
-    """Whether `candidate` finds as well as `reference`, the ONNX model that it was built from.
+    """Return the verdict on `candidate` beside `reference`, the ONNX model that it was built from.
 
     max_drop: points of accuracy that it may lose. show: takes the figures of both. Raises SettingsError for pictures
     that cannot be judged on, BackendError or GpuError where a model cannot run.
     """
-    first = comparison.look_at(reference)
-    looks = [first, comparison.look_at(candidate, first)]
+    first = comparison.run_model(reference)
+    runs = [first, comparison.run_model(candidate, first)]
     if comparison.pictures.labelled is None:
-        (found,) = comparison.likenesses(looks)
-        show(table.of_likenesses(first.title, [found]))
+        (found,) = comparison.unlabelled_scores(runs)
+        show(table.of_unlabelled(first.title, [found]))
         verdict = judge_unlabelled(found, max_drop)
     else:
-        scores = comparison.scores(looks)
+        scores = comparison.scores(runs)
         show(table.of_scores(scores))
         verdict = judge_labelled(scores[0], scores[1], max_drop)
-    return replace(verdict, lines=(*verdict.lines, *comparison.notes(looks)))
+    return replace(verdict, lines=(*verdict.lines, *comparison.notes(runs)))
 
 
 def _es(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The stage that looks: one model over a list of pictures, in a process of its own.
+"""The stage that runs one model over a list of pictures, in a process of its own.
 
 `python -m perception.workshop.accuracy.child REQUEST.json RESULT.json`. What an ONNX model found on the CPU is kept in
 the folder of the cache, by the hashes of the model, of the pictures and of all that it depends on. What an engine found
@@ -22,7 +22,7 @@ from perception.core.errors import SettingsError
 from perception.core.frame import Detections, Frame, Image
 from perception.system.trusted_file import reason_of, sha256_of
 from perception.workshop.accuracy.detector import Conditions, open_detector, places_of
-from perception.workshop.accuracy.look import UNREADABLE, Look, read
+from perception.workshop.accuracy.model_run import UNREADABLE, ModelRun, read
 
 Emit = Callable[[Mapping[str, Any]], None]
 
@@ -30,7 +30,7 @@ Emit = Callable[[Mapping[str, Any]], None]
 def request(
     model: Path, images: Sequence[Path], target: Path, how: Conditions, cache: Path | None = None
 ) -> dict[str, Any]:
-    """The request, as JSON, to look at `images` with `model` and to write the Look to `target`.
+    """Return the request, as JSON, to run `model` on `images` and to write the ModelRun to `target`.
 
     cache: folder that keeps what an ONNX model found; None keeps nothing.
     """
@@ -45,19 +45,19 @@ def request(
 
 
 def run(values: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-    """Writes the Look that is asked for. The result tells the seconds it took, and whether the cache had it.
+    """Write the ModelRun that is asked for. The result has the seconds it took, and if it came from the cache.
 
     Raises SettingsError where no picture can be read, BackendError or GpuError where the model cannot run.
     """
     model, images, how = Path(values["model"]), [Path(path) for path in values["images"]], _conditions(values["how"])
     kept = _kept_at(values["cache"], model, images, how)
     started = time.monotonic()
-    look = _from_cache(kept)
-    cached = look is not None
-    if look is None:
-        look = _look(model, images, how, emit)
-        _keep(look, kept, emit)
-    replace(look, model=model.name).write(Path(values["target"]))
+    made = _from_cache(kept)
+    cached = made is not None
+    if made is None:
+        made = _run_model(model, images, how, emit)
+        _keep(made, kept, emit)
+    replace(made, model=model.name).write(Path(values["target"]))
     return {"target": values["target"], "cached": cached, "seconds": round(time.monotonic() - started, 1)}
 
 
@@ -73,7 +73,7 @@ def _conditions(values: Mapping[str, Any]) -> Conditions:
 
 
 def _kept_at(cache: str | None, model: Path, images: Sequence[Path], how: Conditions) -> Path | None:
-    """Where what this model finds in these pictures is kept; None where it is not."""
+    """Return the cache file of this model's detections in these pictures; None where they are not kept."""
     if cache is None or model.suffix != ".onnx":
         return None
     import onnxruntime
@@ -90,35 +90,35 @@ def _kept_at(cache: str | None, model: Path, images: Sequence[Path], how: Condit
 
 
 def _sha256_of_picture(path: Path) -> str:
-    """Empty for one that cannot be opened: it counts nowhere."""
+    """Return the hash of a picture, empty for one that cannot be opened: it counts nowhere."""
     try:
         return sha256_of(path)
     except OSError:
         return ""
 
 
-def _from_cache(kept: Path | None) -> Look | None:
-    """What is kept there; None where there is nothing, or nothing that can be read."""
+def _from_cache(kept: Path | None) -> ModelRun | None:
+    """Return the run that is kept there; None where there is none that can be read."""
     try:
         return read(kept) if kept else None
     except (OSError, ValueError):
         return None
 
 
-def _keep(look: Look, kept: Path | None, emit: Emit) -> None:
-    """For the next time, where that is possible; where not, it only takes as long again."""
+def _keep(made: ModelRun, kept: Path | None, emit: Emit) -> None:
+    """Keep the run for the next time, where that is possible; where not, it only takes as long again."""
     if kept is None:
         return
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        look.write(kept)
+        made.write(kept)
     except (OSError, SettingsError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else error.what
-        emit({"event": "say", "text": f"What {look.model} finds is not kept for the next time: {reason}"})
+        emit({"event": "say", "text": f"What {made.model} finds is not kept for the next time: {reason}"})
 
 
-def _look(model: Path, images: Sequence[Path], how: Conditions, emit: Emit) -> Look:
-    """What the model finds. A picture that cannot be read has the size UNREADABLE; SettingsError where all are so."""
+def _run_model(model: Path, images: Sequence[Path], how: Conditions, emit: Emit) -> ModelRun:
+    """Run the model. A picture that cannot be read has the size UNREADABLE; SettingsError where all are so."""
     detector, precision = open_detector(model, how)
     with detector as service:
         info = service.info
@@ -133,7 +133,7 @@ def _look(model: Path, images: Sequence[Path], how: Conditions, emit: Emit) -> L
     if all(size == UNREADABLE for size in sizes):
         raise SettingsError(f"Not one of {len(images)} pictures can be read, {images[0]} first", "Mend the paths.")
     known = sorted(set(places[places >= 0].tolist()))
-    return Look(
+    return ModelRun(
         model=model.name,
         backend=info.name,
         precision=precision,
@@ -147,11 +147,11 @@ def _look(model: Path, images: Sequence[Path], how: Conditions, emit: Emit) -> L
 
 def _detect(service: DetectorService, batch: Sequence[Image]) -> Iterator[Detections]:
     frames = [Frame(image, number, 0.0, "accuracy") for number, image in enumerate(batch)]
-    return (result.detections for result in service.detect_batch(frames))
+    return (result.detections for result in service.detect(frames))
 
 
 def _batches(images: Sequence[Path], size: int) -> Iterator[tuple[list[int], list[Image]]]:
-    """The pictures that can be read, with their places, so many at a time as the model takes."""
+    """Yield the pictures that can be read, with their places, in batches of the model's size."""
     numbers: list[int] = []
     batch: list[Image] = []
     for number, path in enumerate(images):

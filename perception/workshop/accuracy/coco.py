@@ -24,7 +24,7 @@ class Precision:
 def average_precisions(
     found: Sequence[Detections], labels: Sequence[Labels], sizes: Sequence[tuple[int, int]]
 ) -> dict[int, Precision]:
-    """The precision of each class that has a label, over pictures of `sizes` (height, width in pixels).
+    """Return the precision of each class that has a label, over pictures of `sizes` (height, width in pixels).
 
     Of a picture the best 300 detections count. A class of which nothing was found has 0. SettingsError where
     faster-coco-eval is not installed.
@@ -60,11 +60,11 @@ def _import() -> tuple[Any, Any]:
 
 
 def _say_nothing(*_: object) -> None:
-    """It would print how long each step took."""
+    """Swallow the times that it would print."""
 
 
 def _data_set(labels: Sequence[Labels], sizes: Sequence[tuple[int, int]], classes: Sequence[int]) -> dict[str, Any]:
-    """Labels as COCO's JSON has them; every id counts from 1, since 0 stands for none in places."""
+    """Return labels as COCO's JSON has them; every id counts from 1, since 0 stands for none in places."""
     annotations = [
         {"image_id": picture, "category_id": int(number) + 1, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
         for picture, one in enumerate(labels, 1)

@@ -1,4 +1,4 @@
-"""scripts/evaluate.py as a command: looks with every model, prints one table, judges where that is asked for."""
+"""The command of scripts/evaluate.py: run every model, print one table, and judge where that is asked for."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from perception.backends.tensorrt.place import work_folder
 from perception.core.errors import SettingsError
 from perception.workshop.accuracy import table
 from perception.workshop.accuracy.check import CHILD, Comparison, find_pictures
 from perception.workshop.accuracy.detector import Conditions
 from perception.workshop.accuracy.gate import Verdict, judge_labelled, judge_unlabelled, suggestion
-from perception.workshop.accuracy.look import Look
+from perception.workshop.accuracy.model_run import ModelRun
 from perception.workshop.accuracy.threshold import suggested
 from perception.workshop.figures import save
 from perception.workshop.own_file import check_json
-from perception.workshop.place import work_folder
 from perception.workshop.stage import Event, run_stage
 
 REFUSED = 7
-"""Exit code where a candidate loses more than --max-drop, as an export has it."""
+"""Exit code where a candidate loses more than --max-drop, as of an export."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line. max_drop in points; None judges nothing. cache: None keeps nothing."""
+class AccuracyOptions:
+    """The options of the command line. max_drop in points; None judges nothing. cache: None keeps nothing."""
 
     models: tuple[Path, ...]
     reference: Path | None
@@ -45,7 +45,7 @@ class Options:
 
 
 def default_cache(engines: Path) -> Path | None:
-    """Where an export keeps what models found, too; None, with a word on stderr, where this user has no place there."""
+    """Return the cache that an export uses, too; None, with a line on stderr, where this user may not write there."""
     try:
         return work_folder(engines) / "looks"
     except SettingsError as fault:
@@ -53,8 +53,8 @@ def default_cache(engines: Path) -> Path | None:
         return None
 
 
-def run(options: Options) -> int:
-    """Prints the table: 0, or REFUSED where a candidate was judged and does not pass. Raises PilotError."""
+def run(options: AccuracyOptions) -> int:
+    """Print the table; return 0, or REFUSED where a candidate was judged and does not pass. Raises PilotError."""
     models = [path for path in (options.reference, *options.models) if path]
     check_json(options.json)
     if options.max_drop is not None and options.reference is None:
@@ -77,20 +77,20 @@ def run(options: Options) -> int:
             options.how,
             options.conf,
         )
-        looks = _looks(comparison, models, beside=options.reference is not None)
-    return _report(options, comparison, looks)
+        runs = _runs(comparison, models, beside=options.reference is not None)
+    return _report(options, comparison, runs)
 
 
-def _looks(comparison: Comparison, models: Sequence[Path], beside: bool) -> list[Look]:
-    looks: list[Look] = []
+def _runs(comparison: Comparison, models: Sequence[Path], beside: bool) -> list[ModelRun]:
+    runs: list[ModelRun] = []
     for path in models:
-        looks.append(comparison.look_at(path, looks[0] if beside and looks else None))
-    return looks
+        runs.append(comparison.run_model(path, runs[0] if beside and runs else None))
+    return runs
 
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    """Shows the events of a child: a bar a model, on stderr."""
+    """Show the events of a child: a bar a model, on stderr."""
     with Progress(console=Console(file=sys.stderr), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -107,21 +107,21 @@ def _progress() -> Iterator[Any]:
 
 
 def _say(out: Console, line: str) -> None:
-    """Prints a line as it is."""
+    """Print a line as it is."""
     out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _report(options: Options, comparison: Comparison, looks: Sequence[Look]) -> int:
+def _report(options: AccuracyOptions, comparison: Comparison, runs: Sequence[ModelRun]) -> int:
     out = table.console()
-    notes = list(comparison.notes(looks))
+    notes = list(comparison.notes(runs))
     if comparison.pictures.labelled is None:
-        figures, verdicts = _unlabelled(options, comparison, looks, out)
+        figures, verdicts = _unlabelled(options, comparison, runs, out)
     else:
-        figures, verdicts = _labelled(options, comparison, looks, out)
+        figures, verdicts = _labelled(options, comparison, runs, out)
     for note in notes:
         _say(out, note)
-    for look, verdict in zip(looks[1:], verdicts):
-        _say(out, f"{look.title} {'passes' if verdict.passed else 'IS REFUSED'}:")
+    for model_run, verdict in zip(runs[1:], verdicts):
+        _say(out, f"{model_run.title} {'passes' if verdict.passed else 'IS REFUSED'}:")
         for line in verdict.lines:
             _say(out, f"  {line}.")
     save(options.json, {**figures, "notes": notes, "verdicts": [dict(verdict.report) for verdict in verdicts]})
@@ -129,12 +129,12 @@ def _report(options: Options, comparison: Comparison, looks: Sequence[Look]) -> 
 
 
 def _labelled(
-    options: Options, comparison: Comparison, looks: Sequence[Look], out: Console
+    options: AccuracyOptions, comparison: Comparison, runs: Sequence[ModelRun], out: Console
 ) -> tuple[Mapping[str, Any], list[Verdict]]:
-    scores = comparison.scores(looks)
+    scores = comparison.scores(runs)
     reference, candidates = scores[0], scores[1:]
     out.print(table.of_scores(scores))
-    figures = {"conf": options.conf, "images": looks[0].pictures, "scores": [one.to_values() for one in scores]}
+    figures = {"conf": options.conf, "images": runs[0].pictures, "scores": [one.to_values() for one in scores]}
     if options.reference is None:
         return figures, []
     for line in table.differences(scores):
@@ -148,11 +148,11 @@ def _labelled(
 
 
 def _unlabelled(
-    options: Options, comparison: Comparison, looks: Sequence[Look], out: Console
+    options: AccuracyOptions, comparison: Comparison, runs: Sequence[ModelRun], out: Console
 ) -> tuple[Mapping[str, Any], list[Verdict]]:
-    found = comparison.likenesses(looks)
-    out.print(table.of_likenesses(looks[0].title, found))
-    figures = {"conf": options.conf, "images": looks[0].pictures, "agreement": [one.to_values() for one in found]}
+    found = comparison.unlabelled_scores(runs)
+    out.print(table.of_unlabelled(runs[0].title, found))
+    figures = {"conf": options.conf, "images": runs[0].pictures, "agreement": [one.to_values() for one in found]}
     if options.max_drop is None:
         return figures, []
     return figures, [judge_unlabelled(one, options.max_drop) for one in found]

@@ -1,4 +1,4 @@
-"""Whether a new engine may serve: it must not find less than the model it was built from.
+"""The gate that decides if a new engine may serve: it must not find less than the model it was built from.
 
 With labels three things are judged. Average precision over all confidences and overlaps may fall by `max_drop` points.
 Recall at the operating threshold, of each class and of all, may fall by as much, and by what chance explains: of the
@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from perception.workshop.accuracy.likeness import Likeness
 from perception.workshop.accuracy.score import Score
 from perception.workshop.accuracy.threshold import suggested
+from perception.workshop.accuracy.unlabelled import UnlabelledScore
 
 LEAST_SURE = 20
 """With fewer sure vehicles INT8 is not judged; of what stays in floating point a few do for a rough fault."""
@@ -38,9 +38,7 @@ NEXT = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the candidate may serve. lines: a sentence each, for the user. report: the same for the sidecar, as JSON
-    takes it.
-    """
+    """The decision on a candidate. lines: sentences for the user. report: the same for the sidecar, as JSON."""
 
     passed: bool
     lines: tuple[str, ...]
@@ -48,7 +46,7 @@ class Verdict:
 
 
 def judge_labelled(reference: Score, candidate: Score, max_drop_points: float) -> Verdict:
-    """The verdict on two scores of the same labels. max_drop_points: in percentage points, 1.0 is one of a hundred."""
+    """Return the verdict on two scores of the same labels. max_drop_points: percentage points."""
     conf = suggested(reference.curve, candidate.curve, candidate.conf)
     faults = list(_labelled_faults(reference, candidate, max_drop_points))
     drops = {
@@ -78,7 +76,7 @@ def judge_labelled(reference: Score, candidate: Score, max_drop_points: float) -
 
 
 def suggestion(candidate: Score, conf: float) -> str:
-    """The sentence that suggests another threshold."""
+    """Return the sentence that suggests another threshold."""
     now, then = candidate.curve.at(candidate.conf), candidate.curve.at(conf)
     return (
         f"Its confidences moved: model.conf {conf:.2f} does for it what {candidate.conf:g} does for the reference "
@@ -108,8 +106,8 @@ def _labelled_faults(reference: Score, candidate: Score, max_drop: float) -> Ite
             )
 
 
-def judge_unlabelled(found: Likeness, max_drop_points: float) -> Verdict:
-    """The verdict on what a candidate sees beside its reference. max_drop_points: percent of the sure vehicles."""
+def judge_unlabelled(found: UnlabelledScore, max_drop_points: float) -> Verdict:
+    """Return the verdict on a candidate beside its reference. max_drop_points: percent of the sure vehicles."""
     whole = found.whole
     faults = list(_unlabelled_faults(found, max_drop_points))
     lines = [
@@ -127,7 +125,7 @@ def judge_unlabelled(found: Likeness, max_drop_points: float) -> Verdict:
     return _verdict(faults, lines, report, max_drop_points, found.precision)
 
 
-def _unlabelled_faults(found: Likeness, max_drop: float) -> Iterator[str]:
+def _unlabelled_faults(found: UnlabelledScore, max_drop: float) -> Iterator[str]:
     if found.sure < LEAST_SURE and found.precision not in FLOATS:
         yield (
             f"The reference is sure of {found.sure} vehicles in {found.images} pictures, and {LEAST_SURE} are needed "

@@ -17,7 +17,7 @@ from perception.settings.model import COCO_VEHICLES
 from perception.system.plain_file import reason_of
 from perception.workshop.accuracy.detector import places_of
 from perception.workshop.accuracy.labels import EXPECTED, Labels, read_label_file
-from perception.workshop.accuracy.look import UNREADABLE
+from perception.workshop.accuracy.model_run import UNREADABLE
 from perception.workshop.data_set import EXAMPLE, DataSet, read_data_set, shortened
 
 
@@ -36,9 +36,9 @@ class LabelledSet:
         return tuple(name for name in self.classes if name.casefold() not in here)
 
     def labels(self, sizes: Sequence[tuple[int, int]]) -> list[Labels]:
-        """The vehicles of each picture; class ids are places in `classes`. sizes: (height, width) of each, in pixels.
+        """Return the vehicles of each picture; class ids are places in `classes`. sizes: (height, width) in pixels.
 
-        Of a picture of size (0, 0), which could not be read, none. Raises SettingsError for what is no label.
+        Of a picture of size (0, 0), which could not be read, none. Raises SettingsError for a line that is not a label.
         """
         places = places_of(self.classes, self.names)
         read = (read_label_file(label_of(path), self.names) for path in self.images)
@@ -49,9 +49,9 @@ class LabelledSet:
 
 
 def read_labelled(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> LabelledSet | None:
-    """The pictures of `val` in a data set file; None where not one of them has a label file.
+    """Return the pictures of `val` in a data set file; None where not one of them has a label file.
 
-    A picture whose labels are wrong is left out, as ultralytics leaves it out, and told. classes: names of the vehicle
+    A picture whose labels are wrong is left out, as by ultralytics, with a warning. classes: names of the vehicle
     classes. Raises SettingsError for a file that cannot be used, or where no picture is left.
     """
     found = read_data_set(data)
@@ -66,7 +66,7 @@ def read_labelled(data: Path, classes: Sequence[str] = COCO_VEHICLES) -> Labelle
 
 
 def _usable(data: Path, images: Sequence[Path], names: Mapping[int, str]) -> list[Path]:
-    """The pictures whose labels can be used; what is wrong with the others is told, each kind of it once."""
+    """Return the pictures whose labels can be used; warn of the others, once for each kind of fault."""
     good: list[Path] = []
     faults: list[str] = []
     repeated: list[Path] = []
@@ -96,7 +96,7 @@ def _usable(data: Path, images: Sequence[Path], names: Mapping[int, str]) -> lis
 
 
 def _numbering(faults: Sequence[str], classes: Set[int], names: Mapping[int, str]) -> str:
-    """The likely reason of a class that is one too high; what is left of the labels is then wrong, too."""
+    """Return the likely reason of a class that is one too high; what is left of the labels is then wrong, too."""
     beyond = f"there is no class {max(names) + 1}"
     if 0 in classes or not any(fault.endswith(beyond) for fault in faults):
         return ""
@@ -104,7 +104,7 @@ def _numbering(faults: Sequence[str], classes: Set[int], names: Mapping[int, str
 
 
 def label_of(image: Path) -> Path:
-    """Where the labels of a picture lie: its last folder `images` replaced by `labels`, as ultralytics has it."""
+    """Return the path of a picture's labels: its last folder `images` replaced by `labels`, as ultralytics has it."""
     parts = list(image.parts)
     for place in range(len(parts) - 2, -1, -1):
         if parts[place] == "images":
@@ -123,6 +123,6 @@ def _images(found: DataSet) -> list[Path]:
 
 
 def _placed(labels: Labels, places: npt.NDArray[np.int64]) -> Labels:
-    """The labels of vehicle classes alone, with ids of our own."""
+    """Return the labels of vehicle classes alone, with ids of our own."""
     class_id = places[labels.class_id]
     return Labels(labels.xyxy[class_id >= 0], class_id[class_id >= 0])

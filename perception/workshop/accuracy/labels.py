@@ -37,7 +37,7 @@ class Labels:
 
     @classmethod
     def of(cls, xyxy: object, class_id: object) -> Labels:
-        """Labels from anything that numpy reads, an empty list included."""
+        """Make labels from anything that numpy reads, an empty list included."""
         boxes = np.asarray(xyxy, np.float32).reshape(-1, 4)
         return cls(boxes, np.asarray(class_id, np.int64).reshape(-1))
 
@@ -53,23 +53,23 @@ class LabelFile:
     duplicates: int
 
     def in_pixels(self, image_hw: tuple[int, int]) -> Labels:
-        """The labels of a picture of this height and width."""
+        """Return the labels of a picture of this height and width."""
         middle, half = self.rows[:, 1:3].astype(np.float64), self.rows[:, 3:5].astype(np.float64) / 2
         scale = np.array([image_hw[1], image_hw[0]] * 2)
         return Labels.of(np.concatenate([middle - half, middle + half], 1) * scale, self.rows[:, 0])
 
 
 def read_labels(path: Path, image_hw: tuple[int, int], class_count: int = len(COCO_VEHICLES)) -> Labels:
-    """The labels of a picture of `image_hw` (height, width in pixels), as read_label_file reads them."""
+    """Return the labels of a picture of `image_hw` (height, width in pixels), as read_label_file reads them."""
     return read_label_file(path, range(class_count)).in_pixels(image_hw)
 
 
 def read_label_file(path: Path, classes: Collection[int]) -> LabelFile:
     """Return what a label file holds, as ultralytics takes it (verify_image_label, ultralytics/data/utils.py).
 
-    Lines with more than six words are polygons, of which the box counts. No file is no label. Raises SettingsError,
-    naming file and line, where ultralytics would leave the picture out: for what is no number, lies outside the
-    picture by more than a hundredth, or is none of `classes`.
+    Lines with more than six words are polygons, of which the box counts. Without a file there are no labels. Raises
+    SettingsError, naming file and line, where ultralytics would leave the picture out: for what is not a number, lies
+    outside the picture by more than a hundredth, or is none of `classes`.
     """
     try:
         lines = read_plain(path, MAX_BYTES, SettingsError, "label file").decode("utf-8").strip().splitlines()
@@ -85,7 +85,7 @@ def read_label_file(path: Path, classes: Collection[int]) -> LabelFile:
 
 
 def _row(path: Path, number: int, words: list[str], polygon: bool, classes: Collection[int]) -> list[float]:
-    """One line, whose box is inside the picture and whose class is one of `classes`. Raises SettingsError."""
+    """Return the values of one line, whose box must be inside the picture and whose class in `classes`."""
 
     def fault(what: str) -> SettingsError:
         return SettingsError(f"{path}, line {number}: {what}", EXPECTED)
@@ -109,7 +109,7 @@ def _row(path: Path, number: int, words: list[str], polygon: bool, classes: Coll
 
 
 def write_labels(path: Path, labels: Labels, image_hw: tuple[int, int]) -> None:
-    """Writes labels, cut at the picture's edges; `image_hw` is its height and width in pixels."""
+    """Write labels, cut at the picture's edges; `image_hw` is its height and width in pixels."""
     height, width = image_hw
     limit = np.array([width, height, width, height], np.float64)
     boxes = np.clip(labels.xyxy.astype(np.float64), 0, limit) / limit

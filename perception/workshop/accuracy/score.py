@@ -1,4 +1,4 @@
-"""How well a model finds the labelled vehicles: average precision, recall at a threshold, and the best threshold."""
+"""The score of a model against labels: average precision, recall at a threshold, and the best threshold."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from perception.core.errors import SettingsError
 from perception.core.frame import Detections, Scores
-from perception.lab.training.scoring import match
 from perception.workshop.accuracy.coco import Precision, average_precisions
 from perception.workshop.accuracy.labels import Labels
-from perception.workshop.accuracy.look import Look
+from perception.workshop.accuracy.matching import match
+from perception.workshop.accuracy.model_run import ModelRun
 from perception.workshop.accuracy.threshold import F1Curve
 
 MATCH_IOU = 0.5
-"""From this overlap on a detection is the vehicle of a label."""
+"""The least overlap of a detection with the label of its vehicle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Score:
 
     @property
     def is_found(self) -> npt.NDArray[np.bool_]:
-        """Of each label, whether it is found above the operating threshold."""
+        """For each label, True where it is found above the operating threshold."""
         found: npt.NDArray[np.bool_] = self.found_at > np.float32(self.conf)
         return found
 
@@ -69,16 +69,16 @@ class Score:
         return float((self.found_at > 0).mean())
 
     def of_class(self, name: str) -> npt.NDArray[np.bool_]:
-        """Which labels are of the class."""
+        """Return a mask of the labels of the class."""
         own: npt.NDArray[np.bool_] = self.label_class == self.classes.index(name)
         return own
 
     def recall_of(self, name: str) -> float:
-        """The share of the labels of one class that is found above the operating threshold."""
+        """Return the share of the labels of one class that is found above the operating threshold."""
         return float(self.is_found[self.of_class(name)].mean())
 
     def to_values(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the figures as JSON takes them."""
         return {
             "title": self.title,
             "map50_95": _round(self.map50_95),
@@ -100,33 +100,33 @@ class Score:
         }
 
 
-def score(look: Look, labels: Sequence[Labels], judged: Sequence[str], conf: float) -> Score:
-    """What a model found, against labels whose class ids are places in `look.classes`.
+def score(run: ModelRun, labels: Sequence[Labels], judged: Sequence[str], conf: float) -> Score:
+    """Return the score of a run against labels whose class ids are places in `run.classes`.
 
     judged: the classes that count. conf: the operating threshold. SettingsError where no label is of these classes.
     """
     used = {int(number) for one in labels for number in one.class_id}
-    names = tuple(name for place, name in enumerate(look.classes) if place in used and name in judged)
+    names = tuple(name for place, name in enumerate(run.classes) if place in used and name in judged)
     if not names:
         raise SettingsError(
             f"None of the labels is a {' or '.join(judged)}" if judged else "There is no class to judge",
             "Give pictures that show, and labels that name, the vehicles of the model.",
         )
-    own = np.array([names.index(name) if name in names else -1 for name in look.classes], np.int64)
+    own = np.array([names.index(name) if name in names else -1 for name in run.classes], np.int64)
     labels = [_kept(one, own) for one in labels]
-    found = [_of(one, own) for one in look.found]
-    precisions = average_precisions(found, labels, look.sizes)
+    found = [_of(one, own) for one in run.found]
+    precisions = average_precisions(found, labels, run.sizes)
     hits = [match(one.xyxy, one.class_id, real.xyxy, real.class_id, MATCH_IOU) for one, real in zip(found, labels)]
     confidence = np.concatenate([one.confidence for one in found])
     is_hit = np.concatenate(hits) >= 0
     label_class = np.concatenate([one.class_id for one in labels])
     return Score(
-        title=look.title,
-        precision=look.precision,
-        images=look.pictures,
+        title=run.title,
+        precision=run.precision,
+        images=run.pictures,
         conf=conf,
         classes=names,
-        missing=tuple(name for name in names if name in look.missing),
+        missing=tuple(name for name in names if name in run.missing),
         precisions={names[number]: precision for number, precision in precisions.items()},
         label_class=label_class,
         found_at=_found_at(hits, [one.confidence for one in found], [len(one) for one in labels]),
@@ -148,7 +148,7 @@ def _of(found: Detections, own: npt.NDArray[np.int64]) -> Detections:
 def _found_at(
     hits: Sequence[npt.NDArray[np.int64]], confidences: Sequence[Scores], counts: Sequence[int]
 ) -> npt.NDArray[np.float32]:
-    """For each label of all pictures the confidence of the detection that is it, 0 where there is none."""
+    """Return for each label of all pictures the confidence of its detection, 0 where there is none."""
     parts = []
     for places, confidence, count in zip(hits, confidences, counts):
         part = np.zeros(count, np.float32)

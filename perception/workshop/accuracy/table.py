@@ -1,4 +1,4 @@
-"""The figures of several models side by side, for the terminal."""
+"""Tables of several models' figures, for the terminal."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from perception.workshop.accuracy.likeness import Likeness
 from perception.workshop.accuracy.score import Score
+from perception.workshop.accuracy.unlabelled import UnlabelledScore
 
 WIDTH = 160
-"""Columns where the output is no terminal."""
+"""Columns where the output is not a terminal."""
 
 
 def console() -> Console:
-    """For tables: as wide as they need where nobody looks at a window."""
+    """Return a console for tables: WIDTH columns where the output is not a terminal."""
     usual = Console()
     return usual if usual.is_terminal else Console(width=WIDTH)
 
 
 def of_scores(scores: Sequence[Score]) -> Table:
-    """A row for each model; all figures in percent, thresholds as confidences from 0 to 1."""
+    """Return the table with a row for each model; all figures in percent, thresholds as confidences from 0 to 1."""
     first = scores[0]
     table = _table(
         f"{len(first.label_class)} labelled vehicles in {first.images} pictures; AP50-95 and recall by class, %"
@@ -42,7 +42,7 @@ def _of_class(one: Score, name: str) -> str:
 
 
 def differences(scores: Sequence[Score]) -> Iterator[str]:
-    """Of each but the first a line: how far it is from the first, in points."""
+    """Yield a line for each but the first: its distance from the first, in points."""
     first = scores[0]
     for one in scores[1:]:
         pairs = {
@@ -55,8 +55,8 @@ def differences(scores: Sequence[Score]) -> Iterator[str]:
         yield f"{one.title} - {first.title}, points: {points}"
 
 
-def of_likenesses(reference: str, found: Sequence[Likeness]) -> Table:
-    """A row for each model beside the reference, in pictures without labels."""
+def of_unlabelled(reference: str, found: Sequence[UnlabelledScore]) -> Table:
+    """Return the table with a row for each model beside the reference, in pictures without labels."""
     first = found[0]
     names = list(dict.fromkeys(name for one in found for name in one.by_class))
     table = _table(f"Agreement with {reference} in {first.images} pictures at {first.conf:g}; recall / precision, %")

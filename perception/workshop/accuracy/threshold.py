@@ -1,4 +1,4 @@
-"""From which confidence on a detection should count: where F1, the harmonic mean of precision and recall, is best."""
+"""The best confidence threshold: where F1, the harmonic mean of precision and recall, is highest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class F1Curve:
 
     @classmethod
     def of(cls, confidence: npt.NDArray[np.floating], is_hit: npt.NDArray[np.bool_], label_count: int) -> F1Curve:
-        """The curve of detections, each with its confidence and whether it is a vehicle that was labelled."""
+        """Return the curve of detections, each with its confidence and whether it is a vehicle that was labelled."""
         hits, found = (_above(values) for values in (confidence[is_hit], confidence))
         return cls(2 * hits / np.maximum(found + label_count, 1))
 
@@ -41,14 +41,14 @@ class F1Curve:
 
 
 def _above(confidence: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """How many lie above each confidence of GRID."""
+    """Return how many lie above each confidence of GRID."""
     rising = np.sort(confidence.astype(np.float64))
     counts: npt.NDArray[np.int64] = len(rising) - np.searchsorted(rising, GRID, side="right")
     return counts
 
 
 def suggested(reference: F1Curve, candidate: F1Curve, conf: float) -> float | None:
-    """The confidence that does for the candidate what `conf` does for the reference; None where it has not moved.
+    """Return the candidate's equivalent of `conf` for the reference; None where it has not moved.
 
     It moves by as much as the best one moved, if that is more than MOVED. None, too, where F1 gains nothing by it.
     """

@@ -132,7 +132,7 @@ def _images_of(request: BuildRequest, model: Model, tell: Tell) -> tuple[tuple[P
     if request.images:
         images, sha256 = request.images, request.manifest_sha256 or _sha256_of_all(request.images)
     elif request.data is not None:
-        from perception.workshop.calibration.manifest import read_set
+        from perception.workshop.calibration.calibration_set import read_set
 
         found = read_set(request.data)
         images, sha256 = found.images, found.manifest_sha256

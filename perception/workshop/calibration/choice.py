@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from perception.workshop.calibration.looking import Look
+from perception.workshop.calibration.scanning import FrameCandidate
 
 PERIOD_S = 30.0
 MOST_PERIODS = 8
@@ -27,7 +27,7 @@ GUARD_S = 1.0
 class Filters:
     """difference: mean over a thumbnail, in grey levels, by which a frame must differ from every one chosen.
 
-    sharpness: least share of the median of its source. empty: whether a frame without a vehicle may be chosen.
+    sharpness: least share of the median of its source. empty: True where a frame without a vehicle may be chosen.
     """
 
     difference: float
@@ -51,12 +51,12 @@ STEPS = (
     Filters(0.0, 0.0, True),
 )
 STRICT_STEPS = 3
-"""So many steps are tried in the zones for held-out frames, before other frames are taken."""
+"""The number of steps that are tried in the zones for held-out frames, before other frames are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Places in the list of looks, in the order of choice, so that every beginning of it is spread, too.
+    """Places in the list of candidates, in the order of choice, so that every beginning of it is spread, too.
 
     by_step: how many of the chosen passed at each of STEPS. duplicates, blurred, empty: how many of those that were not
     chosen do not pass the first step, by reason; one may count for several, and empty is only what was looked at.
@@ -70,36 +70,41 @@ class Choice:
     empty: int
 
 
-def choose(
-    looks: Sequence[Look],
-    count: int,
-    held_out: int,
-    seed: int,
-    empty: Callable[[Look], bool] | None = None,
-    took: Callable[[], None] = lambda: None,
-    turn: Callable[[], None] = lambda: None,
-) -> Choice:
-    """Chooses `count` of the looks where there are as many, and as many to be held out as then remain, up to the wish.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The numbers of images to choose and to hold out. The same candidates and seed give the same choice."""
 
-    Of fewer looks than `count` both get their share.
-    Held-out frames lie in zones of their own in time, from which the others are taken only when all else is used up.
-    The same looks and seed give the same choice. empty: whether a frame has no vehicle, None where nobody can tell; it
-    is asked of those alone that are about to be chosen. took: called for each frame that is chosen; turn: for each that
-    is asked about.
+    images: int
+    held_out: int
+    seed: int
+
+
+def choose(
+    candidates: Sequence[FrameCandidate],
+    wanted: Wanted,
+    is_empty: Callable[[FrameCandidate], bool] | None = None,
+    took: Callable[[], None] = lambda: None,
+) -> Choice:
+    """Choose as many images as are wanted where there are as many, and as many to be held out as then remain.
+
+    Of fewer candidates than the images that are wanted, both get their share. Held-out frames lie in zones of their own
+    in time, from which the others are taken only when all else is used up. is_empty: True for a frame without a
+    vehicle, None without a model; it is asked only of those about to be chosen. took: called for each frame
+    that is chosen.
     """
-    pool = _Pool(looks, empty, took, turn)
-    dice = random.Random(seed)
-    by_source = [pool.of_source(source) for source in sorted({look.source for look in looks})]
-    share = held_out / (count + held_out)
-    zones = [_zone(looks, places, share, dice) for places in by_source]
+    pool = _Pool(candidates, is_empty, took)
+    dice = random.Random(wanted.seed)
+    by_source = [pool.of_source(source) for source in sorted({candidate.source for candidate in candidates})]
+    count, share = wanted.images, wanted.held_out / (wanted.images + wanted.held_out)
+    zones = [_zone(candidates, places, share, dice) for places in by_source]
     spread = [_spread(places, dice) for places in by_source]
     core = [[place for place in order if zone.get(place)] for order, zone in zip(spread, zones)]
     inside = [[place for place in order if place in zone] for order, zone in zip(spread, zones)]
     outside = [[place for place in order if place not in zone] for order, zone in zip(spread, zones)]
 
-    if len(looks) < count:
-        count = len(looks) - int(len(looks) * share)
-    aside_count = min(held_out, len(looks) - count)
+    if len(candidates) < count:
+        count = len(candidates) - int(len(candidates) * share)
+    aside_count = min(wanted.held_out, len(candidates) - count)
     aside = pool.pick(core, aside_count, STRICT_STEPS)
     picked = pool.pick(outside, count)
     picked += pool.pick(inside, count - len(picked))
@@ -110,13 +115,15 @@ def choose(
     return Choice(chosen, kept_aside, by_step, *pool.passed_over())
 
 
-def _zone(looks: Sequence[Look], places: Sequence[int], share: float, dice: random.Random) -> dict[int, bool]:
-    """The part of a source where held-out frames are looked for: one run of frames in each period.
+def _zone(
+    candidates: Sequence[FrameCandidate], places: Sequence[int], share: float, dice: random.Random
+) -> dict[int, bool]:
+    """Return the part of a source where held-out frames are taken from: one run of frames in each period.
 
-    With each place whether it is in the core of its run. The edges belong to nobody as long as there is choice, so that
-    a held-out frame is no neighbour of a chosen one.
+    With each place True if it is in the core of its run. The edges are left out as long as there is choice, so that
+    a held-out frame is not a neighbour of a chosen one.
     """
-    lasts_s = looks[places[-1]].time_s
+    lasts_s = candidates[places[-1]].time_s
     guard = 0 if not lasts_s else round(GUARD_S * len(places) / lasts_s)
     zone: dict[int, bool] = {}
     for period in np.array_split(np.asarray(places), _periods(len(places), lasts_s)):
@@ -129,13 +136,13 @@ def _zone(looks: Sequence[Look], places: Sequence[int], share: float, dice: rand
 
 
 def _periods(count: int, lasts_s: float | None) -> int:
-    """Of a clip one for each PERIOD_S; of a folder, which knows no time, as many as its images make sense of."""
+    """Return one for each PERIOD_S of a clip; for a folder, which has no time, one for 20 images."""
     wanted = count // 20 if lasts_s is None else int(lasts_s // PERIOD_S)
     return min(max(wanted, 1), MOST_PERIODS)
 
 
 def _spread(places: Sequence[int], dice: random.Random) -> list[int]:
-    """The places in an order whose every beginning is spread evenly: by van der Corput's sequence, from a random start.
+    """Return the places in an order whose every beginning is spread evenly: van der Corput's, from a random start.
 
     J. G. van der Corput, Verteilungsfunktionen, 1935: number k comes at the place of k with its bits reversed.
     """
@@ -146,40 +153,38 @@ def _spread(places: Sequence[int], dice: random.Random) -> list[int]:
 
 
 class _Pool:
-    """The looks, and how far each is from everything taken so far."""
+    """The candidates, and how far each is from everything taken so far."""
 
     def __init__(
         self,
-        looks: Sequence[Look],
-        empty: Callable[[Look], bool] | None,
+        candidates: Sequence[FrameCandidate],
+        is_empty: Callable[[FrameCandidate], bool] | None,
         took: Callable[[], None],
-        turn: Callable[[], None],
     ) -> None:
-        self._looks = looks
-        self._ask = empty
+        self._candidates = candidates
+        self._ask = is_empty
         self._took = took
-        self._turn = turn
         self._empty: dict[int, bool] = {}
-        self._small = np.stack([look.small.ravel() for look in looks]).astype(np.int16)
-        self._nearest: npt.NDArray[np.float64] = np.full(len(looks), np.inf)
-        self._taken = np.zeros(len(looks), bool)
+        self._small = np.stack([candidate.small.ravel() for candidate in candidates]).astype(np.int16)
+        self._nearest: npt.NDArray[np.float64] = np.full(len(candidates), np.inf)
+        self._taken = np.zeros(len(candidates), bool)
         self._sharpness = self._relative_sharpness()
 
     def _relative_sharpness(self) -> npt.NDArray[np.float64]:
-        """Of each look, to the median of its source."""
-        sharpness = np.array([look.sharpness for look in self._looks])
-        sources = np.array([look.source for look in self._looks])
+        """Return the sharpness of each candidate relative to the median of its source."""
+        sharpness = np.array([candidate.sharpness for candidate in self._candidates])
+        sources = np.array([candidate.source for candidate in self._candidates])
         for source in np.unique(sources):
             own = sources == source
             sharpness[own] /= max(float(np.median(sharpness[own])), 1e-9)
         return sharpness
 
     def of_source(self, source: int) -> list[int]:
-        """Its places, in order of time."""
-        return [place for place, look in enumerate(self._looks) if look.source == source]
+        """Return the places of a source, in order of time."""
+        return [place for place, candidate in enumerate(self._candidates) if candidate.source == source]
 
     def pick(self, orders: Sequence[Sequence[int]], count: int, steps: int = len(STEPS)) -> list[tuple[int, int]]:
-        """Takes up to `count` of the places, one of each source in turn; with each the step of STEPS it passed at.
+        """Take up to `count` places, one of each source in turn; return each with the step of STEPS it passed at.
 
         steps: how many of STEPS are tried.
         """
@@ -209,8 +214,7 @@ class _Pool:
         if self._ask is None:
             return False
         if place not in self._empty:
-            self._empty[place] = self._ask(self._looks[place])
-            self._turn()
+            self._empty[place] = self._ask(self._candidates[place])
         return self._empty[place]
 
     def _take(self, place: int) -> None:
@@ -220,7 +224,7 @@ class _Pool:
         np.minimum(self._nearest, differences, out=self._nearest)
 
     def passed_over(self) -> tuple[int, int, int]:
-        """Of those not taken: near-duplicates, blurred ones, empty ones."""
+        """Return how many of those not taken are near-duplicates, blurred, empty."""
         strict, left = STEPS[0], ~self._taken
         return (
             int(np.sum(left & (self._nearest < strict.difference))),

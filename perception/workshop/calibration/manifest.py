@@ -1,152 +1,83 @@
-"""Reads a calibration set, whole and unchanged, or says what is wrong with it."""
+"""manifest.json of a calibration set: the origin of each picture and the hash of each file."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from loguru import logger
-
-from perception.camera.images import some, tell_left_out
-from perception.camera.uri import IMAGE_SUFFIXES
 from perception.core.errors import SettingsError
-from perception.system.plain_file import read_plain, reason_of
-from perception.system.trusted_file import sha256_of
-from perception.workshop.calibration import listing
-from perception.workshop.calibration.listing import HELD_OUT, IMAGES, REBUILD, Entry
-from perception.workshop.data_set import files_in, images_in, read_data_set
 
-BUILD = "Build one: python3 scripts/build_calibration_set.py VIDEO..."
-ENOUGH = 300
-LEAST = 100
+NAME = "manifest.json"
+SCHEMA = 1
+IMAGES, HELD_OUT = "images", "held_out"
+REBUILD = "python3 scripts/build_calibration_set.py VIDEO... --force"
+MAX_BYTES = 64 << 20
 
 
-@dataclass(frozen=True)
-class CalibrationSet:
-    """Pictures to calibrate on, sorted by name, and the ones held out to judge the engine on.
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One picture. file: relative to the folder of the manifest. source: place in `Manifest.sources`.
 
-    root: the folder of the set. manifest_sha256: of manifest.json; without one, of names and contents in order.
+    frame: its number in the clip, or in the sorted folder, from 0. time_s: from the start of a clip, None in a folder.
     """
 
-    root: Path
-    images: tuple[Path, ...]
-    manifest_sha256: str
-    held_out: tuple[Path, ...] = ()
+    file: str
+    sha256: str
+    source: int
+    frame: int
+    time_s: float | None
 
 
-def read_set(data: Path) -> CalibrationSet:
-    """The set that `data` names: a file such as config/calibration.yaml, or a folder of images.
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A whole set. images: to calibrate on. held_out: of the same clips, to judge the engine on.
 
-    A file is of ultralytics' dataset format; of one made elsewhere `train` is taken, or else `val`. Where the set has a
-    manifest, every file is compared with it. Raises SettingsError, with the cure, for a set that is not there, is empty
-    or is not what its manifest says; files that were changed, are missing or were added are named.
+    sources: of each clip or folder its name and what it gave. choice: how the pictures were chosen.
     """
+
+    images: tuple[Entry, ...]
+    held_out: tuple[Entry, ...]
+    sources: Sequence[Mapping[str, Any]]
+    choice: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The file's text: the same set gives the same bytes."""
+        parts = {
+            "schema": SCHEMA,
+            "choice": dict(self.choice),
+            "sources": [dict(source) for source in self.sources],
+            IMAGES: [asdict(entry) for entry in self.images],
+            HELD_OUT: [asdict(entry) for entry in self.held_out],
+        }
+        return json.dumps(parts, indent=1) + "\n"
+
+
+def parse(path: Path, data: bytes) -> Manifest:
+    """Parse the bytes of the file at `path`. Raises SettingsError, with the cure, for anything else."""
     try:
-        if data.is_dir():
-            return _read_folder(data)
-        if not data.exists():
-            raise SettingsError(f"There is no calibration set: {data} does not exist", BUILD)
-        if data.suffix.lower() not in (".yaml", ".yml"):
-            raise SettingsError(
-                f"{data} is neither a data set (.yaml) nor a folder of images", "Name one of them with --data."
-            )
-        return _read_yaml(data)
-    except OSError as error:
-        raise SettingsError(f"{error.filename or data} cannot be read: {reason_of(error)}", "Check the path.") from None
-
-
-def minimum(count: int, force: bool) -> None:
-    """Warns of a set of fewer than ENOUGH images. SettingsError for fewer than LEAST, unless `force`."""
-    if count < LEAST and not force:
+        values = json.loads(data)
+        if values["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {values['schema']!r}, not {SCHEMA}")
+        images, held_out = ([_entry(one) for one in values[name]] for name in (IMAGES, HELD_OUT))
+        return Manifest(tuple(images), tuple(held_out), values["sources"], values["choice"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise SettingsError(
-            f"A set of {count} images is too small to calibrate on: it takes at least {LEAST}, better {ENOUGH}",
-            "Draw more, from more clips (scripts/build_calibration_set.py), or go on with --force: accuracy suffers.",
-        )
-    if count < ENOUGH:
-        logger.warning(
-            f"A set of {count} images is small: accuracy may suffer below {ENOUGH}. Draw more, from more clips."
-        )
+            f"{path} is no manifest of a calibration set ({' '.join(reason.split())[:200]})",
+            f"Build the set again: {REBUILD}",
+        ) from None
 
 
-def _read_folder(folder: Path) -> CalibrationSet:
-    if os.path.lexists(folder / listing.NAME):
-        return _read_manifest(folder / listing.NAME)
-    if folder.name == IMAGES and os.path.lexists(folder.parent / listing.NAME):
-        return _read_manifest(folder.parent / listing.NAME)
-    files = files_in(folder)
-    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    if images:
-        tell_left_out(folder, sorted(set(files) - set(images)))
-    return _undescribed(folder, images)
-
-
-def _read_yaml(data: Path) -> CalibrationSet:
-    found = read_data_set(data)
-    if named := found.values.get("manifest"):
-        path = found.place("manifest", named)
-        if not path.exists():
-            raise SettingsError(f"There is no calibration set: {path}, which {data} names, does not exist", BUILD)
-        return _read_manifest(path)
-    split = next((name for name in ("train", "val") if found.has(name)), None)
-    if split is None:
-        raise SettingsError(f"{data} names no images", "Write `train: FOLDER`, as ultralytics' data sets have it.")
-    return _undescribed(found.root, found.images(split))
-
-
-def _undescribed(root: Path, images: Sequence[Path]) -> CalibrationSet:
-    """Images without a manifest. Those that cannot be opened are left out, and told."""
-    if not images:
-        raise SettingsError(
-            f"{root} holds no images (looked for {' '.join(sorted(IMAGE_SUFFIXES))})",
-            "Name a folder of images, or build a set: python3 scripts/build_calibration_set.py VIDEO...",
-        )
-    whole, good, bad = hashlib.sha256(), [], []
-    for path in images:
-        try:
-            line = f"{os.path.relpath(path, root)}\0{sha256_of(path)}\n"
-        except OSError as error:
-            bad.append(f"{path} cannot be read: {reason_of(error)}")
-            continue
-        whole.update(line.encode(errors="surrogateescape"))
-        good.append(path)
-    if not good:
-        raise SettingsError(f"Not one of {len(bad)} images can be read: {some(bad)}", "Check the paths.")
-    if bad:
-        logger.warning(f"{len(bad)} of {len(images)} images are left out: {some(bad)}")
-    return CalibrationSet(root, tuple(good), whole.hexdigest())
-
-
-def _read_manifest(path: Path) -> CalibrationSet:
-    """The set beside a manifest, every file of it compared."""
-    data = read_plain(path, listing.MAX_BYTES, SettingsError, "manifest")
-    root = path.parent
-    manifest = listing.parse(path, data)
-    entries = (*manifest.images, *manifest.held_out)
-    there = {image for part in (IMAGES, HELD_OUT) if (root / part).is_dir() for image in images_in(root / part)}
-    _refuse_differences(root, entries, there)
-    if not manifest.images:
-        raise SettingsError(f"{path} lists no images", f"Build the set again: {REBUILD}")
-    images, held_out = (tuple(sorted(root / one.file for one in part)) for part in (manifest.images, manifest.held_out))
-    return CalibrationSet(root, images, hashlib.sha256(data).hexdigest(), held_out)
-
-
-def _refuse_differences(root: Path, entries: Iterable[Entry], there: set[Path]) -> None:
-    listed = {root / entry.file: entry.sha256 for entry in entries}
-    faults = {
-        "missing": sorted(path for path in listed if path not in there),
-        "added": sorted(there - set(listed)),
-        "changed": sorted(path for path, sha256 in listed.items() if path in there and sha256_of(path) != sha256),
-    }
-    said = [
-        f"{len(paths)} {word}: {some([str(path.relative_to(root)) for path in paths])}"
-        for word, paths in faults.items()
-        if paths
-    ]
-    if said:
-        raise SettingsError(
-            f"The calibration set in {root} is not the one of its manifest ({'; '.join(said)})",
-            f"Build it again: {REBUILD}",
-        )
+def _entry(values: Mapping[str, Any]) -> Entry:
+    entry = Entry(**values)
+    place = PurePosixPath(entry.file)
+    if place.is_absolute() or ".." in place.parts:
+        raise ValueError(f"{entry.file!r} lies outside the set")
+    if not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
+        raise ValueError(f"{entry.sha256!r} is no sha256")
+    return entry

@@ -19,11 +19,11 @@ from perception.core.frame import Image
 from perception.workshop.data_set import files_in
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
-"""What is taken from a folder; a file that is named may have any other name."""
+"""Videos that are taken from a folder; a file that is named may have any other name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shot:
+class SourceFrame:
     """One frame. image: (H, W, 3) uint8 BGR, None where a file of a folder holds none. time_s: None in a folder.
 
     path: the file that holds this image alone.
@@ -44,8 +44,8 @@ class Source(Protocol):
     @property
     def promised(self) -> int: ...
 
-    def shots(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[Shot]:
-        """The frames whose numbers (from 0) are wanted, in order. `passed` hears each number, wanted or not."""
+    def frames(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[SourceFrame]:
+        """Return the frames whose numbers (from 0) are wanted, in order. `passed` hears each number, wanted or not."""
         ...
 
 
@@ -58,11 +58,11 @@ class Clip:
         self._open = open_it
 
     def check(self) -> None:
-        """Raises SourceError where it does not open or has no frame."""
+        """Raise SourceError where it does not open or has no frame."""
         with closing(self._open()) as capture:
             capture.read()
 
-    def shots(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[Shot]:
+    def frames(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[SourceFrame]:
         """See Source."""
         number = 0
         with closing(self._open()) as capture:
@@ -74,7 +74,7 @@ class Clip:
                 if picture is None:
                     continue
                 if wants(number):
-                    yield Shot(number, picture.image, number / capture.fps if capture.fps else None)
+                    yield SourceFrame(number, picture.image, number / capture.fps if capture.fps else None)
                 passed(number)
                 number += 1
 
@@ -87,19 +87,19 @@ class Folder:
         self.promised = len(paths)
         self._paths = paths
 
-    def shots(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[Shot]:
+    def frames(self, wants: Callable[[int], bool], passed: Callable[[int], None]) -> Iterator[SourceFrame]:
         """See Source. Only what is wanted is read."""
         for number, path in enumerate(self._paths):
             if wants(number):
-                yield Shot(number, read_image(path), path=path)
+                yield SourceFrame(number, read_image(path), path=path)
             passed(number)
 
 
 def open_sources(given: Sequence[str]) -> list[Source]:
-    """What the user named: videos, and folders with images, videos or both. A source that is named twice counts once.
+    """Open videos, and folders with images, videos or both. A source that is named twice counts once.
 
-    Of a folder, what is broken or of another kind is left out, and told. Raises SourceError that names every one of
-    `given` that does not exist, is a camera, or holds no frame.
+    Of a folder, files that are broken or of another kind are left out, with a warning. Raises SourceError that names
+    every one of `given` that does not exist, is a camera, or holds no frame.
     """
     sources: dict[str, Source] = {}
     faults: list[SourceError] = []
@@ -117,7 +117,7 @@ def open_sources(given: Sequence[str]) -> list[Source]:
 
 
 def _sources_of(text: str) -> Iterator[tuple[str, Source]]:
-    """Each source with the key by which it is told from the others."""
+    """Yield each source with a key that identifies it."""
     uri = parse(text)
     if uri.camera:
         raise SourceError(
@@ -140,7 +140,7 @@ def _sources_of(text: str) -> Iterator[tuple[str, Source]]:
 
 
 def _sources_in(folder: Path) -> Iterator[tuple[str, Source]]:
-    """The clips in a folder and in the folders in it, each as a source, and all its images as one."""
+    """Yield the clips in a folder and in the folders in it, each as a source, and all its images as one."""
     try:
         files = files_in(folder)
     except OSError as error:
@@ -172,7 +172,7 @@ def _key(path: Path) -> str:
 
 
 def _clip(path: Path, name: str) -> Clip:
-    """A video that opens and has a frame. Raises SourceError for another one."""
+    """Return a video after trying that it opens and has a frame. Raises SourceError for another one."""
     if path.exists() and not path.is_file():  # a pipe without a writer would be waited for
         raise SourceError(f"{path} is a device, a pipe or a socket, not a file", "Give the path of a video.")
     uri = SourceUri("file", str(path), str(path))

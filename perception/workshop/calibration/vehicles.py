@@ -1,4 +1,4 @@
-"""Tells whether a vehicle is in a frame, with whatever model there is."""
+"""Tells frames with a vehicle from empty ones, with the first model that can run."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from perception.camera.images import read_image
 from perception.core.errors import BackendError
 from perception.core.frame import Frame, Image
 from perception.settings.model import ROOT, load
-from perception.workshop.calibration.looking import Look
+from perception.workshop.calibration.scanning import FrameCandidate
 
 SHIPPED = "vehicle-n.onnx"
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """empty: whether no vehicle is in a frame; None where there is no model to tell. words: which one, or why none."""
+    """empty: True for a frame without a vehicle; None without a model. words: the model, or why there is none."""
 
-    empty: Callable[[Look], bool] | None
+    empty: Callable[[FrameCandidate], bool] | None
     words: str
 
 
 @contextmanager
 def open_judge(model: str | None) -> Iterator[Judge]:
-    """The model that was named, else the first of the pilot's own and the shipped one that can run here.
+    """Open the model that was named, else the first of the pilot's own and the shipped one that can run here.
 
     Raises BackendError for a model that was named and cannot run.
     """
@@ -60,14 +60,14 @@ def _open(model: str) -> DetectorService:
 
 
 def _judge(service: DetectorService, name: str) -> Judge:
-    def empty(look: Look) -> bool:
-        image = _picture(look)
-        return image is not None and not len(service.detect(Frame(image, 0, 0.0, "calibration")).detections)
+    def empty(candidate: FrameCandidate) -> bool:
+        image = _picture(candidate)
+        return image is not None and not len(service.detect([Frame(image, 0, 0.0, "calibration")])[0].detections)
 
     return Judge(empty, f"{name} ({service.info.name} {service.info.precision})")
 
 
-def _picture(look: Look) -> Image | None:
-    if isinstance(look.picture, Path):
-        return read_image(look.picture)
-    return cv2.imdecode(np.frombuffer(look.picture, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]
+def _picture(candidate: FrameCandidate) -> Image | None:
+    if isinstance(candidate.picture, Path):
+        return read_image(candidate.picture)
+    return cv2.imdecode(np.frombuffer(candidate.picture, np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]

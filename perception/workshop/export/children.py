@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from perception.backends.tensorrt.place import Place
 from perception.workshop.accuracy.check import CHILD, Comparison, judge
 from perception.workshop.accuracy.detector import Conditions
 from perception.workshop.accuracy.gate import Verdict
@@ -15,7 +16,6 @@ from perception.workshop.export.pipeline import BUILD
 from perception.workshop.export.screen import Screen
 from perception.workshop.export.sources import Judges
 from perception.workshop.ladder import climb
-from perception.workshop.place import Place
 from perception.workshop.stage import run_stage
 
 

@@ -10,16 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from perception.app.failed_exports import Memory
+from perception.backends.tensorrt.place import Place, check_replaceable, work_folder
 from perception.core.errors import BackendError, BuildError, BusyError, GpuError, PilotError, SettingsError
 from perception.doctor.finding import Result, Verdict
 from perception.doctor.report import text_lines
 from perception.system.lock import Held, Lock
 from perception.system.trusted_file import reason_of, write_whole
 from perception.workshop.build import preflight
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export import report
 from perception.workshop.export.children import Children
-from perception.workshop.export.failures import Memory
 from perception.workshop.export.install import check_previous, finish, roll_back
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import VERIFY, Task, examined, float_onnx, quantized_onnx, run
@@ -37,7 +38,6 @@ from perception.workshop.export.sources import (
 from perception.workshop.export.stages.look_stage import Builder
 from perception.workshop.export.work import Work
 from perception.workshop.ladder import NO_CALIBRATOR
-from perception.workshop.place import Place, check_replaceable, work_folder
 from perception.workshop.stage import DISK
 
 LOOK = "perception.workshop.export.stages.look_stage"

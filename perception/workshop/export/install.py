@@ -22,9 +22,9 @@ from pathlib import Path
 
 from perception.backends.tensorrt.described import Described, text_of
 from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.place import Place
 from perception.core.errors import BackendError, SettingsError
 from perception.system.trusted_file import reason_of, sync, write_whole
-from perception.workshop.place import Place
 
 ENGINE_MODE = 0o644
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from perception.backends.tensorrt.place import Place
 from perception.core.errors import SettingsError
 from perception.core.layouts import LAYOUTS
 from perception.settings.model import ROOT
-from perception.workshop.place import Place
 
 PRECISIONS = ("int8", "fp16", "fp32")
 METHODS = ("auto", "calibrator", "qdq")

@@ -10,14 +10,14 @@ from typing import Any, Protocol
 
 from perception.backends.preprocess import PREPROCESS_VERSION
 from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.place import Place
 from perception.core.errors import AccuracyError, BackendError, BuildError, GpuError
 from perception.system.trusted_file import sha256_of
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.install import Replaced, install
 from perception.workshop.export.options import Options
 from perception.workshop.export.sources import Model
 from perception.workshop.export.work import Work, key_of
-from perception.workshop.place import Place
 from perception.workshop.quantize.graph import RECIPE
 from perception.workshop.quantize.onnx import OPSET, exporter_versions
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.backends.tensorrt.place import Place
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.options import DATA, Options
 from perception.workshop.export.pipeline import Done, Task
 from perception.workshop.export.sources import Judges, Model
 from perception.workshop.export.stages.look_stage import Builder
-from perception.workshop.place import Place
 
 SCRIPT = "python3 scripts/export_int8_engine.py"
 

@@ -15,7 +15,7 @@ from perception.core.errors import BackendError, SettingsError
 from perception.settings.model import ROOT
 from perception.workshop.accuracy.check import Pictures
 from perception.workshop.accuracy.labelled import read_labelled
-from perception.workshop.calibration.manifest import CalibrationSet, minimum, read_set
+from perception.workshop.calibration.calibration_set import CalibrationSet, minimum, read_set
 from perception.workshop.data_set import read_data_set
 from perception.workshop.export.options import DATA, Options
 

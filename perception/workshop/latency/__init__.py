@@ -1,1 +1,1 @@
-"""What records and logs say of the latency of a run, of any length, in fixed memory."""
+"""The latency report: counts records and logs of any length in fixed memory."""

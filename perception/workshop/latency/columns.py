@@ -1,4 +1,4 @@
-"""Frames as columns: what every reader gives and every count takes."""
+"""Frames as columns, which every reader returns and every count takes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 NO_TIME = int(np.iinfo(np.int64).min)
-"""Stands for a moment that a log does not tell."""
+"""Stands for a moment that a log does not have."""
 LONGEST_MS = 1e9
-"""A time above this (12 days) is no time of a frame: its line counts as broken."""
+"""A longer time (12 days) cannot be that of a frame: its line counts as broken."""
 HIGHEST_ID = 2**53
 LONGEST_NAME = 64
 STAGES = ("preprocess", "infer", "postprocess")
@@ -45,7 +45,7 @@ class Columns:
         return len(self.at_ms)
 
     def between(self, since_ms: int | None, until_ms: int | None) -> Columns:
-        """The frames from since_ms to until_ms, both included; None leaves an end open."""
+        """Return the frames from since_ms to until_ms, both included; None leaves an end open."""
         if since_ms is None and until_ms is None:
             return self
         keep = np.ones(len(self), bool) if since_ms is None else self.at_ms >= since_ms
@@ -68,7 +68,7 @@ class Columns:
 
 
 def places(labels: Sequence[str]) -> tuple[Integers, tuple[str, ...]]:
-    """Each label as its place among the different ones, (n,), and the different ones in order of appearance."""
+    """Return each label as its place among the distinct ones, (n,), and the distinct ones in order of appearance."""
     names = {name: place for place, name in enumerate(dict.fromkeys(labels))}
     if len(names) == 1:
         return np.zeros(len(labels), np.int64), tuple(names)

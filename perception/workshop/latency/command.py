@@ -1,4 +1,4 @@
-"""The latency report as a command: what was asked for, read, printed and drawn."""
+"""The command of the latency report: reads the logs, prints and draws the figures."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from perception.core.errors import SettingsError
 from perception.workshop.latency import reading, table
 from perception.workshop.latency.logs.sources import Log, expand
 from perception.workshop.latency.moments import asked_moment
-from perception.workshop.latency.reading import Outcome, Wish
+from perception.workshop.latency.reading import Outcome, Query
 from perception.workshop.latency.report import Figures, compared, figures
 
 LONGEST_GAP_S = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line. gap_s in seconds."""
+class LatencyOptions:
+    """The options of the command line. gap_s in seconds."""
 
     compare: bool = False
     plot: Path | None = None
@@ -33,9 +33,9 @@ class Options:
     json: bool = False
 
 
-def run(given: list[str], options: Options) -> None:
-    """Prints the report. Raises SettingsError for what cannot be read, asked for or drawn."""
-    wish = _wish(options)
+def run(given: list[str], options: LatencyOptions) -> None:
+    """Print the report. Raises SettingsError for what cannot be read, asked for or drawn."""
+    query = _query(options)
     if options.compare and len(given) != 2:
         raise SettingsError(
             f"--compare takes two runs, {len(given)} were given", "Use --compare A B: files or folders."
@@ -45,8 +45,8 @@ def run(given: list[str], options: Options) -> None:
 
         check_plot(options.plot)
     runs = [expand([name]) for name in given] if options.compare else [expand(given)]
-    outcomes = _read(runs, wish)
-    reports = [figures(outcome, wish) for outcome in outcomes]
+    outcomes = _read(runs, query)
+    reports = [figures(outcome, query) for outcome in outcomes]
     for warning in dict.fromkeys(warning for outcome in outcomes for warning in outcome.warnings):
         sys.stderr.write(f"{warning}\n")
     fault = _draw(options.plot, outcomes, reports) if options.plot else None
@@ -56,7 +56,7 @@ def run(given: list[str], options: Options) -> None:
 
 
 def _draw(path: Path, outcomes: list[Outcome], reports: list[Figures]) -> SettingsError | None:
-    """Draws before anything is printed, since who reads the print may go away; a fault waits until that is out."""
+    """Draw the plot before anything is printed, as the reader of a pipe may go away; return a fault for later."""
     from perception.workshop.latency.plot.drawing import draw
 
     try:
@@ -67,7 +67,7 @@ def _draw(path: Path, outcomes: list[Outcome], reports: list[Figures]) -> Settin
     return None
 
 
-def _wish(options: Options) -> Wish:
+def _query(options: LatencyOptions) -> Query:
     if not options.gap_s <= LONGEST_GAP_S:
         raise SettingsError(f"--gap {options.gap_s:g} is no length of time", "Give seconds, such as --gap 2.5.")
     now = datetime.now(timezone.utc)
@@ -75,11 +75,11 @@ def _wish(options: Options) -> Wish:
     until_ms = asked_moment("--until", options.until, now) if options.until else None
     if since_ms is not None and until_ms is not None and since_ms > until_ms:
         raise SettingsError(f"--since {options.since} is later than --until {options.until}", "Swap them.")
-    return Wish(now, since_ms, until_ms, round(options.gap_s * 1000))
+    return Query(now, since_ms, until_ms, round(options.gap_s * 1000))
 
 
-def _read(runs: list[list[Log]], wish: Wish) -> list[Outcome]:
-    """With a progress bar on stderr, where that is a terminal."""
+def _read(runs: list[list[Log]], query: Query) -> list[Outcome]:
+    """Read the runs, with a progress bar on stderr where that is a terminal."""
     sizes = [log.size for logs in runs for log in logs]
     total = sum(size or 0 for size in sizes) if None not in sizes else None
     bar = Progress(
@@ -93,7 +93,7 @@ def _read(runs: list[list[Log]], wish: Wish) -> list[Outcome]:
     )
     with bar:
         task = bar.add_task("", total=total)
-        return [reading.read(logs, wish, lambda size: bar.advance(task, size)) for logs in runs]
+        return [reading.read(logs, query, lambda size: bar.advance(task, size)) for logs in runs]
 
 
 def _print(reports: list[Figures], as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Moments in Unix milliseconds: from records, from the stamps of logs, and from what a person types."""
+"""Moments in Unix milliseconds: from records, from the stamps of logs, and from the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHORT = re.compile(r" ?([^\W\d_][^\s\d]{0,11}|\d{1,2}[^\W\d_]) +(\d{1,2}) (\d\d
 _CLOCK = re.compile(r"\d\d?:\d\d")
 _UNIX = re.compile(r"(\d{9,11})\.(\d{6}) ")
 FIRST_MS, LAST_MS = -2 * _DAY_MS, 7_258_118_400_000
-"""From before 1970, where a board without a battery for its clock begins, to 2200; what lies beyond is no time."""
+"""From before 1970, where a board without a clock battery begins, to 2200; anything else is not a time."""
 
 _UNITS_S = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600}
 _UNITS_S.update({"d": 86400, "day": 86400, "w": 604800, "week": 604800})
@@ -37,7 +37,7 @@ _EXAMPLES = (
 
 
 def record_moments(stamps: Sequence[str]) -> Integers:
-    """The `ts` of records, (n,); NO_TIME for one that is none.
+    """Return the `ts` of records, (n,); NO_TIME for one that is not a time.
 
     The records' own form is read all at once, any other ISO form one by one.
     """
@@ -56,7 +56,7 @@ def _all_digits(letters: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> boo
 
 
 def _columnwise(letters: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> Integers | None:
-    """None where a date or a time is no real one."""
+    """Return the moments, (n,); None where a date or a time does not exist."""
     value = (letters - ord("0")).astype(np.int64)
 
     def number(start: int, end: int) -> Integers:
@@ -84,7 +84,7 @@ def _iso_moment(stamp: str) -> int:
 
 
 def bounded(at_ms: int) -> int:
-    """The moment, or NO_TIME where no clock can have told it."""
+    """Return the moment, or NO_TIME where no clock can have shown it."""
     return at_ms if FIRST_MS <= at_ms <= LAST_MS else NO_TIME
 
 
@@ -101,7 +101,7 @@ class Stamps:
         self._minute = ""
         self._minute_ms = NO_TIME
         self.unread = ""
-        """What stands at the head of the first line that shows a time and has none that can be read."""
+        """The head of the first line that shows a time, but none that can be read."""
 
     def read(self, head: str) -> int:
         """Unix milliseconds, or NO_TIME where the line has no stamp."""
@@ -150,9 +150,9 @@ def _offset(zone: str | None) -> str:
 
 
 def asked_moment(flag: str, text: str, now: datetime) -> int:
-    """Unix milliseconds of what a person typed for --since or --until. now: with a zone.
+    """Return the Unix milliseconds of --since or --until as typed. now: with a zone.
 
-    Raises SettingsError for what is no moment.
+    Raises SettingsError where it is not a moment.
     """
     words = text.strip().lower()
     midnight = now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
@@ -170,7 +170,7 @@ def asked_moment(flag: str, text: str, now: datetime) -> int:
 
 
 def _before(flag: str, text: str, span: str, now: datetime) -> int:
-    """`now` less a span such as `2h`, `1h30min` or `10 minutes`."""
+    """Return `now` less a span such as `2h`, `1h30min` or `10 minutes`."""
     seconds, place = 0.0, 0
     while found := _SPAN.match(span, place):
         unit = found[2] if found[2] in _UNITS_S else found[2].removesuffix("s")
@@ -184,12 +184,12 @@ def _before(flag: str, text: str, span: str, now: datetime) -> int:
 
 
 def iso(at_ms: int) -> str:
-    """The moment in UTC, with milliseconds."""
+    """Return the moment in UTC, with milliseconds."""
     return _utc(at_ms).isoformat(timespec="milliseconds")
 
 
 def local(at_ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """The moment as this machine's clock shows it."""
+    """Return the moment as this machine's clock shows it."""
     return _utc(at_ms).astimezone().strftime(form)
 
 

@@ -1,8 +1,8 @@
-"""Text from a log, as it may be shown."""
+"""Text from a log, made safe to show."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey, and without bytes of no encoding."""
+    """Return the text with "?" for control characters and for bytes that could not be decoded."""
     return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)

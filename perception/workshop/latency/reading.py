@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
 from perception.core.errors import PilotError, SettingsError
 from perception.workshop.latency.columns import NO_TIME, Columns
@@ -13,15 +12,16 @@ from perception.workshop.latency.logs.sources import WANTED, Blocks, Kind, Log, 
 from perception.workshop.latency.logs.text import JournalReader, TextReader
 from perception.workshop.latency.moments import local
 from perception.workshop.latency.records import RecordReader
-from perception.workshop.latency.tally import Tally
+from perception.workshop.latency.tally import LatencyTally
 
 OVERLAP_MS = 1000
+_LATE_MS = 2**62
 Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What to count. since_ms, until_ms: Unix milliseconds, None for an open end. now: with a zone."""
+class Query:
+    """The frames to count. since_ms, until_ms: Unix milliseconds, None for an open end. now: with a zone."""
 
     now: datetime
     since_ms: int | None = None
@@ -31,29 +31,14 @@ class Wish:
 
 @dataclass
 class Outcome:
-    """A tally, the names of the logs it comes from, and what a person should know of how it came about."""
+    """A tally, the names of its logs, and warnings about how it came about."""
 
-    tally: Tally
+    tally: LatencyTally
     names: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-class LineReader(Protocol):
-    """Turns blocks of whole lines into columns. broken: lines that should be frames; other: lines that need not be.
-
-    unread: the head of the first line whose time cannot be read, "" for none.
-    """
-
-    @property
-    def broken(self) -> int: ...
-
-    @property
-    def other(self) -> int: ...
-
-    @property
-    def unread(self) -> str: ...
-
-    def read(self, block: bytes) -> Columns | None: ...
+LineReader = RecordReader | JournalReader | TextReader
 
 
 def _line_reader(kind: Kind, now: datetime) -> LineReader:
@@ -62,37 +47,25 @@ def _line_reader(kind: Kind, now: datetime) -> LineReader:
     return JournalReader() if kind is Kind.JOURNAL else TextReader(now)
 
 
-def read(logs: list[Log], wish: Wish, advance: Advance = lambda _: None) -> Outcome:
-    """Counts the frames of the logs, the log with the earliest frame first; streams come last.
+def read(logs: list[Log], query: Query, advance: Advance = lambda _: None) -> Outcome:
+    """Count the frames of the logs, the log with the earliest frame first; streams come last.
 
-    advance: told the bytes that were read since the last call. Raises SettingsError where there is no frame at all, or
+    advance: takes the bytes read since the last call. Raises SettingsError where there is no frame at all, or
     a log cannot be read.
     """
-    outcome = Outcome(Tally(wish.gap_ms), [log.name for log in logs])
+    outcome = Outcome(LatencyTally(query.gap_ms), [log.name for log in logs])
     streams: list[tuple[Log, Kind | None]] = [(log, None) for log in logs if log.size is None]
-    for log, kind in [*_in_order(logs, wish.now), *streams]:
-        _join(outcome, log, count(log, kind, wish, advance))
+    for log, kind in [*_in_order(logs, query.now), *streams]:
+        _count(outcome, log, kind, query, advance)
     if not outcome.tally.frames:
-        raise _nothing(outcome, wish)
+        raise _nothing(outcome, query)
     return outcome
 
 
-def _join(outcome: Outcome, log: Log, found: Outcome) -> None:
-    before, after = outcome.tally.sequence, found.tally.sequence
-    known = before.latest_ms != NO_TIME and after.earliest_ms != NO_TIME
-    if known and after.earliest_ms < before.latest_ms - OVERLAP_MS:
-        outcome.warnings.append(
-            f"{log.name} begins at {local(after.earliest_ms)}, before the others end: frames that are in two logs"
-            " count twice"
-        )
-    outcome.tally.merge(found.tally)
-    outcome.warnings += found.warnings
-
-
-def _nothing(outcome: Outcome, wish: Wish) -> PilotError:
+def _nothing(outcome: Outcome, query: Query) -> PilotError:
     names = ", ".join(outcome.names[:3]) + (", ..." if len(outcome.names) > 3 else "")
     tally = outcome.tally
-    if wish.since_ms is not None or wish.until_ms is not None:
+    if query.since_ms is not None or query.until_ms is not None:
         return SettingsError(f"{names}: no frame lies in the time asked for", "Widen --since and --until.")
     if outcome.warnings:
         return SettingsError(f"{names}: no frame can be read. {outcome.warnings[0]}")
@@ -103,7 +76,7 @@ def _nothing(outcome: Outcome, wish: Wish) -> PilotError:
 
 
 def _in_order(logs: list[Log], now: datetime) -> list[tuple[Log, Kind | None]]:
-    """The files, each with its kind, the earliest frame first; as they were given where one tells no times.
+    """Return the files, each with its kind, the earliest frame first; as they were given where one tells no times.
 
     The kind is None where it shows in reading.
     """
@@ -114,21 +87,20 @@ def _in_order(logs: list[Log], now: datetime) -> list[tuple[Log, Kind | None]]:
 
 
 def _head(log: Log, now: datetime) -> tuple[Kind | None, int]:
-    """The kind of a log, and the moment of its first frame: NO_TIME for none, a late one for a log without frames."""
-    late = 2**62
+    """Return the kind of a log and the moment of its first frame: NO_TIME for none, _LATE_MS for no frame."""
     with open_log(log) as source:
         for block in Blocks(source):
             kind = kind_of(block)
             found = _line_reader(kind, now).read(block) if kind else None
             if found is not None:
                 return kind, int(found.at_ms[0])
-    return None, late
+    return None, _LATE_MS
 
 
-def count(log: Log, kind: Kind | None, wish: Wish, advance: Advance = lambda _: None) -> Outcome:
-    """Counts the frames of a log. Raises SettingsError where it cannot be read, or lacks times that are asked for."""
-    outcome = Outcome(Tally(wish.gap_ms))
+def _count(outcome: Outcome, log: Log, kind: Kind | None, query: Query, advance: Advance) -> None:
+    """Count the frames of a log. Raises SettingsError where it cannot be read, or lacks times that are asked for."""
     tally, reader, untimed = outcome.tally, None, 0
+    before, latest_ms, first_ms = tally.frames, tally.sequence.latest_ms, _LATE_MS
     with open_log(log) as source:
         blocks = Blocks(source)
         for block in blocks:
@@ -137,24 +109,29 @@ def count(log: Log, kind: Kind | None, wish: Wish, advance: Advance = lambda _: 
                 tally.other += sum(bool(line.strip()) for line in block.split(b"\n"))
                 advance(source.moved())
                 continue
-            reader = reader or _line_reader(kind, wish.now)
+            reader = reader or _line_reader(kind, query.now)
             columns = reader.read(block)
             if columns is not None:
                 untimed += int((columns.at_ms == NO_TIME).sum())
-                tally.add(_asked_for(columns, log, wish))
+                columns = _asked_for(columns, log, query)
+                first_ms = int(columns.at_ms[columns.at_ms != NO_TIME].min(initial=first_ms))
+                tally.add(columns)
             advance(source.moved())
+    if first_ms < latest_ms - OVERLAP_MS:
+        outcome.warnings.append(
+            f"{log.name} begins at {local(first_ms)}, before the others end: frames that are in two logs count twice"
+        )
     if reader:
         tally.broken += reader.broken
         tally.other += reader.other
-        outcome.warnings += _untimed(log, untimed, tally.frames, reader.unread)
+        outcome.warnings += _untimed(log, untimed, tally.frames - before, reader.unread)
     tally.broken += blocks.too_long
     if blocks.cut:
         outcome.warnings.append(f"{log.name} is damaged or cut short ({blocks.cut}): what came before it counts")
-    return outcome
 
 
 def _untimed(log: Log, untimed: int, frames: int, head: str) -> list[str]:
-    """Told where lines have a time that cannot be read, or some have one and others have none."""
+    """Return a warning where lines have a time that cannot be read, or some have one and others have none."""
     if not untimed or (untimed == frames and not head):
         return []
     first = f" (the first line begins with {head.strip()!r})" if head else ""
@@ -164,11 +141,11 @@ def _untimed(log: Log, untimed: int, frames: int, head: str) -> list[str]:
     ]
 
 
-def _asked_for(columns: Columns, log: Log, wish: Wish) -> Columns:
-    limited = wish.since_ms is not None or wish.until_ms is not None
+def _asked_for(columns: Columns, log: Log, query: Query) -> Columns:
+    limited = query.since_ms is not None or query.until_ms is not None
     if limited and (columns.at_ms == NO_TIME).any():
         raise SettingsError(
             f"{log.name} has lines without a time, so --since and --until cannot be used",
             "Print the journal with `-o short-iso` or `-o json`.",
         )
-    return columns.between(wish.since_ms, wish.until_ms)
+    return columns.between(query.since_ms, query.until_ms)

@@ -50,7 +50,7 @@ _SERVED = attrgetter("backend", "precision")
 
 
 class RecordReader:
-    """Turns lines of frames.jsonl into columns, and counts those that are no record."""
+    """Turns lines of frames.jsonl into columns, and counts those that are not a record."""
 
     def __init__(self) -> None:
         self.broken = 0
@@ -59,7 +59,7 @@ class RecordReader:
         self._decoder = msgspec.json.Decoder(Record)
 
     def read(self, block: bytes) -> Columns | None:
-        """The frames of a block of whole lines; None where it has none."""
+        """Return the frames of a block of whole lines; None where it has none."""
         records = self._decode(block)
         if not records:
             return None

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from perception.app.meter import Histogram
+from perception.core.histogram import LatencyHistogram
 from perception.workshop.latency.columns import NO_TIME, TIMES
 from perception.workshop.latency.moments import iso
-from perception.workshop.latency.reading import Outcome, Wish
-from perception.workshop.latency.sequence import Sequence
-from perception.workshop.latency.tally import BoardTally, Tally
+from perception.workshop.latency.reading import Outcome, Query
+from perception.workshop.latency.sequence import FrameSequence
+from perception.workshop.latency.tally import BoardTally, LatencyTally
 from perception.workshop.latency.worst import Moment
 
 SCHEMA = 1
@@ -20,8 +20,8 @@ HISTOGRAM_ROWS = 18
 Figures = dict[str, Any]
 
 
-def figures(outcome: Outcome, wish: Wish) -> Figures:
-    """Everything that a report says of one run. Times in ms, moments in UTC."""
+def figures(outcome: Outcome, query: Query) -> Figures:
+    """Return all figures of one run. Times in ms, moments in UTC."""
     tally, sequence = outcome.tally, outcome.tally.sequence
     counts, known = sequence.counts, sequence.latest_ms != NO_TIME
     return {
@@ -38,7 +38,7 @@ def figures(outcome: Outcome, wish: Wish) -> Figures:
         "dropped": tally.dropped,
         "dropped_share": round(tally.dropped / (tally.frames + tally.dropped), 6),
         "missing": counts.missing,
-        "gaps": _gaps(sequence, wish),
+        "gaps": _gaps(sequence, query),
         "clock_steps": counts.clock_steps,
         "restarts": counts.restarts,
         "changes": counts.changes,
@@ -53,7 +53,7 @@ def figures(outcome: Outcome, wish: Wish) -> Figures:
     }
 
 
-def _percentiles(tally: Tally, name: str) -> Figures | None:
+def _percentiles(tally: LatencyTally, name: str) -> Figures | None:
     histogram = tally.times[name]
     if not histogram.count:
         return None
@@ -65,13 +65,13 @@ def _percentiles(tally: Tally, name: str) -> Figures | None:
     }
 
 
-def _gaps(sequence: Sequence, wish: Wish) -> Figures:
+def _gaps(sequence: FrameSequence, query: Query) -> Figures:
     longest = [
         {"at": _moment(gap.at_ms), "length_s": gap.length_ms / 1000, "restart": gap.restart} for gap in sequence.gaps
     ]
     counts = sequence.counts
     return {
-        "longer_than_s": wish.gap_ms / 1000,
+        "longer_than_s": query.gap_ms / 1000,
         "count": counts.gaps,
         "total_s": counts.gap_ms / 1000,
         "longest": longest,
@@ -106,8 +106,8 @@ def _worst(moment: Moment) -> Figures:
     }
 
 
-def _rows(histogram: Histogram) -> list[Figures]:
-    """Even steps from the fastest frame to beyond the 99.5th percentile; the last row has what is above."""
+def _rows(histogram: LatencyHistogram) -> list[Figures]:
+    """Return even steps from the fastest frame to beyond the 99.5th percentile; the last row has the rest."""
     middles, counts = histogram.buckets()
     low = float(middles[0])
     step = _round_step(max((histogram.percentile(99.5) - low) / HISTOGRAM_ROWS, low / 100))
@@ -124,7 +124,7 @@ def _rows(histogram: Histogram) -> list[Figures]:
 
 
 def _round_step(step: float) -> float:
-    """The next of 1, 2, 2.5, 5, 10 times a power of ten."""
+    """Return the next of 1, 2, 2.5, 5, 10 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(step))
     return float(next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= step * 0.999999))
 
@@ -134,7 +134,7 @@ def _moment(at_ms: int) -> str | None:
 
 
 def compared(one: Figures, two: Figures) -> Figures:
-    """Two runs and their differences, the second less the first. change_share: of the first, None where that is 0."""
+    """Return two runs and their differences, second less first. change_share: of the first, None where that is 0."""
     times = {
         name: {label: _change(one["times_ms"][name][label], two["times_ms"][name][label]) for label in SHOWN}
         for name in TIMES

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from perception.workshop.latency.columns import STAGES, TIMES
-from perception.workshop.latency.plot.sheet import Sheet
 from perception.workshop.latency.report import SHOWN, Figures
+from perception.workshop.latency.wrapped_table import WrappedTable
 
 PIPED_WIDTH, LEAST_WIDTH = 120, 40
 BAR = 40
@@ -20,13 +20,13 @@ GAPS = 3
 
 
 def console() -> Console:
-    """A terminal, or 120 columns where the output goes elsewhere."""
+    """Return a console as wide as the terminal, or of 120 columns where the output goes elsewhere."""
     plain = Console(highlight=False)
     return Console(highlight=False, width=max(plain.width, LEAST_WIDTH) if plain.is_terminal else PIPED_WIDTH)
 
 
 def shown(report: Figures, out: Console) -> Group:
-    """The whole report, as wide as `out`."""
+    """Return the whole report, as wide as `out`."""
     width = out.width
     parts: list[RenderableType] = [Text("\n".join(headline(report)))]
     parts += _stages(report).tables(width)
@@ -38,7 +38,7 @@ def shown(report: Figures, out: Console) -> Group:
 
 
 def headline(report: Figures) -> list[str]:
-    """What was read: frames, span and rate, who served, what was skipped."""
+    """Return the head of a report: frames, span and rate, the backends, and the lines that were skipped."""
     logs = report["logs"]
     names = ", ".join(logs[:3]) + (f" and {len(logs) - 3} more" if len(logs) > 3 else "")
     lines = [f"Latency of {report['frames']:,} frames: {names}"]
@@ -56,11 +56,11 @@ def headline(report: Figures) -> list[str]:
     return lines
 
 
-def _stages(report: Figures) -> Sheet:
-    """Percentiles by stage."""
+def _stages(report: Figures) -> WrappedTable:
+    """Return the percentiles by stage."""
     known = [(name, report["times_ms"][name]) for name in TIMES if report["times_ms"][name]]
     rows = [[name, f"{found['frames']:,}", *(f"{found[label]:.1f}" for label in SHOWN)] for name, found in known]
-    return Sheet(
+    return WrappedTable(
         "Milliseconds; every frame counts, also the first ones after a start",
         ["", "frames", *(label.replace("_", ".") for label in SHOWN)],
         rows,
@@ -69,7 +69,7 @@ def _stages(report: Figures) -> Sheet:
 
 
 def happened(report: Figures) -> list[str]:
-    """Drops, gaps, restarts and the board in words."""
+    """Return drops, gaps, restarts and the board in words."""
     gaps = report["gaps"]
     lines = [f"Dropped {report['dropped']:,} ({report['dropped_share']:.2%}) for a newer picture"]
     if report["missing"]:
@@ -105,24 +105,24 @@ def _board(board: Figures | None) -> Iterable[str]:
     yield "Board: " + "; ".join(parts)
 
 
-def _events(report: Figures) -> Sheet:
+def _events(report: Figures) -> WrappedTable:
     rows = [
         [clock(event["at"]), event["kind"], event["before"] if event["kind"] == "change" else "", event["after"]]
         for event in report["events"][:MOST_EVENTS]
     ]
     more = report["restarts"] + report["changes"] - min(len(report["events"]), MOST_EVENTS)
     caption = f"and {more:,} more: --json has the first {len(report['events'])}" if more else None
-    return Sheet("Restarts and changes", ["when", "what", "from", "to"], rows, left=range(4), caption=caption)
+    return WrappedTable("Restarts and changes", ["when", "what", "from", "to"], rows, left=range(4), caption=caption)
 
 
-def _worst(report: Figures) -> Sheet:
+def _worst(report: Figures) -> WrappedTable:
     head = ("when", "frame", "total", "pre", "infer", "post", "age", "dropped", "board", "power", "served by")
     rows = [worst_row(row, "%m-%d %H:%M:%S") for row in report["worst"]]
-    return Sheet("The worst moments: the slowest frame of a second", head, rows, left=(0, len(head) - 1))
+    return WrappedTable("The worst moments: the slowest frame of a second", head, rows, left=(0, len(head) - 1))
 
 
 def worst_row(row: Figures, form: str = "%Y-%m-%d %H:%M:%S") -> list[str]:
-    """One of the worst moments: when, frame, total, the stages, age, dropped, the board, and what served."""
+    """Return a worst moment as cells: when, frame, total, stages, age, dropped, board and backend."""
     return [
         clock(row["at"], form),
         str(row["frame_id"]),
@@ -157,18 +157,18 @@ def _histogram(report: Figures, out: Console) -> Table:
 
 
 def _bar(share: float, width: int) -> str:
-    """A bar whose length is true to an eighth of a column; whatever is there can be seen."""
+    """Return a bar whose length is true to an eighth of a column, never empty for a share above 0."""
     eighths = max(round(share * width * 8), int(share > 0))
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
 
 
 def _plain_bar(share: float, width: int) -> str:
-    """The same for an output that has no blocks."""
+    """Return the same for an output without block characters."""
     return "#" * max(round(share * width), int(share > 0))
 
 
 def shown_side_by_side(both: Figures, out: Console) -> Group:
-    """Two runs, their figures and their differences."""
+    """Return two runs, their figures and their differences."""
     one, two = both["a"], both["b"]
     rows, sections = [], []
     for name, labels in both["differences"]["times_ms"].items():
@@ -181,7 +181,7 @@ def shown_side_by_side(both: Figures, out: Console) -> Group:
         if change := both["differences"][name]:
             rows.append([words, "", *_cells(change)])
     head = ("", "", "A", "B", "difference", "")
-    sheet = Sheet("Milliseconds; a difference is B less A", head, rows, 2, (0,), sections)
+    sheet = WrappedTable("Milliseconds; a difference is B less A", head, rows, 2, (0,), sections)
     heads = [
         Text("\n".join([f"{letter}: {line}" if not place else f"   {line}" for place, line in enumerate(lines)]))
         for letter, lines in (("A", [*headline(one), *happened(one)]), ("B", [*headline(two), *happened(two)]))
@@ -200,13 +200,13 @@ def _cells(change: Figures) -> tuple[str, str, str, str]:
 
 
 def _signed(value: float, unit: str) -> str:
-    """Without a sign where nothing is left of it after rounding."""
+    """Return the value with its sign, but without one where it rounds to 0."""
     text = f"{value:+.1f}"
     return f"{text[1:] if float(text) == 0 else text}{unit}"
 
 
 def verdict(both: Figures) -> str:
-    """The change of the median in a sentence."""
+    """Return the change of the median in a sentence."""
     change = both["differences"]["times_ms"]["total"]["p50"]
     one, two = change["a"], change["b"]
     if not one or not two or f"{one:.1f}" == f"{two:.1f}":
@@ -216,12 +216,12 @@ def verdict(both: Figures) -> str:
 
 
 def clock(stamp: str | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """A moment of the report on this machine's clock."""
+    """Return a moment of the report on this machine's clock."""
     return datetime.fromisoformat(stamp).astimezone().strftime(form) if stamp else "unknown"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the two largest units that fit."""
+    """Return seconds in the two largest units that fit."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -232,5 +232,5 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float | None, unit: str = "") -> str:
-    """With one decimal; a dash where there is none."""
+    """Return the value with one decimal, or a dash for None."""
     return "-" if value is None else f"{value:.1f}{unit}"

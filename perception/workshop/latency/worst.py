@@ -11,7 +11,7 @@ from perception.workshop.latency.columns import NO_TIME, TIMES, Columns
 
 MOST = 10
 STALE_MS = 5000
-"""The board's snapshot before a frame belongs to it when it is no older than this."""
+"""The board's last snapshot before a frame belongs to it unless it is older than this."""
 
 
 class Moment(NamedTuple):
@@ -27,11 +27,11 @@ class Moment(NamedTuple):
 
     @property
     def second(self) -> int:
-        """Frames of one second are one moment; where a log has no times, each frame is."""
+        """The key of a moment: frames of one second share it; where a log has no times, each frame has its own."""
         return self.at_ms // 1000 if self.at_ms != NO_TIME else -self.frame_id
 
     def current_board(self) -> Reading | None:
-        """The board's snapshot, unless it was too old."""
+        """Return the board's snapshot, unless it was too old."""
         if self.board is None or abs(self.at_ms - self.board.at_ms) > STALE_MS:
             return None
         return self.board
@@ -45,7 +45,7 @@ class Worst:
         self._board: Reading | None = None
 
     def add(self, columns: Columns) -> None:
-        """Takes the frames that come next."""
+        """Take the frames that come next."""
         total_ms = columns.times["total"]
         enough = self.moments[-1].total_ms if len(self.moments) == MOST else -1.0
         rows = np.flatnonzero(total_ms >= enough)
@@ -72,11 +72,6 @@ class Worst:
             columns.names[columns.served[row]],
             columns.readings[before - 1] if before else self._board,
         )
-
-    def merge(self, other: Worst) -> None:
-        """Takes what `other` has kept of the frames that come next."""
-        self._take([moment if moment.board else moment._replace(board=self._board) for moment in other.moments])
-        self._board = other._board or self._board
 
     def _take(self, moments: list[Moment]) -> None:
         best: dict[int, Moment] = {}

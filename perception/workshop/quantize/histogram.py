@@ -25,7 +25,7 @@ _KL_STRIDE = 16
 Counts = npt.NDArray[np.int64]
 
 
-class Histogram:
+class MagnitudeHistogram:
     """Counts of magnitudes in BINS equal bins from 0 to a power of two, which doubles as larger values come.
 
     Because bins are merged in pairs then, the counts do not depend on the order of what is added.
@@ -71,19 +71,19 @@ class Histogram:
         return middles
 
 
-def minmax(histogram: Histogram) -> float:
+def minmax(histogram: MagnitudeHistogram) -> float:
     """All of it: the largest magnitude."""
     return histogram.largest
 
 
-def percentile(histogram: Histogram, share: float = PERCENTILE) -> float:
+def percentile(histogram: MagnitudeHistogram, share: float = PERCENTILE) -> float:
     """What `share` per cent of the values stay below: a few outliers do not decide for all."""
     below = np.cumsum(histogram.counts)
     place = int(np.searchsorted(below, share / 100 * below[-1]))
     return min(histogram.largest, (place + 1) * histogram.top / BINS)
 
 
-def least_error(histogram: Histogram) -> float:
+def least_error(histogram: MagnitudeHistogram) -> float:
     """The range whose rounding and cutting change the values least, by the mean of squares."""
     values, counts = histogram.middles, histogram.counts
 
@@ -96,7 +96,7 @@ def least_error(histogram: Histogram) -> float:
     return min(widths, key=error)
 
 
-def entropy(histogram: Histogram) -> float:
+def entropy(histogram: MagnitudeHistogram) -> float:
     """The range that keeps the shape of the distribution, by the divergence of Kullback and Leibler.
 
     As TensorRT's entropy calibration does it (Migacz, "8-bit inference with TensorRT", GTC 2017).
@@ -128,12 +128,12 @@ def _divergence(counts: npt.NDArray[np.float64], width: int) -> float:
     return float((real[some] * np.log(real[some] / np.maximum(coarse[some], 1e-9))).sum())
 
 
-METHODS: Mapping[str, Callable[[Histogram], float]] = MappingProxyType(
+METHODS: Mapping[str, Callable[[MagnitudeHistogram], float]] = MappingProxyType(
     {"percentile": percentile, "mse": least_error, "minmax": minmax, "entropy": entropy}
 )
 """From a histogram to the largest magnitude that INT8 holds; the usual one first."""
 
 
-def range_of(method: str, histogram: Histogram) -> float:
+def range_of(method: str, histogram: MagnitudeHistogram) -> float:
     """The range by a method of METHODS, above 0 also for a tensor of zeros alone."""
     return METHODS[method](histogram) or 1.0 if histogram.largest else 1.0

@@ -24,7 +24,7 @@ from perception.system.trusted_file import write_whole
 from perception.workshop.build.calibrator import Batches, readable
 from perception.workshop.progress import Tell, say, step
 from perception.workshop.quantize.graph import DEPTHWISE, Protected, keep, read
-from perception.workshop.quantize.histogram import METHODS, Histogram, range_of
+from perception.workshop.quantize.histogram import METHODS, MagnitudeHistogram, range_of
 from perception.workshop.quantize.placement import CROSSED, Placement, place
 
 METHOD = next(iter(METHODS))
@@ -107,7 +107,7 @@ def _input_shape(model: Any, path: Path, imgsz: int | None) -> tuple[int, int, i
     return sides[0] or 1, 3, height, width
 
 
-def measure(model: Any, tensors: Sequence[str], batches: Batches, progress: Tell) -> dict[str, Histogram]:
+def measure(model: Any, tensors: Sequence[str], batches: Batches, progress: Tell) -> dict[str, MagnitudeHistogram]:
     """Histograms of these tensors over all batches; what a batch gives is counted and let go, so memory stays small.
 
     Raises BuildError where ONNX Runtime cannot run the model, or a value is no number.
@@ -115,7 +115,7 @@ def measure(model: Any, tensors: Sequence[str], batches: Batches, progress: Tell
     inputs = {value.name for value in model.graph.input}
     inner = [name for name in tensors if name not in inputs]
     session = _session(_with_outputs(model, inner))
-    histograms = {name: Histogram() for name in tensors}
+    histograms = {name: MagnitudeHistogram() for name in tensors}
     name = session.get_inputs()[0].name
     done = 0
     while (batch := batches.next()) is not None:
@@ -127,7 +127,7 @@ def measure(model: Any, tensors: Sequence[str], batches: Batches, progress: Tell
     return histograms
 
 
-def _count(tensor: str, histogram: Histogram, values: npt.NDArray[np.float32]) -> None:
+def _count(tensor: str, histogram: MagnitudeHistogram, values: npt.NDArray[np.float32]) -> None:
     try:
         for picture in values:
             histogram.add(picture)
@@ -147,7 +147,7 @@ def _with_outputs(model: Any, tensors: Sequence[str]) -> Any:
     return copy
 
 
-def ranges(placement: Placement, seen: Mapping[str, Histogram], method: str) -> dict[str, float]:
+def ranges(placement: Placement, seen: Mapping[str, MagnitudeHistogram], method: str) -> dict[str, float]:
     """The largest magnitude that INT8 holds, by tensor: what shares a range has the largest of its sources'."""
     return {
         tensor: max(range_of(method, seen[source]) for source in group.sources)

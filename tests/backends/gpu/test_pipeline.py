@@ -15,6 +15,7 @@ import pytest
 from perception.backends.gpu import kernels
 from perception.backends.gpu.cuda import Gpu
 from perception.backends.gpu.graphs import GRAPHS
+from perception.backends.gpu.launches import NOTHING_SUPPRESSED
 from perception.backends.gpu.pipeline import GpuPipeline
 from perception.backends.preprocess import Preprocessor
 from perception.backends.tensorrt.engine_file import open_engine
@@ -29,10 +30,9 @@ from tests.doubles.emulated_errors import MemoryError as OutOfMemory
 from tests.doubles.emulated_gpu import BINARY, Device
 from tests.doubles.emulation import FEW
 from tests.doubles.fake_tensorrt import write_engine
-from tests.doubles.fakes import make_image
+from tests.doubles.fakes import VEHICLES, infer, make_image
 
 Open = Callable[..., "Opened"]
-VEHICLES = (1, 2, 3, 5, 7)
 PROFILE = ((1, 3, 64, 64), (2, 3, 64, 64), (4, 3, 64, 64))
 PER_LAUNCH = ("cuGraphLaunch", "prepared_async_call", "execute_async_v3", "cuStreamBeginCapture_v2")
 
@@ -45,12 +45,12 @@ class Opened:
         self.engine = Engine(open_engine(path), gpu, 64)
         module = gpu.cuda.module_from_buffer(BINARY)
         head = Head(LAYOUTS[layout], tuple(range(len(names))))
-        self.pipeline = GpuPipeline(self.engine, module, head, names, VEHICLES, with_graph)
+        self.pipeline = GpuPipeline(self.engine, module, head, names, with_graph)
         self._device = device
 
     def boxes(self, images: Sequence[Image], conf: float = 0.25) -> list[list[int]]:
         """The class ids found in each image."""
-        return [found.class_id.tolist() for found, _ in self.pipeline.infer(images, conf)]
+        return [found.class_id.tolist() for found, _ in infer(self.pipeline, images, conf)]
 
     def input(self) -> Any:
         """What the engine was given last."""
@@ -60,7 +60,7 @@ class Opened:
     def calls(self, images: Sequence[Image], conf: float = 0.25) -> dict[str, int]:
         """What one inference calls."""
         before = self._device.calls.copy()
-        self.pipeline.infer(images, conf)
+        infer(self.pipeline, images, conf)
         return {name: self._device.calls[name] - before[name] for name in PER_LAUNCH}
 
 
@@ -84,6 +84,12 @@ def opened(device: Device, tensorrt: ModuleType, tmp_path: Path) -> Iterator[Ope
     assert not tensorrt.machine.alive
 
 
+def ids_of(one: Opened, class_ids: tuple[int, ...]) -> list[int]:
+    """The class ids found in a grey picture where these classes are asked for."""
+    found: list[int] = infer(one.pipeline, [make_image()], class_ids=class_ids)[0][0].class_id.tolist()
+    return found
+
+
 def noise(height: int, width: int, seed: int = 0) -> Image:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
@@ -92,7 +98,7 @@ def lent(opened: Opened, image: Image) -> Image:
     """The picture in a lent frame; one of its size was shown before where none is there yet."""
     hw = (image.shape[0], image.shape[1])
     if (frame := opened.pipeline.lend(hw)) is None:
-        opened.pipeline.infer([np.zeros_like(image)], 0.25)
+        infer(opened.pipeline, [np.zeros_like(image)], 0.25)
         frame = opened.pipeline.lend(hw)
     assert frame is not None
     frame[:] = image
@@ -108,11 +114,11 @@ def test_the_engine_gets_what_preprocess_defines(opened: Open, dtype: type, with
     one = opened(dtype=dtype, with_graph=with_graph)
     for number, hw in enumerate([(48, 64), (200, 90), (200, 90), (1, 1), (64, 64), (48, 64)]):
         image = noise(*hw, seed=number)
-        one.pipeline.infer([image], 0.25)
+        infer(one.pipeline, [image], 0.25)
         expected = Preprocessor((64, 64), dtype)([image])[0]
         np.testing.assert_allclose(one.input().astype(np.float32), expected.astype(np.float32), atol=1.2 / 255)
         borrowed = lent(one, image[::-1])
-        one.pipeline.infer([borrowed], 0.25)
+        infer(one.pipeline, [borrowed], 0.25)
         expected = Preprocessor((64, 64), dtype)([np.ascontiguousarray(image[::-1])])[0]
         np.testing.assert_allclose(one.input().astype(np.float32), expected.astype(np.float32), atol=1.2 / 255)
         del borrowed
@@ -124,7 +130,7 @@ def test_a_batch_of_mixed_sizes_reaches_the_engine_each_in_its_place(opened: Ope
     rounds = [[(48, 64), (30, 90), (64, 64)], [(30, 90), (48, 64), (64, 64)], [(7, 5)], [(48, 64)] * 4]
     for turn, sizes in enumerate(rounds):
         images = [noise(*hw, seed=10 * turn + slot) for slot, hw in enumerate(sizes)]
-        one.pipeline.infer(images, 0.25)
+        infer(one.pipeline, images, 0.25)
         np.testing.assert_allclose(one.input()[: len(images)], preprocess(images)[0], atol=1.01 / 255)
 
 
@@ -132,19 +138,19 @@ def test_parts_of_pictures_and_other_layouts_are_read_as_they_look(opened: Open)
     one = opened()
     whole = noise(96, 200)
     for image in (whole[10:70, 20:180], whole[::2], whole[:, ::-1], np.asfortranarray(whole), whole[..., ::-1]):
-        one.pipeline.infer([image], 0.25)
+        infer(one.pipeline, [image], 0.25)
         expected = Preprocessor((64, 64))([np.ascontiguousarray(image)])[0]
         np.testing.assert_allclose(one.input(), expected, atol=1.01 / 255)
 
 
 def test_a_lent_frame_is_read_where_it_lies(opened: Open, device: Device) -> None:
     one = opened()
-    one.pipeline.infer([make_image(0, 48, 64)], 0.25)
+    infer(one.pipeline, [make_image(0, 48, 64)], 0.25)
     frame = lent(one, noise(48, 64))
     before = device.calls["pagelocked_zeros"]
     for seed in range(3):
         frame[:] = noise(48, 64, seed)
-        one.pipeline.infer([frame], 0.25)
+        infer(one.pipeline, [frame], 0.25)
         np.testing.assert_allclose(one.input(), Preprocessor((64, 64))([frame])[0], atol=1.01 / 255)
     assert device.calls["pagelocked_zeros"] == before
 
@@ -154,7 +160,7 @@ def test_an_open_batch_runs_no_more_pictures_than_there_are(
     opened: Open, tensorrt: ModuleType, model: dict[str, Any], ran: int
 ) -> None:
     one = opened(with_graph=False, **model)
-    one.pipeline.infer([make_image()] * 3, 0.25)
+    infer(one.pipeline, [make_image()] * 3, 0.25)
     assert tensorrt.machine.ran == [ran]
 
 
@@ -164,7 +170,7 @@ def test_an_open_batch_runs_no_more_pictures_than_there_are(
 def test_each_picture_of_a_batch_gets_its_vehicles(opened: Open) -> None:
     one = opened(batch=4)
     sizes = [(48, 64), (96, 64), (64, 64), (64, 128), (128, 128), (33, 70)]
-    found = one.pipeline.infer([noise(*hw) for hw in sizes], 0.25)
+    found = infer(one.pipeline, [noise(*hw) for hw in sizes], 0.25)
     assert len(found) == len(sizes)
     assert [candidates.class_id.tolist() for candidates, _ in found] == [[2, 2, 5]] * len(sizes)
     # Four times as large as the input: boxes are twice as large along each side.
@@ -174,15 +180,15 @@ def test_each_picture_of_a_batch_gets_its_vehicles(opened: Open) -> None:
 @pytest.mark.parametrize(("conf", "count"), [(0.25, 3), (0.8, 1), (0.99, 0)])
 def test_an_answer_is_the_callers_own(opened: Open, conf: float, count: int) -> None:
     one = opened()
-    candidates, _ = one.pipeline.infer([make_image()], conf)[0]
+    candidates, _ = infer(one.pipeline, [make_image()], conf)[0]
     before = candidates.xyxy.copy()
     assert len(before) == count
-    one.pipeline.infer([make_image(0, 200, 300)], 0.0)
+    infer(one.pipeline, [make_image(0, 200, 300)], 0.0)
     np.testing.assert_array_equal(candidates.xyxy, before)
 
 
 def test_no_pictures_give_no_answers(opened: Open) -> None:
-    assert opened().pipeline.infer([], 0.25) == []
+    assert infer(opened().pipeline, [], 0.25) == []
 
 
 def test_thresholds_are_strict(opened: Open) -> None:
@@ -200,20 +206,18 @@ def test_thresholds_are_strict(opened: Open) -> None:
 def test_other_classes_count_from_the_next_picture_on(opened: Open) -> None:
     one = opened()
     assert one.boxes([make_image()]) == [[2, 2, 5]]
-    one.pipeline.look_for((0, 5))
-    assert one.boxes([make_image()]) == [[5, 0]], "in the order of the output"
-    one.pipeline.look_for(VEHICLES)
+    assert ids_of(one, (0, 5)) == [5, 0], "in the order of the output"
     assert one.boxes([make_image()]) == [[2, 2, 5]]
 
 
 def test_an_end_to_end_head_keeps_the_best_of_its_boxes(opened: Open) -> None:
     boxes = [(8, 8, 16, 16, 0.5, 2)] * (MAX_DETECTIONS + 40)
     one = opened(head="end2end", boxes=boxes)
-    candidates, _ = one.pipeline.infer([make_image()], 0.25)[0]
+    candidates, _ = infer(one.pipeline, [make_image()], 0.25)[0]
     assert len(candidates) == MAX_DETECTIONS
     assert candidates.final
     boxes = [(8, 8, 16, 16, confidence, 2) for confidence in (0.5, 0.25, 0.75, 0.5)]
-    candidates, _ = opened(head="end2end", boxes=boxes).pipeline.infer([make_image()], 0.125)[0]
+    candidates, _ = infer(opened(head="end2end", boxes=boxes).pipeline, [make_image()], 0.125)[0]
     assert candidates.confidence.tolist() == [0.75, 0.5, 0.5, 0.25], "best first"
 
 
@@ -228,7 +232,7 @@ def test_the_order_of_the_devices_threads_does_not_show(opened: Open, device: De
 
 def test_each_picture_is_told_its_share_of_the_stages(opened: Open) -> None:
     one = opened(batch=4)
-    answers = one.pipeline.infer([noise(48, 64)] * 3, 0.25)
+    answers = infer(one.pipeline, [noise(48, 64)] * 3, 0.25)
     stages = answers[0][1]
     assert all(other == stages for _, other in answers)
     # The emulated clock ticks at each block, so that the kernels always take some time.
@@ -287,9 +291,9 @@ def test_the_padding_is_written_again_only_where_it_moves(
 ) -> None:
     one = opened()
     for hw in ((48, 64), other, (48, 64)):
-        one.pipeline.infer([noise(*hw)], 0.25)
+        infer(one.pipeline, [noise(*hw)], 0.25)
     before = device.calls["memcpy_htod"]
-    one.pipeline.infer([noise(*other)], 0.25)
+    infer(one.pipeline, [noise(*other)], 0.25)
     assert device.calls["memcpy_htod"] - before == copies, "where the picture lies, and the padding"
     np.testing.assert_allclose(one.input(), Preprocessor((64, 64))([noise(*other)])[0], atol=1.01 / 255)
 
@@ -325,27 +329,27 @@ def test_each_number_of_images_has_a_context_of_its_own(opened: Open, tensorrt: 
     """A graph that was recorded from a context depends on its shape, which may not change after."""
     one = opened(batch=None, profile=PROFILE)
     for count in (4, 1, 3, 1, 4):
-        one.pipeline.infer([noise(48, 64)] * count, 0.25)
+        infer(one.pipeline, [noise(48, 64)] * count, 0.25)
     assert tensorrt.machine.alive.count("context") == 3
 
 
-def infer(*images: Image, conf: float = 0.25, iou: float | None = None) -> Callable[[GpuPipeline], object]:
-    return lambda pipeline: pipeline.infer(images, conf, iou=iou)
+def later(
+    *images: Image, conf: float = 0.25, iou: float = NOTHING_SUPPRESSED, class_ids: tuple[int, ...] = VEHICLES
+) -> Callable[[GpuPipeline], object]:
+    return lambda pipeline: infer(pipeline, images, conf, iou, class_ids)
 
 
-def look_for_cars(pipeline: GpuPipeline) -> None:
-    pipeline.look_for((2,))
-    pipeline.infer([make_image()], 0.25)
+look_for_cars = later(make_image(), class_ids=(2,))
 
 
 @pytest.mark.parametrize(
     ("change", "again"),
     [
-        (infer(make_image(0, 50, 64)), infer(make_image(9, 50, 64))),
-        (infer(make_image(), conf=0.5), infer(make_image(9), conf=0.5)),
-        (infer(make_image(), iou=0.5), infer(make_image(9), iou=0.5)),
-        (infer(make_image(), make_image()), infer(make_image(9), make_image())),
-        (look_for_cars, infer(make_image(9))),
+        (later(make_image(0, 50, 64)), later(make_image(9, 50, 64))),
+        (later(make_image(), conf=0.5), later(make_image(9), conf=0.5)),
+        (later(make_image(), iou=0.5), later(make_image(9), iou=0.5)),
+        (later(make_image(), make_image()), later(make_image(9), make_image())),
+        (look_for_cars, later(make_image(9), class_ids=(2,))),
     ],
     ids=["size", "threshold", "overlap", "batch", "classes"],
 )
@@ -353,7 +357,7 @@ def test_another_size_threshold_batch_or_choice_of_classes_is_recorded_anew(
     opened: Open, device: Device, change: Callable[[GpuPipeline], object], again: Callable[[GpuPipeline], object]
 ) -> None:
     one = opened(batch=None, profile=PROFILE)
-    one.pipeline.infer([make_image()], 0.25)
+    infer(one.pipeline, [make_image()], 0.25)
     assert device.calls["cuStreamBeginCapture_v2"] == 1
     change(one.pipeline)
     assert device.calls["cuStreamBeginCapture_v2"] == 2
@@ -411,17 +415,17 @@ def test_a_launch_that_cannot_be_recorded_falls_back(opened: Open, tensorrt: Mod
 
 def test_a_launch_that_fails_is_a_fault_of_the_gpu(opened: Open, device: Device) -> None:
     one = opened()
-    one.pipeline.infer([make_image()], 0.25)
+    infer(one.pipeline, [make_image()], 0.25)
     device.refuse["cuGraphLaunch"] = 719
     with pytest.raises(GpuError, match="cuGraphLaunch gave 719"):
-        one.pipeline.infer([make_image()], 0.25)
+        infer(one.pipeline, [make_image()], 0.25)
 
 
 def test_an_engine_that_refuses_is_a_fault_of_the_gpu(opened: Open, tensorrt: ModuleType) -> None:
     one = opened(with_graph=False)
     tensorrt.machine.refuse.add("execute")
     with pytest.raises(GpuError, match="an illegal memory access was encountered") as caught:
-        one.pipeline.infer([make_image()], 0.25)
+        infer(one.pipeline, [make_image()], 0.25)
     assert caught.value.exit_code == 5
 
 
@@ -429,10 +433,10 @@ def test_an_engine_that_refuses_is_a_fault_of_the_gpu(opened: Open, tensorrt: Mo
 @pytest.mark.parametrize("call", ["prepared_async_call", "synchronize", "memcpy_htod", "pagelocked_zeros", "mem_alloc"])
 def test_a_cuda_error_in_a_run_is_a_fault_of_the_gpu(opened: Open, device: Device, call: str, with_graph: bool) -> None:
     one = opened(with_graph=with_graph)
-    one.pipeline.infer([make_image()], 0.25)
+    infer(one.pipeline, [make_image()], 0.25)
     device.fail[call] = LaunchError(f"{call} failed: an illegal memory access was encountered")
     with pytest.raises(GpuError, match="an illegal memory access") as caught:
-        one.pipeline.infer([make_image(0, 99, 33)], 0.25)  # another size, which needs all of these
+        infer(one.pipeline, [make_image(0, 99, 33)], 0.25)  # another size, which needs all of these
     assert caught.value.exit_code == 5
 
 
@@ -445,39 +449,31 @@ def test_memory_that_is_not_there_at_the_start_leaves_this_backend_to_others(
     device.fail[call] = LogicError("out of memory")
     head = Head(LAYOUTS["raw"], tuple(tiny_model.NAMES))
     with pytest.raises(BackendError, match=r"CUDA could not give .*: out of memory"):
-        GpuPipeline(engine, gpu.cuda.module_from_buffer(BINARY), head, dict(tiny_model.NAMES), VEHICLES)
+        GpuPipeline(engine, gpu.cuda.module_from_buffer(BINARY), head, dict(tiny_model.NAMES))
     engine.close()
     gpu.close()
 
 
-def test_other_classes_without_memory_for_them_leave_all_as_it_was(opened: Open, device: Device) -> None:
+def test_other_classes_need_no_memory(opened: Open, device: Device) -> None:
     one = opened()
     assert one.boxes([make_image()]) == [[2, 2, 5]]
     device.fail["mem_alloc"] = OutOfMemory("cuMemAlloc failed: out of memory")
-    with pytest.raises(BackendError, match="out of memory"):
-        one.pipeline.look_for((2,))
-    device.fail.clear()
-    assert one.boxes([make_image()]) == [[2, 2, 5]]
-    one.pipeline.look_for((2,))
-    device.fail["memcpy_htod"] = OutOfMemory("out of memory")
-    with pytest.raises(BackendError, match="out of memory"):
-        one.pipeline.look_for((5,))
-    device.fail.clear()
-    assert one.boxes([make_image()]) == [[2, 2]]
+    assert ids_of(one, (2,)) == [2, 2]
+    assert ids_of(one, VEHICLES) == [2, 2, 5]
 
 
-@pytest.mark.parametrize("call", ["mem_alloc", "memcpy_htod"])
-def test_other_classes_on_a_gpu_that_failed_are_its_fault(opened: Open, device: Device, call: str) -> None:
+def test_other_classes_on_a_gpu_that_failed_are_its_fault(opened: Open, device: Device) -> None:
     one = opened()
-    device.fail[call] = LaunchError(f"{call} failed: an illegal memory access was encountered")
+    assert one.boxes([make_image()]) == [[2, 2, 5]]
+    device.fail["memcpy_htod"] = LaunchError("memcpy_htod failed: an illegal memory access was encountered")
     with pytest.raises(GpuError, match="an illegal memory access") as caught:
-        one.pipeline.look_for((2,))
+        ids_of(one, (2,))
     assert caught.value.exit_code == 5
 
 
 def test_lent_frames_that_there_is_no_room_for_cost_a_warning(opened: Open, device: Device, logged: list[str]) -> None:
     one = opened()
-    one.pipeline.infer([noise(200, 200)], 0.25)  # what is copied has its room
+    infer(one.pipeline, [noise(200, 200)], 0.25)  # what is copied has its room
     assert one.pipeline.lend((48, 64)) is None
     device.fail["pagelocked_zeros"] = LogicError("out of memory")
     for _ in range(3):
@@ -489,14 +485,14 @@ def test_lent_frames_that_there_is_no_room_for_cost_a_warning(opened: Open, devi
 def test_nothing_is_lent_before_somebody_asks(opened: Open, device: Device) -> None:
     one = opened()
     before = device.calls["pagelocked_zeros"]
-    one.pipeline.infer([noise(48, 64)], 0.25)
+    infer(one.pipeline, [noise(48, 64)], 0.25)
     assert device.calls["pagelocked_zeros"] == before + 1, "what ordinary pictures are copied to"
 
 
 def test_large_pictures_are_copied_by_two_threads_until_the_pipeline_is_closed(opened: Open) -> None:
     one = opened()
     for image in (noise(512, 512), noise(700, 512)[::-1], noise(48, 64), noise(512, 512, seed=2)):
-        one.pipeline.infer([image], 0.25)
+        infer(one.pipeline, [image], 0.25)
         np.testing.assert_allclose(
             one.input(), Preprocessor((64, 64))([np.ascontiguousarray(image)])[0], atol=1.01 / 255
         )
@@ -509,9 +505,9 @@ def test_overlaps_are_suppressed_as_nms_does_it(opened: Open, with_graph: bool, 
     one = opened(with_graph=with_graph)
     for seed in range(4):
         image = noise(48, 64, seed)
-        all_of_them = one.pipeline.infer([image], 0.05)[0][0]
+        all_of_them = infer(one.pipeline, [image], 0.05)[0][0]
         assert not all_of_them.final
-        left = one.pipeline.infer([image], 0.05, iou=iou)[0][0]
+        left = infer(one.pipeline, [image], 0.05, iou=iou)[0][0]
         assert left.final
         for found, expected in (
             (left, nms(all_of_them, iou, (10_000, 10_000))),
@@ -527,7 +523,9 @@ def test_overlaps_are_suppressed_in_each_of_several_pictures(opened: Open, model
     """Five: more than any batch here."""
     one = opened(**model)
     images = [noise(48, 64, seed) for seed in range(5)]
-    without, left = ([found for found, _ in one.pipeline.infer(images, 0.05, iou=iou)] for iou in (None, 0.45))
+    without, left = (
+        [found for found, _ in infer(one.pipeline, images, 0.05, iou=iou)] for iou in (NOTHING_SUPPRESSED, 0.45)
+    )
     assert sum(map(len, left)) < sum(map(len, without))
     for before, after in zip(without, left):
         assert (before.final, after.final) == (False, True)
@@ -541,8 +539,8 @@ def test_overlaps_of_more_than_a_few_are_left_to_the_host(opened: Open, count: i
     """Each box overlaps the one before by a half; all differ in confidence, the best is the last."""
     one = opened(boxes=[(8 * place, 8, 8 * place + 16, 24, 0.3 + place / 128, 2) for place in range(count)])
     image = make_image()
-    all_of_them = one.pipeline.infer([image], 0.25)[0][0]
-    (found, _), (after, _) = (one.pipeline.infer([image], 0.25, iou=iou)[0] for iou in (0.2, 0.5))
+    all_of_them = infer(one.pipeline, [image], 0.25)[0][0]
+    (found, _), (after, _) = (infer(one.pipeline, [image], 0.25, iou=iou)[0] for iou in (0.2, 0.5))
     assert len(all_of_them) == count
     assert (found.final, after.final) == (final, final)
     assert (len(found), len(after)) == ((count // 2, count) if final else (count, count))
@@ -554,25 +552,9 @@ def test_overlaps_of_more_than_a_few_are_left_to_the_host(opened: Open, count: i
 def test_an_end_to_end_head_is_left_alone(opened: Open) -> None:
     one = opened(head="end2end")
     image = make_image()
-    without, with_iou = (one.pipeline.infer([image], 0.05, iou=iou)[0][0] for iou in (None, 0.1))
+    without, with_iou = (infer(one.pipeline, [image], 0.05, iou=iou)[0][0] for iou in (NOTHING_SUPPRESSED, 0.1))
     np.testing.assert_array_equal(without.xyxy, with_iou.xyxy)
     assert len(without) > 0
-
-
-@pytest.mark.parametrize("with_graph", [True, False])
-def test_the_wait_for_the_device_can_be_used(opened: Open, device: Device, with_graph: bool) -> None:
-    one = opened(with_graph=with_graph)
-    image = make_image()
-    expected = one.pipeline.infer([image], 0.25)[0][0]
-    waits = []
-
-    def meanwhile() -> None:
-        waits.append(any(stream.has_work for stream in device.streams.values()))
-
-    found = one.pipeline.infer([image, image, image], 0.25, meanwhile)
-    assert waits == [True] * 3, "once a launch, of one picture each, before its answer is there"
-    for candidates, _ in found:
-        np.testing.assert_array_equal(candidates.xyxy, expected.xyxy)
 
 
 # Memory
@@ -581,11 +563,11 @@ def test_the_wait_for_the_device_can_be_used(opened: Open, device: Device, with_
 def test_many_sizes_do_not_pile_up(opened: Open, device: Device) -> None:
     one = opened()
     for height in range(20, 44):
-        one.pipeline.infer([make_image(0, height, 40)], 0.25)
+        infer(one.pipeline, [make_image(0, height, 40)], 0.25)
     gc.collect()
     held = len(device.live)
     for height in range(44, 80):
-        one.pipeline.infer([make_image(0, height, 40)], 0.25)
+        infer(one.pipeline, [make_image(0, height, 40)], 0.25)
     gc.collect()
     assert len(device.live) == held
 
@@ -594,7 +576,7 @@ def test_many_frames_do_not_pile_up(opened: Open, device: Device) -> None:
     one = opened(batch=None, profile=PROFILE)
     counts = set()
     for turn in range(30):
-        one.pipeline.infer([noise(48, 64, turn)] * (1 + turn % 4), 0.25 + 0.01 * (turn % 3))
+        infer(one.pipeline, [noise(48, 64, turn)] * (1 + turn % 4), 0.25 + 0.01 * (turn % 3))
         counts.add((len(device.live), len(device.graphs)))
     assert len(counts) <= 12, "only the four slots' own pictures are added, and the graphs that are kept"
     assert len(device.graphs) == GRAPHS
@@ -604,7 +586,7 @@ def test_a_frame_that_somebody_keeps_outlives_the_pipeline(
     device: Device, tensorrt: ModuleType, tmp_path: Path
 ) -> None:
     one = Opened(write_engine(tmp_path / "tiny.engine"), device, True, dict(tiny_model.NAMES), "raw")
-    one.pipeline.infer([make_image()], 0.25)
+    infer(one.pipeline, [make_image()], 0.25)
     frame = lent(one, noise(48, 64))
     one.pipeline.close()
     np.testing.assert_array_equal(frame, noise(48, 64))
@@ -616,13 +598,13 @@ def test_a_frame_that_somebody_keeps_outlives_the_pipeline(
 def test_it_closes_unused_and_used(opened: Open, frames: int) -> None:
     one = opened()
     for _ in range(frames):
-        one.pipeline.infer([make_image()], 0.25)
+        infer(one.pipeline, [make_image()], 0.25)
 
 
 def test_shared_memory_is_what_every_device_grants(opened: Open) -> None:
     """The widest pictures are cut into blocks that fit; the emulated device refuses larger ones."""
     one = opened()
     image = noise(9, 30_000)
-    one.pipeline.infer([image], 0.25)
+    infer(one.pipeline, [image], 0.25)
     assert 2 * 3 * image.shape[1] > kernels.SHARED_BYTES
     np.testing.assert_allclose(one.input(), Preprocessor((64, 64))([image])[0], atol=1.01 / 255)

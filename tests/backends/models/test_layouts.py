@@ -70,7 +70,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
 
 def found_by(wanted: Settings, hw: tuple[int, int]) -> tuple[str, Detections]:
     with open_service(wanted) as service:
-        return service.info.layout, service.detect(Frame(np.zeros((*hw, 3), np.uint8), 0, 0.0, "test")).detections
+        return service.info.layout, service.detect([Frame(np.zeros((*hw, 3), np.uint8), 0, 0.0, "test")])[0].detections
 
 
 def expected(layout: str, hw: tuple[int, int]) -> Any:
@@ -167,11 +167,11 @@ def test_rows_as_many_as_a_raw_head_has_numbers_are_rows(opener: Opener) -> None
 def test_class_ids_are_those_of_the_file(opener: Opener, layout: str, names: dict[int, str]) -> None:
     wanted, ids = opener(table(layout, 2), names), list(names)
     with open_service(wanted) as service:
-        found = service.detect(Frame(np.zeros((320, 512, 3), np.uint8), 0, 0.0, "test")).detections
+        found = service.detect([Frame(np.zeros((320, 512, 3), np.uint8), 0, 0.0, "test")])[0].detections
         assert found.class_id.tolist() == ids
         assert [service.info.class_names[number] for number in ids] == ["car", "truck"]
         service.apply(wanted.model_copy(update={"classes": ("truck",)}))
-        again = service.detect(Frame(np.zeros((320, 512, 3), np.uint8), 1, 0.0, "test")).detections
+        again = service.detect([Frame(np.zeros((320, 512, 3), np.uint8), 1, 0.0, "test")])[0].detections
         assert again.class_id.tolist() == ids[1:]
 
 

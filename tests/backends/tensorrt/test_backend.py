@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -11,23 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from perception.backends.base import Wanted
 from perception.backends.gpu import kernels
 from perception.backends.gpu.pipeline import GpuPipeline
+from perception.backends.models.model_files import find_model
 from perception.backends.session_backend import SessionBackend
 from perception.backends.tensorrt.backend import open_engine_backend
 from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.step import open_engine as open_engine_step
 from perception.core.errors import BackendError, GpuError, SettingsError
+from perception.settings.model import ModelSettings, Settings
 from tests.doubles.emulated_errors import LaunchError, LogicError
 from tests.doubles.emulated_gpu import BINARY, Device
 from tests.doubles.fake_tensorrt import make_plan, write_engine
-from tests.doubles.fakes import make_image
+from tests.doubles.fakes import infer, make_image
 from tests.doubles.tiny_model import NAMES
 
 VEHICLES = ("bicycle", "car", "motorcycle", "bus", "truck")
-
-
-def pick(names: Mapping[int, str]) -> tuple[int, ...]:
-    return tuple(number for number, name in names.items() if name in VEHICLES)
 
 
 @pytest.fixture
@@ -47,8 +46,8 @@ def no_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "find_nvcc", lambda: None)
 
 
-def open_it(path: Path, pick_classes: Any = pick, names: tuple[str, ...] = ()) -> GpuPipeline | SessionBackend:
-    return open_engine_backend(open_engine(path), pick_classes, names, 64, path.parent / "kernels")
+def open_it(path: Path, names: tuple[str, ...] = ()) -> GpuPipeline | SessionBackend:
+    return open_engine_backend(open_engine(path), names, 64, path.parent / "kernels")
 
 
 @pytest.mark.usefixtures("built")
@@ -57,7 +56,7 @@ def test_it_runs_on_the_gpu_from_picture_to_candidates(path: Path) -> None:
         assert isinstance(backend, GpuPipeline)
         assert (backend.info.name, backend.info.precision, backend.info.class_names[2]) == ("tensorrt", "fp32", "car")
         assert backend.lend((48, 64)) is None, "no picture of this size was seen"
-        assert backend.infer([make_image()], 0.25)[0][0].class_id.tolist() == [2, 2, 5]
+        assert infer(backend, [make_image()], 0.25)[0][0].class_id.tolist() == [2, 2, 5]
         assert backend.lend((48, 64)) is not None
 
 
@@ -67,7 +66,7 @@ def test_without_kernels_it_serves_with_the_cpu_at_both_ends_and_says_so_once(pa
         assert isinstance(backend, SessionBackend)
         assert (backend.info.name, backend.info.precision) == ("tensorrt", "fp32")
         for _ in range(3):
-            assert backend.infer([make_image()], 0.25)[0][0].class_id.tolist() == [2, 2, 5]
+            assert infer(backend, [make_image()], 0.25)[0][0].class_id.tolist() == [2, 2, 5]
         assert backend.lend((48, 64)) is None
     said = [line for line in logged if "CPU" in line]
     assert said == [
@@ -94,16 +93,14 @@ def test_a_bare_plan_gets_its_names_from_the_settings(path: Path) -> None:
     names = tuple(NAMES[number] for number in range(len(NAMES)))
     with open_it(path, names=names) as backend:
         assert backend.info.precision == "unknown"
-        assert backend.infer([make_image()], 0.25)[0][0].class_id.tolist() == [2, 2, 5]
-
-
-def refuse(names: object) -> tuple[int, ...]:
-    raise SettingsError("classes: the model has no class 'lorry'")
+        assert infer(backend, [make_image()], 0.25)[0][0].class_id.tolist() == [2, 2, 5]
 
 
 def test_classes_that_the_model_lacks_are_told_before_the_gpu_is_touched(path: Path, device: Device) -> None:
-    with pytest.raises(SettingsError, match="lorry"):
-        open_it(path, refuse)
+    settings = Settings(model=ModelSettings(weights=str(path)), classes=("lorry", "tractor"))
+    wanted = Wanted(settings, find_model(str(path), path.parent, path.parent), lambda _: None, None)
+    with pytest.raises(SettingsError, match="tractor"):
+        open_engine_step(wanted)
     assert not device.calls
 
 
@@ -164,7 +161,7 @@ def test_a_gpu_that_fails_at_the_start_is_no_fault_of_the_engine(path: Path, dev
 @pytest.mark.usefixtures("built")
 def test_the_device_that_is_asked_for_is_taken(path: Path) -> None:
     with pytest.raises(BackendError, match=r"CUDA device 1 cannot be used: .*invalid device ordinal"):
-        open_engine_backend(open_engine(path), pick, (), 64, path.parent / "kernels", 1)
+        open_engine_backend(open_engine(path), (), 64, path.parent / "kernels", 1)
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), SystemExit(0), ZeroDivisionError()])
@@ -194,4 +191,4 @@ def test_half_precision_by_the_header(path: Path) -> None:
     write_engine(path, dtype=np.float16)
     with open_it(path) as backend:
         assert backend.info.precision == "fp16"
-        assert backend.infer([make_image()], 0.25)[0][0].confidence.tolist() == [0.875, 0.75, 0.5]
+        assert infer(backend, [make_image()], 0.25)[0][0].confidence.tolist() == [0.875, 0.75, 0.5]

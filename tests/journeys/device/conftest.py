@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from detector_service import DetectorService
+from perception.backends.base import request_of
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.session_backend import SessionBackend
-from perception.core.classes import vehicle_ids
 from perception.core.errors import BackendError
 from perception.lab.benchmark.engine.commands import model_names
-from perception.settings.model import COCO_VEHICLES, EngineSettings, ModelSettings, Settings
+from perception.settings.model import EngineSettings, ModelSettings, Settings
 
 MakeSettings = Callable[..., Settings]
 
@@ -88,6 +88,6 @@ def settings_for(names: tuple[str, ...], tmp_path_factory: pytest.TempPathFactor
 def reference(onnx: Path) -> Iterator[DetectorService]:
     """ONNX Runtime on the CPU: what every other backend must agree with."""
     session = OnnxRuntimeSession(onnx, 640, 0)
-    backend = SessionBackend(session, lambda found: vehicle_ids(found, COCO_VEHICLES, asked_for=False))
+    backend = SessionBackend(session)
     with ExitStack() as stack:
-        yield stack.enter_context(DetectorService(backend, ModelSettings().conf, ModelSettings().iou))
+        yield stack.enter_context(DetectorService(backend, request_of(Settings(), backend.info.class_names)))

@@ -123,7 +123,7 @@ def test_an_engine_of_ultralytics_is_served_by_the_names_in_its_header(
     image = read_clip(data / "clips" / "highway_540p.mp4", 1)[0]
     with open_service(settings) as service:
         assert tuple(service.info.class_names.values()) == names
-        assert len(service.detect(frame(image)).detections)
+        assert len(service.detect([frame(image)])[0].detections)
 
 
 def test_an_engine_whose_header_names_too_few_classes_is_refused(settings_for: MakeSettings, engine: Path) -> None:
@@ -140,7 +140,7 @@ def test_memory_does_not_grow(settings_for: MakeSettings, engine: Path, data: Pa
         seen = []
         for _ in range(3):
             for number in range(1000):
-                service.detect(frame(images[number % len(images)]))
+                service.detect([frame(images[number % len(images)])])[0]
             seen.append((resident_mib(), cuda.mem_get_info()[0]))
     assert seen[2][0] - seen[0][0] < 2.0
     assert seen[2][1] == seen[0][1]
@@ -158,6 +158,6 @@ def test_ten_services_one_after_the_other_leave_nothing_behind(
         free = []
         for _ in range(10):
             with open_service(settings_for(engine)) as service:
-                service.detect(frame(image))
+                service.detect([frame(image)])[0]
             free.append(cuda.mem_get_info()[0])
     assert free[9] >= free[2]

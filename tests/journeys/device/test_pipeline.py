@@ -17,6 +17,7 @@ from perception.lab.benchmark.frame_cost import read_clip
 from perception.settings.model import Settings
 from perception.workshop.quantize.agreement import agreement
 from tests.doubles.emulation import FEW
+from tests.doubles.fakes import infer
 from tests.journeys.device.conftest import MakeSettings, copy_of
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(600)]
@@ -47,7 +48,8 @@ def test_the_same_vehicles_as_on_the_cpu(
     images = read_clip(data / "clips" / f"{clip}.mp4", 10_000)
     with open_service(settings_for(engine)) as service:
         found = agreement(
-            (reference.detect(frame(image)).detections, service.detect(frame(image)).detections) for image in images
+            (reference.detect([frame(image)])[0].detections, service.detect([frame(image)])[0].detections)
+            for image in images
         )
     print(f"{clip}: {found}")
     assert found.same_count >= 0.98
@@ -69,7 +71,7 @@ def test_the_letterbox_is_that_of_the_cpu(settings_for: MakeSettings, engine: Pa
         for size in sizes:
             image = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
             for is_lent in (False, True):
-                service.detect(frame(_lent(service, image) if is_lent else image))
+                service.detect([frame(_lent(service, image) if is_lent else image)])[0]
                 backend._gpu.cuda.memcpy_dtoh(on_device, tensor.address)
                 expected, _ = Preprocessor(backend.info.input_hw, tensor.dtype)([image])
                 worst = max(worst, float(np.abs(on_device[:1].astype(np.float64) - expected).max()))
@@ -80,7 +82,7 @@ def test_the_letterbox_is_that_of_the_cpu(settings_for: MakeSettings, engine: Pa
 def _lent(service: DetectorService, image: Image) -> Image:
     hw = (image.shape[0], image.shape[1])
     if service.lend(hw) is None:  # from the next picture on there are frames of its size
-        service.detect(frame(image))
+        service.detect([frame(image)])[0]
     target = service.lend(hw)
     assert target is not None
     np.copyto(target, image)
@@ -91,12 +93,12 @@ def test_lent_ordinary_graph_and_eager_give_equal_results(settings_for: MakeSett
     images = read_clip(data / "clips" / "dashcam_a_720p.mp4", 40)
     with open_service(settings_for(engine)) as service:
         backend = pipeline(service)
-        ordinary = [service.detect(frame(image)).detections for image in images]
+        ordinary = [service.detect([frame(image)])[0].detections for image in images]
         assert backend._graph is not None, "the graph was refused"
-        lent = [service.detect(frame(_lent(service, image))).detections for image in images]
+        lent = [service.detect([frame(_lent(service, image))])[0].detections for image in images]
         backend._with_graph = False
         backend._forget_launch()
-        eager = [service.detect(frame(image)).detections for image in images]
+        eager = [service.detect([frame(image)])[0].detections for image in images]
     assert all(map(same, ordinary, lent))
     assert all(map(same, ordinary, eager))
     assert sum(map(len, ordinary)) > len(images) / 2
@@ -107,9 +109,9 @@ def test_sizes_may_change_from_frame_to_frame(settings_for: MakeSettings, engine
     sizes = [(960, 540), (640, 360), (1920, 1080), (333, 777)]
     scaled = [np.asarray(cv2.resize(image, size), np.uint8) for image in images for size in sizes]
     with open_service(settings_for(engine)) as service:
-        mixed = [service.detect(frame(image)).detections for image in scaled]
+        mixed = [service.detect([frame(image)])[0].detections for image in scaled]
         for number in range(len(sizes)):
-            alone = [service.detect(frame(image)).detections for image in scaled[number :: len(sizes)]]
+            alone = [service.detect([frame(image)])[0].detections for image in scaled[number :: len(sizes)]]
             assert all(map(same, mixed[number :: len(sizes)], alone))
 
 
@@ -119,15 +121,15 @@ def test_a_threshold_and_classes_may_change(
     image = read_clip(data / "clips" / "highway_540p.mp4", 1)[0]
     settings = settings_for(engine)
     with open_service(settings) as service:
-        many = service.detect(frame(image)).detections
+        many = service.detect([frame(image)])[0].detections
         least = float(many.confidence.min())
         service.apply(_with_conf(settings, least + 1e-4))
-        assert len(service.detect(frame(image)).detections) < len(many)
+        assert len(service.detect([frame(image)])[0].detections) < len(many)
         service.apply(settings.model_copy(update={"classes": ("bus",)}))
         buses = {number for number, name in service.info.class_names.items() if name == "bus"}
-        assert set(service.detect(frame(image)).detections.class_id.tolist()) <= buses
+        assert set(service.detect([frame(image)])[0].detections.class_id.tolist()) <= buses
         service.apply(settings)
-        assert same(service.detect(frame(image)).detections, many)
+        assert same(service.detect([frame(image)])[0].detections, many)
 
 
 def _with_conf(settings: Settings, conf: float) -> Settings:
@@ -145,8 +147,8 @@ def test_overlaps_are_suppressed_as_on_the_cpu(
     with open_service(settings_for(engine)) as service:
         backend = pipeline(service)
         for iou in (0.45, 0.7):
-            without = [backend.infer([image], conf)[0][0] for image in images]
-            left = [backend.infer([image], conf, iou=iou)[0][0] for image in images]
+            without = [infer(backend, [image], conf)[0][0] for image in images]
+            left = [infer(backend, [image], conf, iou=iou)[0][0] for image in images]
             for image, before, after in zip(images, without, left):
                 assert after.final == (len(before) <= FEW)
                 suppressed += after.final
@@ -159,7 +161,7 @@ def test_overlaps_are_suppressed_as_on_the_cpu(
 def test_a_low_threshold_lets_every_box_through(settings_for: MakeSettings, engine: Path, data: Path) -> None:
     image = read_clip(data / "clips" / "highway_540p.mp4", 1)[0]
     with open_service(settings_for(engine)) as service:
-        (found, _) = service._backend.infer([image], 0.0)[0]
+        (found, _) = infer(service._backend, [image], 0.0)[0]
     assert len(found) > 500
 
 
@@ -175,12 +177,12 @@ def test_cameras_in_one_launch_see_what_each_sees_alone(
         assert service.info.batch == 4
         for images in zip(*cameras):
             for count in (1, 2, 3):
-                together = service.detect_batch([frame(image) for image in images[:count]])
+                together = service.detect([frame(image) for image in images[:count]])
                 pairs += [
-                    (reference.detect(frame(image)).detections, result.detections)
+                    (reference.detect([frame(image)])[0].detections, result.detections)
                     for image, result in zip(images, together)
                 ]
-        five = service.detect_batch([frame(image) for image in cameras[0][:5]])
+        five = service.detect([frame(image) for image in cameras[0][:5]])
     found = agreement(pairs)
     print(f"batches of 1 to 3, float16 tensors: {found}")
     assert found.same_count >= 0.97

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
@@ -11,11 +11,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 import pilot
 from detector_service import DetectorService
 from perception.app import cli
+from perception.backends.base import Found, Request
 from perception.core.errors import BackendError, GpuError
-from perception.core.frame import Candidates, Image, StageTimes
+from perception.core.frame import Frame
 from perception.settings.model import Settings
 from perception.system.stop import StopFlag
-from tests.doubles.fakes import FakeBackend, make_candidates
+from tests.doubles.fakes import REQUEST, FakeBackend, make_candidates
 
 GOOD_FRAMES = 5
 FAULTS: dict[str, Exception] = {
@@ -33,25 +34,19 @@ class FaultyBackend(FakeBackend):
         self._fault = fault
         self._done = 0
 
-    def infer(
-        self,
-        images: Sequence[Image],
-        conf: float,
-        meanwhile: Callable[[], None] | None = None,
-        iou: float | None = None,
-    ) -> list[tuple[Candidates, StageTimes]]:
+    def detect(self, frames: Sequence[Frame], request: Request) -> list[Found]:
         if self._done == GOOD_FRAMES:
             raise self._fault
         self._done += 1
-        return super().infer(images, conf)
+        return super().detect(frames, request)
 
 
 def main() -> None:
     """Runs the pilot."""
     fault = FAULTS[sys.argv.pop(1)]
 
-    def open_service(settings: Settings, alive: Callable[[str], None]) -> DetectorService:
-        return DetectorService(FaultyBackend(fault), settings.model.conf, settings.model.iou)
+    def open_service(settings: Settings, *_: object) -> DetectorService:
+        return DetectorService(FaultyBackend(fault), REQUEST)
 
     setattr(pilot, "open_service", open_service)  # noqa: B010 - not exported, and to be replaced nevertheless
     stop = StopFlag()

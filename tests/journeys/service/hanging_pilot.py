@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pilot
-from detector_service import Backend, DetectorService
+from detector_service import DetectorService
 from perception.app import cli
-from perception.core.frame import Candidates, Image, StageTimes
+from perception.backends.base import Found, Request
+from perception.core.frame import Frame
 from perception.settings.model import Settings
 from perception.system.stop import StopFlag
-from tests.doubles.fakes import FakeBackend
+from tests.doubles.fakes import REQUEST, FakeBackend
 
 
 class HangingBackend(FakeBackend):
@@ -22,24 +23,17 @@ class HangingBackend(FakeBackend):
         super().__init__()
         self._left = 2
 
-    def infer(
-        self,
-        images: Sequence[Image],
-        conf: float,
-        meanwhile: Callable[[], None] | None = None,
-        iou: float | None = None,
-    ) -> list[tuple[Candidates, StageTimes]]:
+    def detect(self, frames: Sequence[Frame], request: Request) -> list[Found]:
         if not self._left:
             sys.stderr.write("hangs\n")
             time.sleep(3600)
         self._left -= 1
-        return super().infer(images, conf)
+        return super().detect(frames, request)
 
 
-def open_service(settings: Settings, alive: Callable[[str], None]) -> DetectorService:
+def open_service(settings: Settings, *_: object) -> DetectorService:
     """In place of the selection of backends, which takes no time."""
-    backend: Backend = HangingBackend()
-    return DetectorService(backend, settings.model.conf, settings.model.iou)
+    return DetectorService(HangingBackend(), REQUEST)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The broker of `benchmark.py broker` keeps the peace, and does harm when it is told to."""
+"""The broker of `benchmark.py broker` behaves until it is told to attack."""
 
 from __future__ import annotations
 

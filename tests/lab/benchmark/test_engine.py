@@ -45,7 +45,7 @@ def test_all_ways_see_the_same_and_the_floor_is_that_of_one_picture(engine: Path
     with ExitStack() as stack:
         ways = engine_cost.open_ways(engine, list(NAMES.values()), engine.parent, len(images), stack)
         for service in (ways.graph, ways.eager, ways.usual):
-            found = service.detect(Frame(images[0], 0, 0.0, "test")).detections
+            found = service.detect([Frame(images[0], 0, 0.0, "test")])[0].detections
             assert found.class_id.tolist() == [2, 5]
         lent = engine_cost.lent_frames(ways.graph, images)
         assert len(lent) == len(images)

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from perception.lab.soak.account import Account
-from perception.lab.soak.pilot_process import Outage, Story
-from perception.lab.soak.process import Sample, sample
+from perception.lab.soak.pilot_process import Outage, PilotLog
 from perception.lab.soak.record_tail import RecordTail
 from perception.lab.soak.restarts import DOWN_S, STEP_S, Restart, Restarter, recoveries
-from perception.lab.soak.steadiness import ends_of
+from perception.lab.soak.steadiness import Sample, ends_of, sample
 from perception.system.bounded_file import BoundedFile
 
 
@@ -223,7 +222,7 @@ def test_a_restart_without_an_end_shows_unless_it_has_just_begun() -> None:
 
 
 def test_the_log_tells_when_the_source_went_and_came() -> None:
-    story, frame = Story(), "2026-11-22 08:00:00.000 INFO    Vehicle detection: 2 vehicles in 1.0ms | frame 1"
+    log, frame = PilotLog(), "2026-11-22 08:00:00.000 INFO    Vehicle detection: 2 vehicles in 1.0ms | frame 1"
     told = (
         (1, "2026-11-22 08:00:00.000 INFO    Source live: rtsp://camera/road (640x360 at 15 fps)"),
         (2, frame),
@@ -236,11 +235,11 @@ def test_the_log_tells_when_the_source_went_and_came() -> None:
         (15, "2026-11-22 08:00:00.000 INFO    Latency over 12 frames: p50 1.0 ms | 9.0 fps | dropped 3 (20.0%)"),
     )
     for now, line in told:
-        story.take(line, now)
-    assert story.outages == [Outage(10, 14.1, 2.3)]
-    assert (story.frames, story.first_frame_at, story.live_since) == (3, 2, 14.1)
-    assert story.summary == (12, 3)
-    assert len(story.warnings) == 1
+        log.take(line, now)
+    assert log.outages == [Outage(10, 14.1, 2.3)]
+    assert (log.frames, log.first_frame_at, log.live_since) == (3, 2, 14.1)
+    assert log.summary == (12, 3)
+    assert len(log.warnings) == 1
 
 
 def test_a_short_run_is_compared_by_its_halves() -> None:

@@ -16,10 +16,10 @@ from perception.lab.training import drive_pictures, scoring
 from perception.lab.training.completion import RULES, Rule, complete, rule_for
 from perception.lab.training.dataset import digest, digests, list_images, prepare
 from perception.lab.training.export import DEFAULT_CONFIDENCE, shift_confidence
-from perception.lab.training.figures import Service, Split, above, follow
-from perception.lab.training.scoring import match
-from perception.lab.training.teacher import look
+from perception.lab.training.figures import Service, Split, follow
+from perception.lab.training.teacher import teacher_detections
 from perception.workshop.accuracy.labels import Labels, read_labels, write_labels
+from perception.workshop.accuracy.matching import above, match
 
 BICYCLE, CAR, MOTORCYCLE, BUS, TRUCK = range(5)
 SIZE = (400, 600)
@@ -139,7 +139,7 @@ def test_the_rule_follows_from_the_source_in_the_file_name() -> None:
 def test_the_notes_of_a_teacher_are_read_without_asking_it_again(tmp_path: Path) -> None:
     notes = tmp_path / "notes.json"
     notes.write_text('{"a.jpg": [[1, 0.5, 1, 2, 3, 4]], "b.jpg": []}')
-    seen = look(tmp_path / "absent.pt", [tmp_path / "a.jpg", tmp_path / "b.jpg"], notes, "cpu")
+    seen = teacher_detections(tmp_path / "absent.pt", [tmp_path / "a.jpg", tmp_path / "b.jpg"], notes, "cpu")
     assert seen["a.jpg"].xyxy.tolist() == [[1, 2, 3, 4]]
     assert seen["a.jpg"].class_id.tolist() == [CAR]
     assert len(seen["b.jpg"]) == 0
@@ -147,7 +147,7 @@ def test_the_notes_of_a_teacher_are_read_without_asking_it_again(tmp_path: Path)
 
 def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"absent\.pt does not exist"):
-        look(tmp_path / "absent.pt", [tmp_path / "a.jpg"], tmp_path / "notes.json", "cpu")
+        teacher_detections(tmp_path / "absent.pt", [tmp_path / "a.jpg"], tmp_path / "notes.json", "cpu")
 
 
 # The training set
@@ -188,7 +188,7 @@ def write_data(folder: Path) -> Path:
 
 
 def write_notes(folder: Path) -> list[Path]:
-    """What two teachers saw in the training picture, as kept notes, so that no teacher is asked."""
+    """Detections of two teachers in the training picture, as kept notes, so that no teacher is asked."""
     (folder / "teachers").mkdir(parents=True)
     for name in ("one", "two"):
         (folder / "teachers" / f"{name}.json").write_text('{"india_train.png": [[4, 0.4, 10, 10, 40, 30]]}')

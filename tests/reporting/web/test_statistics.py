@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from perception.core.frame import BoardSnapshot, Detections, Report, Result, StageTimes
 from perception.reporting.web.sink import QUEUE_FRAMES, Measured, WebSink
-from perception.reporting.web.statistics import BUCKETS_S, HISTORY_S, Histogram, Statistics, hottest_c
+from perception.reporting.web.statistics import BUCKETS_S, HISTORY_S, PrometheusHistogram, Statistics, hottest_c
 from tests.doubles.fakes import INFO, FakeClock, make_report
 
 
@@ -20,7 +20,7 @@ def measured(ended_at: float, total_ms: float = 10.0, dropped: int = 0, infer_ms
 
 @given(st.lists(st.floats(0, 1000), max_size=50))
 def test_every_duration_is_in_the_buckets_that_are_not_below_it(values_ms: list[float]) -> None:
-    histogram = Histogram()
+    histogram = PrometheusHistogram()
     for value in values_ms:
         histogram.add(value)
     *known, (last, count) = histogram.cumulative()

@@ -10,7 +10,7 @@ import numpy as np
 from perception.core.frame import Detections
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.labels import Labels
-from perception.workshop.accuracy.look import Look
+from perception.workshop.accuracy.model_run import ModelRun
 
 SIZE = (480, 640)
 BICYCLE, CAR, MOTORCYCLE, BUS, TRUCK = range(5)
@@ -30,7 +30,7 @@ def seen(
     model: str = "model.onnx",
     precision: str = "fp32",
     known: Sequence[str] = COCO_VEHICLES,
-) -> Look:
+) -> ModelRun:
     """A model that finds every labelled vehicle: number n, counted over all pictures, with `confidence(n)`, 0 not."""
     number = 0
     found = []
@@ -41,7 +41,7 @@ def seen(
         order = keep[np.argsort(-scores[keep], kind="stable")]
         boxes = (one.xyxy + np.float32(shift_px)).astype(np.float32)
         found.append(Detections(boxes[order], scores[order], one.class_id[order]))
-    return Look(
+    return ModelRun(
         model=model,
         backend="fake",
         precision=precision,
@@ -53,6 +53,6 @@ def seen(
     )
 
 
-def blind(look: Look, precision: str = "int8") -> Look:
+def blind(run: ModelRun, precision: str = "int8") -> ModelRun:
     """The same model, finding nothing."""
-    return replace(look, found=tuple(Detections.empty() for _ in look.found), precision=precision)
+    return replace(run, found=tuple(Detections.empty() for _ in run.found), precision=precision)

@@ -1,4 +1,4 @@
-"""Looking with a model: exactly the file that was named, its classes by name, and the cache of what it found."""
+"""Running a model: exactly the file that was named, its classes by name, and the cache of its detections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perception.core.errors import BackendError, SettingsError
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy import child
 from perception.workshop.accuracy.detector import Conditions, places_of
-from perception.workshop.accuracy.look import UNREADABLE, Look, read
+from perception.workshop.accuracy.model_run import UNREADABLE, ModelRun, read
 from perception.workshop.stage import run_stage
 from tests.doubles import tiny_model
 from tests.workshop.accuracy.folders import write_set
@@ -32,15 +32,15 @@ def images(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "set" / "images" / "val").iterdir())
 
 
-def look(model: Path, images: list[Path], how: Conditions = HOW, cache: Path | None = None) -> tuple[Look, bool]:
-    """What is found, and whether the cache had it."""
+def run_on(model: Path, images: list[Path], how: Conditions = HOW, cache: Path | None = None) -> tuple[ModelRun, bool]:
+    """Return the run, and True if the cache had it."""
     target = model.parent / "found.npz"
     result = child.run(child.request(model, images, target, how, cache), lambda _: None)
     return read(target), bool(result["cached"])
 
 
 def test_every_vehicle_is_found_with_its_class_by_name(tmp_path: Path, images: list[Path]) -> None:
-    found, _ = look(tiny_model.build(tmp_path / "m.onnx"), images)
+    found, _ = run_on(tiny_model.build(tmp_path / "m.onnx"), images)
     assert (found.model, found.backend, found.precision, found.sizes) == (
         "m.onnx",
         "onnxruntime",
@@ -57,46 +57,46 @@ def test_an_engine_or_other_weights_beside_the_named_model_do_not_serve(tmp_path
     model = tiny_model.build(tmp_path / "m.onnx")
     for suffix in (".pt", ".engine"):
         model.with_suffix(suffix).write_bytes(b"none of these")
-    assert look(model, images)[0].backend == "onnxruntime"
+    assert run_on(model, images)[0].backend == "onnxruntime"
 
 
 def test_a_class_that_the_model_lacks_is_told(tmp_path: Path, images: list[Path]) -> None:
     model = tiny_model.build(tmp_path / "m.onnx", names={0: "person", 1: "Car"}, boxes=[(8, 16, 24, 32, 0.9, 1)])
-    found, _ = look(model, images)
+    found, _ = run_on(model, images)
     assert (found.known, found.missing) == (("car",), ("bicycle", "motorcycle", "bus", "truck"))
     assert found.found[0].class_id.tolist() == [CAR]
 
 
 def test_other_vehicles_may_be_asked_for(tmp_path: Path, images: list[Path]) -> None:
     model = tiny_model.build(tmp_path / "m.onnx")
-    found, _ = look(model, images, replace(HOW, classes=("person", "bus")))
+    found, _ = run_on(model, images, replace(HOW, classes=("person", "bus")))
     assert [found.classes[number] for number in found.found[0].class_id] == ["person", "bus"]
 
 
 def test_names_are_lent_to_a_model_that_has_none(tmp_path: Path, images: list[Path]) -> None:
     model = tiny_model.build(tmp_path / "m.onnx", names=None)
     with pytest.raises(BackendError, match="does not name its classes"):
-        look(model, images)
-    assert look(model, images, replace(HOW, names=tuple(tiny_model.NAMES.values())))[0].missing == ()
+        run_on(model, images)
+    assert run_on(model, images, replace(HOW, names=tuple(tiny_model.NAMES.values())))[0].missing == ()
 
 
 @pytest.mark.parametrize("batch", [2, None])
 def test_pictures_are_taken_as_many_at_a_time_as_the_model_takes(
     tmp_path: Path, images: list[Path], batch: int | None
 ) -> None:
-    found, _ = look(tiny_model.build(tmp_path / "m.onnx", batch=batch), images)
+    found, _ = run_on(tiny_model.build(tmp_path / "m.onnx", batch=batch), images)
     assert [len(one) for one in found.found] == [3, 3, 3]
 
 
 def test_what_an_onnx_model_found_is_not_looked_for_again(tmp_path: Path, images: list[Path]) -> None:
     model, cache = tiny_model.build(tmp_path / "m.onnx"), tmp_path / "cache"
-    first, was_there = look(model, images, cache=cache)
+    first, was_there = run_on(model, images, cache=cache)
     assert not was_there
     other_name = tmp_path / "again"
     other_name.mkdir()
     copy = other_name / "m.onnx"
     copy.write_bytes(model.read_bytes())
-    second, was_there = look(copy, images, cache=cache)
+    second, was_there = run_on(copy, images, cache=cache)
     assert was_there
     assert [one.xyxy.tolist() for one in first.found] == [one.xyxy.tolist() for one in second.found]
 
@@ -104,7 +104,7 @@ def test_what_an_onnx_model_found_is_not_looked_for_again(tmp_path: Path, images
 @pytest.mark.parametrize("changed", ["model", "picture", "pictures", "conditions"])
 def test_a_stale_cache_is_never_read(tmp_path: Path, images: list[Path], changed: str) -> None:
     model, cache, how = tiny_model.build(tmp_path / "m.onnx"), tmp_path / "cache", HOW
-    look(model, images, cache=cache)
+    run_on(model, images, cache=cache)
     if changed == "model":
         tiny_model.build(model, boxes=tiny_model.BOXES[:1])
     elif changed == "picture":
@@ -113,17 +113,17 @@ def test_a_stale_cache_is_never_read(tmp_path: Path, images: list[Path], changed
         images = images[:2]
     else:
         how = replace(how, iou=0.5)
-    assert not look(model, images, how, cache)[1]
+    assert not run_on(model, images, how, cache)[1]
 
 
 def test_a_broken_cache_is_written_again(tmp_path: Path, images: list[Path]) -> None:
     model, cache = tiny_model.build(tmp_path / "m.onnx"), tmp_path / "cache"
-    look(model, images, cache=cache)
+    run_on(model, images, cache=cache)
     (kept,) = cache.iterdir()
     for broken in (b"", b"PK\x03\x04 no archive", kept.read_bytes()[:500]):
         kept.write_bytes(broken)
-        assert not look(model, images, cache=cache)[1]
-        assert look(model, images, cache=cache)[1]
+        assert not run_on(model, images, cache=cache)[1]
+        assert run_on(model, images, cache=cache)[1]
 
 
 def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, images: list[Path]) -> None:
@@ -139,13 +139,13 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(tmp_path: Path, images:
 def test_a_picture_that_cannot_be_read_counts_nowhere_and_ends_nothing(tmp_path: Path, images: list[Path]) -> None:
     model = tiny_model.build(tmp_path / "m.onnx")
     images[1].write_bytes(b"no picture")
-    found, _ = look(model, images)
+    found, _ = run_on(model, images)
     assert [len(one) for one in found.found] == [3, 0, 3]
     assert (found.sizes[1], found.pictures) == (UNREADABLE, 2)
     for image in images:
         image.write_bytes(b"no picture")
     with pytest.raises(SettingsError, match=r"Not one of 3 pictures can be read, .*a\.png first"):
-        look(model, images)
+        run_on(model, images)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_what_is_no_model_is_said(tmp_path: Path, images: list[Path], name: str,
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises((SettingsError, BackendError), match=said):
-        look(tmp_path / name, images)
+        run_on(tmp_path / name, images)
 
 
 def test_a_quantised_model_is_told_from_a_float_one(tmp_path: Path) -> None:
@@ -181,8 +181,8 @@ def test_a_look_survives_the_round_trip(tmp_path: Path) -> None:
     before = seen(labels_of(3))
     empty = replace(before, sizes=(), found=())
     for one in (before, empty):
-        one.write(tmp_path / "look.npz")
-        after = read(tmp_path / "look.npz")
+        one.write(tmp_path / "run.npz")
+        after = read(tmp_path / "run.npz")
         assert (after.title, after.sizes, after.known) == (one.title, one.sizes, one.known)
         assert [found.xyxy.tolist() for found in after.found] == [found.xyxy.tolist() for found in one.found]
         assert all(found.class_id.dtype == np.int64 for found in after.found)

@@ -18,7 +18,7 @@ from perception.core.errors import SettingsError
 from perception.settings.model import ROOT
 from perception.workshop.accuracy import child, command
 from perception.workshop.accuracy.check import Comparison, find_pictures, judge
-from perception.workshop.accuracy.command import REFUSED, Options, run
+from perception.workshop.accuracy.command import REFUSED, AccuracyOptions, run
 from perception.workshop.accuracy.detector import Conditions
 from perception.workshop.accuracy.gate import LEAST_SURE
 from tests.doubles import tiny_model
@@ -27,13 +27,13 @@ from tests.workshop.accuracy.folders import write_set
 
 CAR = "1 0.25 0.375 0.25 0.25"
 BUS = "3 0.71875 0.4375 0.4375 0.375"
-"""What tiny_model finds in every picture, as labels."""
+"""The vehicles that tiny_model finds in every picture, as labels."""
 LESS = tiny_model.BOXES[:1]
 """The car alone."""
 
 
 @pytest.fixture
-def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AccuracyOptions:
     """A model that finds the bus and the car of every picture, looking in this process."""
 
     def look_here(_: str, request: Mapping[str, Any], on_event: Callable[[Mapping[str, Any]], None]) -> Any:
@@ -42,14 +42,16 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
     monkeypatch.setattr(command, "run_stage", look_here)
     model = tiny_model.build(tmp_path / "whole.onnx")
     data = write_set(tmp_path, {str(number): [CAR, BUS] for number in range(LEAST_SURE)})
-    return Options((model,), None, data, 0.25, None, None, Conditions(threads=1), None, tmp_path / "figures.json")
+    return AccuracyOptions(
+        (model,), None, data, 0.25, None, None, Conditions(threads=1), None, tmp_path / "figures.json"
+    )
 
 
 def half(tmp_path: Path) -> Path:
     return tiny_model.build(tmp_path / "half.onnx", boxes=LESS)
 
 
-def test_one_model_alone_has_its_row(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_model_alone_has_its_row(options: AccuracyOptions, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(options) == 0
     out = capsys.readouterr().out
     assert "40 labelled vehicles in 20 pictures" in out
@@ -59,7 +61,7 @@ def test_one_model_alone_has_its_row(options: Options, capsys: pytest.CaptureFix
 
 
 def test_several_stand_in_one_table_with_their_differences_in_points(
-    options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: AccuracyOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reference = options.models[0]
     copy = tmp_path / "copy.onnx"
@@ -76,7 +78,7 @@ def test_several_stand_in_one_table_with_their_differences_in_points(
 
 
 def test_a_candidate_that_loses_more_than_allowed_ends_with_its_exit_code(
-    options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: AccuracyOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     judged = replace(options, reference=options.models[0], max_drop=1.0)
     assert run(judged) == 0
@@ -89,7 +91,7 @@ def test_a_candidate_that_loses_more_than_allowed_ends_with_its_exit_code(
 
 
 def test_without_labels_it_is_the_agreement(
-    options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: AccuracyOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pictures = replace(options, data=tmp_path / "images" / "val", reference=options.models[0], max_drop=1.0)
     assert run(pictures) == 0
@@ -98,7 +100,7 @@ def test_without_labels_it_is_the_agreement(
     assert "It misses 20 sure vehicles, 1 of 40 are allowed." in capsys.readouterr().out
 
 
-def test_missing_classes_are_told(options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_classes_are_told(options: AccuracyOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tiny_model.build(tmp_path / "cars.onnx", names={0: "person", 1: "car"}, boxes=[(8, 16, 24, 32, 0.9, 1)])
     options.data.write_text("val: images/val\nnames: {1: car, 3: bus}\n")
     assert run(replace(options, reference=options.models[0], models=(model,))) == 0
@@ -119,7 +121,7 @@ def test_missing_classes_are_told(options: Options, tmp_path: Path, capsys: pyte
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_run(
-    options: Options, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+    options: AccuracyOptions, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(command, "run_stage")
     with pytest.raises(Exception, match=said):
@@ -127,7 +129,7 @@ def test_what_cannot_be_is_said_before_anything_is_run(
 
 
 def test_pictures_that_cannot_be_read_are_left_out_of_every_model_and_named_once(
-    options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: AccuracyOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = tmp_path / "images" / "val"
     whole = cv2.imencode(".jpg", make_image(3, 64, 64))[1].tobytes()
@@ -145,26 +147,26 @@ def test_pictures_that_cannot_be_read_are_left_out_of_every_model_and_named_once
     assert "in 18 pictures" in capsys.readouterr().out
 
 
-def test_pictures_without_labels_need_a_reference(options: Options, tmp_path: Path) -> None:
+def test_pictures_without_labels_need_a_reference(options: AccuracyOptions, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"has no labels.* Name that with --reference"):
         run(replace(options, data=tmp_path / "images" / "val"))
 
 
-def test_a_model_that_was_the_candidate_is_known_as_the_reference(options: Options, tmp_path: Path) -> None:
+def test_a_model_that_was_the_candidate_is_known_as_the_reference(options: AccuracyOptions, tmp_path: Path) -> None:
     results: list[Mapping[str, Any]] = []
 
-    def look(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def runner(request: Mapping[str, Any]) -> Mapping[str, Any]:
         results.append(child.run(request, lambda _: None))
         return results[-1]
 
-    comparison = Comparison(find_pictures(options.data), look, tmp_path, tmp_path / "cache")
+    comparison = Comparison(find_pictures(options.data), runner, tmp_path, tmp_path / "cache")
     first, second = options.models[0], half(tmp_path)
-    comparison.look_at(second, comparison.look_at(first))
-    comparison.look_at(first, comparison.look_at(second))
+    comparison.run_model(second, comparison.run_model(first))
+    comparison.run_model(first, comparison.run_model(second))
     assert [one["cached"] for one in results] == [False, False, True, True]
 
 
-def test_an_export_asks_for_the_verdict_alone(options: Options, tmp_path: Path) -> None:
+def test_an_export_asks_for_the_verdict_alone(options: AccuracyOptions, tmp_path: Path) -> None:
     model, worse = options.models[0], half(tmp_path)
     comparison = Comparison(find_pictures(options.data), lambda one: child.run(one, lambda _: None), tmp_path)
     shown: list[Table] = []
@@ -176,7 +178,7 @@ def test_an_export_asks_for_the_verdict_alone(options: Options, tmp_path: Path) 
     assert [one.row_count for one in shown] == [2, 2, 1, 1]
 
 
-def test_the_script_itself(options: Options, tmp_path: Path) -> None:
+def test_the_script_itself(options: AccuracyOptions, tmp_path: Path) -> None:
     command_line = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), str(half(tmp_path)), "--data"]
     judged = ["--reference", str(options.models[0]), "--max-drop", "1", "--cache", str(tmp_path / "cache")]
     whole = [*command_line, str(options.data), *judged, "--threads", "1", "--count", "5"]

@@ -10,9 +10,9 @@ import pytest
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.gate import LEAST_SURE, Verdict, judge_labelled, judge_unlabelled
 from perception.workshop.accuracy.labels import Labels
-from perception.workshop.accuracy.likeness import likeness
-from perception.workshop.accuracy.look import Look
+from perception.workshop.accuracy.model_run import ModelRun
 from perception.workshop.accuracy.score import score
+from perception.workshop.accuracy.unlabelled import score_unlabelled
 from perception.workshop.export.options import CALIBRATORS
 from tests.workshop.accuracy.scenes import CAR, TRUCK, blind, labels_of, seen
 
@@ -22,8 +22,8 @@ Confidence = Callable[[int], float]
 
 
 def labelled(
-    candidate: Look,
-    reference: Look | None = None,
+    candidate: ModelRun,
+    reference: ModelRun | None = None,
     max_drop: float = 1.0,
     labels: list[Labels] = PICTURES,
     conf: float = CONF,
@@ -32,17 +32,17 @@ def labelled(
     return judge_labelled(beside, score(candidate, labels, COCO_VEHICLES, conf), max_drop)
 
 
-def unlabelled(candidate: Look, reference: Look | None = None, max_drop: float = 1.0) -> Verdict:
-    return judge_unlabelled(likeness(reference or seen(PICTURES), candidate, CONF), max_drop)
+def unlabelled(candidate: ModelRun, reference: ModelRun | None = None, max_drop: float = 1.0) -> Verdict:
+    return judge_unlabelled(score_unlabelled(reference or seen(PICTURES), candidate, CONF), max_drop)
 
 
-def int8(confidence: Confidence = lambda _: 0.8, shift_px: float = 0, pictures: list[Labels] = PICTURES) -> Look:
+def int8(confidence: Confidence = lambda _: 0.8, shift_px: float = 0, pictures: list[Labels] = PICTURES) -> ModelRun:
     return seen(pictures, confidence, shift_px=shift_px, model="m.engine", precision="int8")
 
 
 @pytest.mark.parametrize("judge", [labelled, unlabelled])
 @pytest.mark.parametrize("confidence", [lambda _: 0.8, lambda n: 0.78 + 0.002 * (n % 3)], ids=["same", "rounded"])
-def test_what_finds_the_same_passes(judge: Callable[[Look], Verdict], confidence: Confidence) -> None:
+def test_what_finds_the_same_passes(judge: Callable[[ModelRun], Verdict], confidence: Confidence) -> None:
     verdict = judge(int8(confidence))
     assert verdict.passed
     assert verdict.report["passed"] is True and verdict.report["faults"] == []
@@ -142,7 +142,7 @@ def test_without_labels_what_is_invented_counts_as_well() -> None:
 
 def test_without_labels_too_few_vehicles_are_no_ground_to_judge_on() -> None:
     few = labels_of(LEAST_SURE - 1, [CAR])
-    verdict = judge_unlabelled(likeness(seen(few), int8(pictures=few), CONF), 1.0)
+    verdict = judge_unlabelled(score_unlabelled(seen(few), int8(pictures=few), CONF), 1.0)
     assert not verdict.passed
     assert "give pictures with more vehicles, or labels" in verdict.lines[1]
 
@@ -150,11 +150,11 @@ def test_without_labels_too_few_vehicles_are_no_ground_to_judge_on() -> None:
 def test_fp16_may_pass_on_a_few_vehicles_but_not_on_none() -> None:
     few = labels_of(5, [CAR])
     fp16 = seen(few, precision="fp16")
-    verdict = judge_unlabelled(likeness(seen(few), fp16, CONF), 1.0)
+    verdict = judge_unlabelled(score_unlabelled(seen(few), fp16, CONF), 1.0)
     assert verdict.passed
     assert verdict.lines[-1] == "5 vehicles are little to judge by: a small loss would not show"
-    assert not judge_unlabelled(likeness(seen(few), blind(fp16, "fp16"), CONF), 1.0).passed
-    assert not judge_unlabelled(likeness(blind(fp16), blind(fp16, "fp16"), CONF), 1.0).passed
+    assert not judge_unlabelled(score_unlabelled(seen(few), blind(fp16, "fp16"), CONF), 1.0).passed
+    assert not judge_unlabelled(score_unlabelled(blind(fp16), blind(fp16, "fp16"), CONF), 1.0).passed
 
 
 @pytest.mark.parametrize("judge", [labelled, unlabelled])
@@ -166,4 +166,4 @@ def test_the_report_is_plain_json(judge: Callable[..., Verdict]) -> None:
 
 def test_looks_at_other_pictures_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="not of the same pictures"):
-        likeness(seen(PICTURES), seen(PICTURES[:5]), CONF)
+        score_unlabelled(seen(PICTURES), seen(PICTURES[:5]), CONF)

@@ -80,9 +80,9 @@ def test_it_agrees_with_ultralytics_arithmetic(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_recall_is_that_of_faster_coco_eval(seed: int) -> None:
     found, real = random_scene(seed)
-    look = replace(seen(real), found=tuple(found))
+    run = replace(seen(real), found=tuple(found))
     conf = 0.4
-    ours = score(look, real, COCO_VEHICLES, conf)
+    ours = score(run, real, COCO_VEHICLES, conf)
     for place, name in enumerate(COCO_VEHICLES[:3]):
         assert ours.recall_of(name) == pytest.approx(_recall_by_coco(found, real, place, conf))
 
@@ -90,8 +90,8 @@ def test_recall_is_that_of_faster_coco_eval(seed: int) -> None:
 def _recall_by_coco(found: list[Detections], real: list[Labels], number: int, conf: float) -> float:
     from faster_coco_eval import COCO, COCOeval_faster
 
-    from perception.lab.training.figures import above
     from perception.workshop.accuracy.coco import _data_set, _results
+    from perception.workshop.accuracy.matching import above
 
     truth = COCO(_data_set(real, [SIZE] * len(real), [number]))
     truth.dataset["annotations"] = [one for one in truth.dataset["annotations"] if one["category_id"] == number + 1]
@@ -105,8 +105,8 @@ def _recall_by_coco(found: list[Detections], real: list[Labels], number: int, co
 
 def test_recall_and_what_is_extra_are_counted_above_the_threshold() -> None:
     labels = labels_of(10)
-    look = seen(labels, lambda number: 0.5 if number % 4 else 0.25)
-    found = score(look, labels, COCO_VEHICLES, 0.25)
+    run = seen(labels, lambda number: 0.5 if number % 4 else 0.25)
+    found = score(run, labels, COCO_VEHICLES, 0.25)
     assert found.recall == 0.75
     assert found.recall_of("car") == pytest.approx(2 / 3)
     assert (found.recall_of("truck"), found.extra) == (1.0, 0)
@@ -123,8 +123,8 @@ def test_classes_that_are_not_judged_or_not_labelled_are_left_out() -> None:
 
 def test_a_class_that_the_model_lacks_counts_as_not_found() -> None:
     labels = labels_of(5)
-    look = seen(labels, lambda number: 0.8 if number % 4 < 3 else 0, known=["car"])
-    found = score(look, labels, COCO_VEHICLES, 0.25)
+    run = seen(labels, lambda number: 0.8 if number % 4 < 3 else 0, known=["car"])
+    found = score(run, labels, COCO_VEHICLES, 0.25)
     assert (found.missing, found.map50) == (("truck",), 0.5)
 
 

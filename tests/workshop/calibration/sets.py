@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from perception.core.frame import Image
-from perception.workshop.calibration.listing import NAME, Entry, Manifest
+from perception.workshop.calibration.manifest import NAME, Entry, Manifest
 
 
 def picture(number: int, hw: tuple[int, int] = (36, 64)) -> Image:
@@ -44,5 +44,5 @@ def write_set(root: Path, images: int = 3, held_out: int = 2) -> Manifest:
 
 
 def names(folder: Path) -> list[str]:
-    """What lies in a folder."""
+    """Return the contents of a folder."""
     return sorted(path.name for path in folder.iterdir())

@@ -16,10 +16,10 @@ import pytest
 from perception.core.errors import BackendError, SettingsError
 from perception.system.stop import StopFlag
 from perception.workshop.calibration import command
-from perception.workshop.calibration.command import Options, build
-from perception.workshop.calibration.looking import Look
-from perception.workshop.calibration.manifest import read_set
-from perception.workshop.calibration.progress import Interrupted
+from perception.workshop.calibration.calibration_set import read_set
+from perception.workshop.calibration.command import CalibrationOptions, build
+from perception.workshop.calibration.progress_bar import Interrupted
+from perception.workshop.calibration.scanning import FrameCandidate
 from perception.workshop.calibration.vehicles import Judge, open_judge
 from tests.camera.clips import write_clip
 from tests.workshop.calibration.sets import names, write_pictures
@@ -30,18 +30,20 @@ ROOT = Path(__file__).resolve().parents[3]
 @contextmanager
 def judge_by_number(model: str | None) -> Iterator[Judge]:
     """Finds every second frame empty, or with no model nothing."""
-    empty = None if model == "none" else (lambda look: look.frame % 2 == 1)
+    empty = None if model == "none" else (lambda candidate: candidate.frame % 2 == 1)
     yield Judge(empty, "no weights were found" if empty is None else "a model")
 
 
 @pytest.fixture
-def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CalibrationOptions:
     monkeypatch.setattr(command, "open_judge", judge_by_number)
     clips = [str(write_clip(tmp_path / name, count)) for name, count in (("a.mp4", 80), ("b.mp4", 160))]
-    return Options(clips, 100, 10, 1, None, tmp_path / "calibration", tmp_path / "calibration.yaml", "jpg", force=False)
+    return CalibrationOptions(
+        clips, 100, 10, 1, None, tmp_path / "calibration", tmp_path / "calibration.yaml", "jpg", force=False
+    )
 
 
-def test_a_set_is_built_and_told_of(options: Options, logged: list[str]) -> None:
+def test_a_set_is_built_and_told_of(options: CalibrationOptions, logged: list[str]) -> None:
     lines = build(options, StopFlag())
     found = read_set(options.data)
     assert (len(found.images), len(found.held_out)) == (100, 10)
@@ -52,14 +54,14 @@ def test_a_set_is_built_and_told_of(options: Options, logged: list[str]) -> None
     assert any(line.startswith("WARNING A set of 100 images is small") for line in logged)
 
 
-def test_the_report_says_how_far_the_filters_gave_way(options: Options) -> None:
+def test_the_report_says_how_far_the_filters_gave_way(options: CalibrationOptions) -> None:
     lines = build(replace(options, count=200), StopFlag())
     (place,) = [number for number, line in enumerate(lines) if line.startswith("Filters:")]
     assert "of 200 pass (differing by 4/255, 35% of the usual sharpness, not empty); for the others" in lines[place]
     assert any(line.endswith("at any frame at all") for line in lines[place + 1 :])
 
 
-def test_the_same_seed_gives_the_same_set(options: Options) -> None:
+def test_the_same_seed_gives_the_same_set(options: CalibrationOptions) -> None:
     sha256 = []
     for seed in (1, 1, 2):
         build(replace(options, seed=seed, force=True), StopFlag())
@@ -67,12 +69,12 @@ def test_the_same_seed_gives_the_same_set(options: Options) -> None:
     assert sha256[0] == sha256[1] != sha256[2]
 
 
-def test_without_a_model_the_filter_is_off_and_says_so(options: Options) -> None:
+def test_without_a_model_the_filter_is_off_and_says_so(options: CalibrationOptions) -> None:
     lines = build(replace(options, model="none"), StopFlag())
     assert "Empty frames are not told from others: no weights were found. Name a model with --model." in lines
 
 
-def test_where_there_are_too_few_frames_a_warning_says_so(options: Options, logged: list[str]) -> None:
+def test_where_there_are_too_few_frames_a_warning_says_so(options: CalibrationOptions, logged: list[str]) -> None:
     build(replace(options, count=355, held_out=64), StopFlag())
     found = read_set(options.data)
     assert (len(found.images), len(found.held_out)) == (204, 36)
@@ -80,7 +82,7 @@ def test_where_there_are_too_few_frames_a_warning_says_so(options: Options, logg
     assert "WARNING 36 frames are held out, not 64: there are too few" in logged
 
 
-def test_a_tiny_set_needs_force(options: Options) -> None:
+def test_a_tiny_set_needs_force(options: CalibrationOptions) -> None:
     with pytest.raises(SettingsError, match="A set of 99 images is too small"):
         build(replace(options, count=99), StopFlag())
     with pytest.raises(SettingsError, match="A set of 73 images is too small"):
@@ -90,7 +92,9 @@ def test_a_tiny_set_needs_force(options: Options) -> None:
     assert len(read_set(options.data).images) == 5
 
 
-def test_without_one_readable_frame_nothing_is_built(options: Options, tmp_path: Path, logged: list[str]) -> None:
+def test_without_one_readable_frame_nothing_is_built(
+    options: CalibrationOptions, tmp_path: Path, logged: list[str]
+) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_bytes(b"no image")
     with pytest.raises(SettingsError, match="There is not one frame to choose from"):
@@ -98,21 +102,23 @@ def test_without_one_readable_frame_nothing_is_built(options: Options, tmp_path:
     assert f"WARNING 1 files are no images that can be read and are passed over: {tmp_path}/broken/a.png" in logged
 
 
-def test_another_format_is_refused(options: Options) -> None:
+def test_another_format_is_refused(options: CalibrationOptions) -> None:
     with pytest.raises(SettingsError, match="--format 'gif' is none of jpg, png"):
         build(replace(options, format="gif"), StopFlag())
 
 
 @pytest.mark.parametrize("at", [0, 100])
-def test_a_stop_ends_it_and_leaves_the_old_set(options: Options, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_ends_it_and_leaves_the_old_set(
+    options: CalibrationOptions, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build(options, StopFlag())
     before = read_set(options.data)
     stop = StopFlag()
     stop.requested = at == 0
     asked: list[int] = []
 
-    def empty(look: Look) -> bool:
-        asked.append(look.frame)
+    def empty(candidate: FrameCandidate) -> bool:
+        asked.append(candidate.frame)
         stop.requested = len(asked) == at
         return False
 
@@ -135,7 +141,7 @@ def test_the_shipped_model_tells_empty_frames(tmp_path: Path, monkeypatch: pytes
     with open_judge("vehicle-n.onnx") as judge:
         assert judge.words == "vehicle-n.onnx (onnxruntime fp32)"
         assert judge.empty is not None
-        assert judge.empty(Look(0, 0, None, None, 1.0, path))  # type: ignore[arg-type]
+        assert judge.empty(FrameCandidate(0, 0, None, None, 1.0, path))  # type: ignore[arg-type]
 
 
 def test_a_model_that_was_named_must_run(tmp_path: Path) -> None:
@@ -180,7 +186,7 @@ def test_a_mistake_ends_it_with_a_sentence_and_its_exit_code(
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler of its own for a signal: see proc_pid_status(5)."""
+    """Return True if a process has a handler of its own for a signal: see proc_pid_status(5)."""
     lines = Path("/proc", str(pid), "status").read_text().splitlines()
     (caught,) = [int(line.split()[1], 16) for line in lines if line.startswith("SigCgt")]
     return bool(caught >> (number - 1) & 1)

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from perception.core.errors import SourceError
-from perception.workshop.calibration.looking import look_through, shares
 from perception.workshop.calibration.reading import Source, open_sources
+from perception.workshop.calibration.scanning import scan, shares
 from tests.camera.clips import number_of, write_clip
 from tests.workshop.calibration.sets import write_pictures
 
 
 def numbers(source: Source, wanted: range) -> list[int]:
-    """What the pictures that are wanted show."""
-    shots = source.shots(lambda number: number in wanted, lambda _: None)
-    return [number_of(shot.image) for shot in shots if shot.image is not None]
+    """Return the numbers that the wanted pictures show."""
+    found = source.frames(lambda number: number in wanted, lambda _: None)
+    return [number_of(frame.image) for frame in found if frame.image is not None]
 
 
 def test_a_clip_gives_the_frames_that_are_wanted_each_time(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_clip_gives_the_frames_that_are_wanted_each_time(tmp_path: Path) -> No
 
 def test_the_time_of_a_frame_comes_from_the_rate_of_its_clip(tmp_path: Path) -> None:
     (source,) = open_sources([str(write_clip(tmp_path / "clip.mp4", 11, fps=10))])
-    assert [shot.time_s for shot in source.shots(lambda number: number == 5, lambda _: None)] == [0.5]
+    assert [frame.time_s for frame in source.frames(lambda number: number == 5, lambda _: None)] == [0.5]
 
 
 def test_a_folder_gives_its_videos_and_its_images_and_nothing_twice(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_one_image_and_the_synthetic_drive_are_sources_too(tmp_path: Path) -> No
     write_pictures(tmp_path, ["a.png"])
     image, drive = open_sources([str(tmp_path / "a.png"), "demo://drive?duration=0.2&width=320&height=240&fps=10"])
     assert image.name == "a.png"
-    assert sum(1 for _ in drive.shots(lambda _: True, lambda _: None)) == 2
+    assert sum(1 for _ in drive.frames(lambda _: True, lambda _: None)) == 2
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_clips_in_subfolders_count_and_broken_and_other_files_are_named_once(tmp
         (footage / name).write_text("x")
     found = open_sources([str(footage)])
     assert [source.name for source in found] == ["clip.mp4", "day/clip.mp4", "day/late/clip.MKV", "footage"]
-    assert [sum(1 for _ in source.shots(lambda _: True, lambda _: None)) for source in found] == [3, 3, 3, 1]
+    assert [sum(1 for _ in source.frames(lambda _: True, lambda _: None)) for source in found] == [3, 3, 3, 1]
     warnings = [line for line in logged if line.startswith("WARNING")]
     assert warnings[0] == f"WARNING {footage}: 2 of its files and folders are left out: day/notes.txt, notes.txt"
     assert warnings[1].startswith(f"WARNING 4 of 7 videos of {footage} are left out: {footage}/cut.mp4 is not a video")
@@ -112,17 +112,17 @@ def test_every_source_that_is_named_and_broken_is_told(tmp_path: Path) -> None:
 def test_of_a_short_clip_every_frame_is_looked_at(tmp_path: Path) -> None:
     (source,) = open_sources([str(write_clip(tmp_path / "clip.mp4", 30))])
     went_by: list[int] = []
-    seen = look_through(source, 4, 30, 30, lambda: went_by.append(1))
-    assert [look.frame for look in seen.looks] == list(range(30))
-    assert {look.source for look in seen.looks} == {4}
+    seen = scan(source, 4, 30, 30, lambda: went_by.append(1))
+    assert [candidate.frame for candidate in seen.candidates] == list(range(30))
+    assert {candidate.source for candidate in seen.candidates} == {4}
     assert seen.frames == len(went_by) == 30
 
 
 @pytest.mark.parametrize("length", [0, 30, 300])
 def test_of_a_long_clip_frames_are_looked_at_that_are_spread_over_it(tmp_path: Path, length: int) -> None:
     (source,) = open_sources([str(write_clip(tmp_path / "clip.mp4", 30))])
-    seen = look_through(source, 0, length, 100 if length == 300 else 10, lambda: None)
-    assert [look.frame for look in seen.looks] == list(range(0, 30, 4))
+    seen = scan(source, 0, length, 100 if length == 300 else 10, lambda: None)
+    assert [candidate.frame for candidate in seen.candidates] == list(range(0, 30, 4))
     assert seen.frames == 30
 
 
@@ -130,8 +130,8 @@ def test_files_that_hold_no_image_are_counted_and_named(tmp_path: Path) -> None:
     write_pictures(tmp_path, ["a.png", "c.png"])
     (tmp_path / "b.png").write_bytes(b"no image")
     (source,) = open_sources([str(tmp_path)])
-    seen = look_through(source, 0, 3, 3, lambda: None)
-    assert [look.frame for look in seen.looks] == [0, 2]
+    seen = scan(source, 0, 3, 3, lambda: None)
+    assert [candidate.frame for candidate in seen.candidates] == [0, 2]
     assert seen.unreadable == [str(tmp_path / "b.png")]
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.backends.tensorrt.place import work_folder
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export.options import Options
 from perception.workshop.export.pipeline import BUILD, EXAMINE, ONNX, QDQ, VERIFY, Task
 from perception.workshop.export.sources import Model
 from perception.workshop.export.work import Work
-from perception.workshop.place import work_folder
 from tests.doubles.engine_files import install, plan
 
 FACTS: Mapping[str, Any] = {"seconds": {"build": 7.0}, "builder": {"int8_convolutions": 0.96}}

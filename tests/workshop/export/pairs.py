@@ -18,10 +18,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.place import Place, work_folder
 from perception.core.errors import BackendError
 from perception.settings.model import ROOT
 from perception.workshop.export.install import install, roll_back
-from perception.workshop.place import Place, work_folder
 from tests.doubles.engine_files import install as write_pair
 from tests.doubles.engine_files import plan
 

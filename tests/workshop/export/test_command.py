@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from perception.app.failed_exports import Memory
 from perception.backends.models.onnx_file import is_quantized
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.core.errors import BuildError, ExportMemoryError, SettingsError
@@ -22,7 +23,6 @@ from perception.settings.model import ROOT
 from perception.system.lock import Lock
 from perception.workshop.build import preflight
 from perception.workshop.export import command, sources
-from perception.workshop.export.failures import Memory
 from perception.workshop.export.options import Options
 from tests.doubles.engine_files import install, plan
 from tests.small_disk import small_disk

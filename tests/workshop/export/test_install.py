@@ -11,9 +11,9 @@ import pytest
 
 from perception.backends.tensorrt.described import read_described
 from perception.backends.tensorrt.engine_file import open_engine
+from perception.backends.tensorrt.place import Place, check_replaceable, work_folder
 from perception.core.errors import BackendError, SettingsError
 from perception.workshop.export.install import install, roll_back
-from perception.workshop.place import Place, check_replaceable, work_folder
 from tests.doubles.engine_files import plan
 from tests.small_disk import small_disk
 from tests.workshop.export.pairs import NOTHING, STEM, act, deaths, in_service, previous, put, staged

@@ -18,7 +18,7 @@ from perception.core.errors import SettingsError
 from perception.system.trusted_file import sha256_of
 from perception.workshop.accuracy.check import Pictures
 from perception.workshop.accuracy.labelled import LabelledSet
-from perception.workshop.calibration.manifest import CalibrationSet
+from perception.workshop.calibration.calibration_set import CalibrationSet
 from perception.workshop.export import sources
 from perception.workshop.export.options import Options
 from perception.workshop.export.sources import (

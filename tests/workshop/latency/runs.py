@@ -14,7 +14,7 @@ from perception.core.frame import BackendInfo, BoardSnapshot, Detections, Frame,
 from perception.reporting.lines import frame_line
 from perception.reporting.records import record_line
 from perception.workshop.latency.logs.sources import expand
-from perception.workshop.latency.reading import Outcome, Wish, read
+from perception.workshop.latency.reading import Outcome, Query, read
 from perception.workshop.latency.report import Figures, figures
 from tests.doubles.fakes import INFO, make_image
 
@@ -63,16 +63,16 @@ def write(path: Path, steps: Iterable[Step]) -> Path:
     return path
 
 
-def outcome_of(*names: str | Path, wish: Wish | None = None) -> Outcome:
-    return read(expand([str(name) for name in names]), wish or Wish(NOW))
+def outcome_of(*names: str | Path, query: Query | None = None) -> Outcome:
+    return read(expand([str(name) for name in names]), query or Query(NOW))
 
 
-def figures_of(*names: str | Path, wish: Wish | None = None) -> Figures:
-    return figures(outcome_of(*names, wish=wish), wish or Wish(NOW))
+def figures_of(*names: str | Path, query: Query | None = None) -> Figures:
+    return figures(outcome_of(*names, query=query), query or Query(NOW))
 
 
 def plain(value: Any) -> Any:
-    """What an object holds, down to numbers, for comparing."""
+    """Return the contents of an object, down to numbers, for comparing."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, dict):

@@ -245,7 +245,7 @@ def test_no_figure_is_cut_at_any_width(tmp_path: Path, columns: int, compare: bo
 
 
 def on_a_terminal(columns: int, command: list[str]) -> str:
-    """What the command writes on a terminal of this width."""
+    """Return the output of the command on a terminal of this width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}

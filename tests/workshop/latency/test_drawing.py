@@ -1,4 +1,4 @@
-"""Pictures: their size and what they show, and that a page needs nothing from another host."""
+"""Plots: their size and contents, and a page that needs nothing from another host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from perception.core.errors import SettingsError
 from perception.workshop.latency.plot.drawing import check_plot, draw
 from perception.workshop.latency.plot.panels import ORANGE, PURPLE, one_run, two_runs
-from perception.workshop.latency.reading import Wish
+from perception.workshop.latency.reading import Query
 from perception.workshop.latency.report import figures
 from tests.workshop.latency.runs import COOL, FP16, HOT, NOW, Step, outcome_of, steady, write
 
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Path:
 
 def drawn(path: Path) -> Figure:
     outcome = outcome_of(path)
-    return one_run(outcome.tally, figures(outcome, Wish(NOW)))
+    return one_run(outcome.tally, figures(outcome, Query(NOW)))
 
 
 def test_a_picture_has_every_panel_with_title_and_unit(run: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_marks_lie_where_things_happened(run: Path) -> None:
 
 def test_a_png_is_1200_px_wide(tmp_path: Path, run: Path) -> None:
     outcome = outcome_of(run)
-    draw(tmp_path / "report.png", [outcome], [figures(outcome, Wish(NOW))])
+    draw(tmp_path / "report.png", [outcome], [figures(outcome, Query(NOW))])
     image = cv2.imread(str(tmp_path / "report.png"))
     assert image is not None
     assert image.shape[1] == 1200
@@ -109,7 +109,7 @@ def test_a_page_is_whole_and_has_all_in_itself(tmp_path: Path, run: Path, both: 
     odd = run.with_name("<b>&.jsonl")
     run.rename(odd)
     outcomes = [outcome_of(odd)] * (2 if both else 1)
-    draw(tmp_path / "report.html", outcomes, [figures(outcome, Wish(NOW)) for outcome in outcomes])
+    draw(tmp_path / "report.html", outcomes, [figures(outcome, Query(NOW)) for outcome in outcomes])
     text = (tmp_path / "report.html").read_text()
     page = Elements()
     page.feed(text)
@@ -130,14 +130,14 @@ def test_a_log_without_times_is_drawn_as_far_as_it_goes(tmp_path: Path) -> None:
     (axis,) = drawn(path).axes
     assert axis.get_title(loc="left") == "Distribution"
     outcome = outcome_of(path)
-    both = two_runs([outcome.tally, outcome.tally], [figures(outcome, Wish(NOW))] * 2)
+    both = two_runs([outcome.tally, outcome.tally], [figures(outcome, Query(NOW))] * 2)
     assert "its log tells no times" in str([text.get_text() for text in both.axes[0].get_legend().get_texts()])  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("count", [1, 2, 30])
 def test_a_short_run_can_be_drawn(tmp_path: Path, count: int) -> None:
     outcome = outcome_of(write(tmp_path / "frames.jsonl", [Step(n, n / 30, preprocess_ms=None) for n in range(count)]))
-    draw(tmp_path / "a.png", [outcome], [figures(outcome, Wish(NOW))])
+    draw(tmp_path / "a.png", [outcome], [figures(outcome, Query(NOW))])
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 

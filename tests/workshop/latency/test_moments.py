@@ -17,7 +17,7 @@ from perception.core.errors import SettingsError
 from perception.settings.model import ROOT
 from perception.workshop.latency.columns import NO_TIME
 from perception.workshop.latency.moments import Stamps, asked_moment, record_moments
-from perception.workshop.latency.reading import Wish
+from perception.workshop.latency.reading import Query
 from tests.workshop.latency.runs import NOW, START_S, figures_of, outcome_of, steady, write
 
 SCRIPT = ROOT / "scripts" / "latency_report.py"
@@ -144,11 +144,11 @@ def test_what_is_no_moment_is_refused_with_examples(text: str) -> None:
 def test_only_frames_in_the_time_asked_for_count(tmp_path: Path) -> None:
     path = write(tmp_path / "frames.jsonl", steady(300))
     start_ms = round(START_S * 1000)
-    wish = Wish(NOW, start_ms + 1000, start_ms + 2000)
-    found = figures_of(path, wish=wish)
+    query = Query(NOW, start_ms + 1000, start_ms + 2000)
+    found = figures_of(path, query=query)
     assert found["frames"] == 31
     assert found["span_s"] == pytest.approx(1)
-    assert figures_of(path, wish=Wish(NOW, start_ms + 9000))["frames"] == 30
-    assert figures_of(path, wish=Wish(NOW, until_ms=start_ms))["frames"] == 1
+    assert figures_of(path, query=Query(NOW, start_ms + 9000))["frames"] == 30
+    assert figures_of(path, query=Query(NOW, until_ms=start_ms))["frames"] == 1
     with pytest.raises(SettingsError, match="no frame lies in the time asked for"):
-        outcome_of(path, wish=Wish(NOW, since_ms=start_ms + 60_000))
+        outcome_of(path, query=Query(NOW, since_ms=start_ms + 60_000))

@@ -1,4 +1,4 @@
-"""Files, folders and streams: which are read, in which order, by how many processes."""
+"""Files, folders and streams: which are read, and in which order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from perception.core.frame import Report
 from perception.lab.benchmark.report_cost import write_records
 from perception.reporting.records import RecordSink
 from perception.workshop.latency.logs.sources import expand
-from perception.workshop.latency.reading import Wish, read
+from perception.workshop.latency.reading import Query, read
 from tests.workshop.latency.runs import NOW, START_S, Step, figures_of, outcome_of, steady, write
 
 
@@ -117,7 +117,7 @@ def test_lines_that_are_broken_count_as_such_in_every_file(tmp_path: Path) -> No
 def test_every_byte_is_told_as_progress_once(tmp_path: Path) -> None:
     path = write(tmp_path / "frames.jsonl", steady(2000))
     told: list[int] = []
-    read(expand([str(path)]), Wish(NOW), told.append)
+    read(expand([str(path)]), Query(NOW), told.append)
     assert sum(told) == path.stat().st_size
 
 

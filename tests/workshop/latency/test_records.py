@@ -1,4 +1,4 @@
-"""Records: what is read of them, and what becomes of lines that are none."""
+"""Records as columns, and lines that are not a record."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What is counted: percentiles, gaps, restarts, changes, the worst moments. No cut of a log changes any of it."""
+"""The tally: percentiles, gaps, restarts, changes, the worst moments. No cut of a log changes any of it."""
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,19 +13,17 @@ from hypothesis import strategies as st
 from perception.workshop.latency.columns import TIMES
 from perception.workshop.latency.plot.timeline import BINS
 from perception.workshop.latency.records import RecordReader
-from perception.workshop.latency.tally import Tally
+from perception.workshop.latency.tally import LatencyTally
 from tests.workshop.latency.runs import COOL, FP16, HOT, INT8, START_S, Step, figures_of, plain, steady, write
 
 
-def tally_of(*parts: list[Step]) -> Tally:
-    """One tally over each part, merged."""
-    whole = Tally()
+def tally_of(*parts: list[Step]) -> LatencyTally:
+    """One tally over all parts, each read as a block."""
+    tally, reader = LatencyTally(), RecordReader()
     for part in parts:
-        tally, reader = Tally(), RecordReader()
         if columns := reader.read("".join(step.record() for step in part).encode()):
             tally.add(columns)
-        whole.merge(pickle.loads(pickle.dumps(tally)))
-    return whole
+    return tally
 
 
 STEPS = st.builds(

@@ -18,7 +18,7 @@ from perception.reporting.lines import summary_line
 from perception.reporting.logs import start_logging
 from perception.workshop.latency.logs.sources import Kind, kind_of
 from perception.workshop.latency.logs.text import JournalReader, TextReader
-from perception.workshop.latency.reading import Wish
+from perception.workshop.latency.reading import Query
 from tests.needs import path_of
 from tests.workshop.latency.runs import FP16, NOW, Step, figures_of, outcome_of, steady, write
 
@@ -35,7 +35,7 @@ def test_the_text_log_says_what_the_records_say(tmp_path: Path) -> None:
         logger.info(summary_line(SUMMARY))
     finally:
         logger.remove()
-    outcome = outcome_of(tmp_path / "pilot.log", wish=Wish(NOW))
+    outcome = outcome_of(tmp_path / "pilot.log", query=Query(NOW))
     tally = outcome.tally
     assert (tally.frames, tally.dropped, tally.broken, tally.other) == (20, 19, 0, 2)
     assert abs(tally.sequence.earliest_ms - at_s * 1000) < 2000
@@ -82,8 +82,8 @@ def printed(journal: Path, form: str, to: Path) -> Path:
     ],
 )
 def test_every_form_of_journalctl_gives_the_same_frames(tmp_path: Path, journal: Path, form: str, step_ms: int) -> None:
-    wish = Wish(datetime.now(timezone.utc))
-    tally = outcome_of(printed(journal, form, tmp_path / form), wish=wish).tally
+    query = Query(datetime.now(timezone.utc))
+    tally = outcome_of(printed(journal, form, tmp_path / form), query=query).tally
     assert tally.frames == 50
     assert tally.sequence.served == {"tensorrt int8": 45, "pytorch fp16": 5}
     assert tally.times["total"].max_ms == 12.0
@@ -100,7 +100,7 @@ def test_a_form_without_times_has_figures_but_no_span(tmp_path: Path, journal: P
     assert found["times_ms"]["total"]["max"] == 12.0
     assert found["worst"][0]["at"] is None
     with pytest.raises(SettingsError, match=r"--since and --until cannot be used.*short-iso"):
-        outcome_of(path, wish=Wish(NOW, since_ms=0))
+        outcome_of(path, query=Query(NOW, since_ms=0))
 
 
 def test_lines_of_frames_that_are_cut_or_odd_are_broken_and_no_other_is() -> None:

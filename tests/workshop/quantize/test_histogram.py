@@ -9,7 +9,7 @@ import pytest
 from perception.workshop.quantize.histogram import (
     BINS,
     METHODS,
-    Histogram,
+    MagnitudeHistogram,
     entropy,
     least_error,
     minmax,
@@ -20,8 +20,8 @@ from perception.workshop.quantize.histogram import (
 Floats = npt.NDArray[np.float32]
 
 
-def _of(*parts: Floats) -> Histogram:
-    histogram = Histogram()
+def _of(*parts: Floats) -> MagnitudeHistogram:
+    histogram = MagnitudeHistogram()
     for part in parts:
         histogram.add(part)
     return histogram
@@ -61,7 +61,7 @@ def test_zeros_before_the_first_value_are_kept() -> None:
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_what_is_no_number_is_refused(broken: float) -> None:
     with pytest.raises(ValueError, match="no numbers"):
-        Histogram().add(np.array([1.0, broken], np.float32))
+        MagnitudeHistogram().add(np.array([1.0, broken], np.float32))
 
 
 def test_the_percentile_leaves_outliers_out_and_the_maximum_does_not() -> None:

@@ -1,4 +1,4 @@
-"""The commands of benchmark.py that need a GPU: a frame on an engine, cameras in one batch, and long runs."""
+"""The GPU commands of benchmark.py: a frame on an engine, cameras in one batch, and long runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import numpy as np
 import typer
 
 from detector_service import DetectorService, open_service
+from perception.backends.base import request_of
 from perception.backends.gpu.cuda import Gpu
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.session_backend import SessionBackend
-from perception.core.classes import vehicle_ids
 from perception.core.errors import BackendError
 from perception.core.frame import Frame, Image
 from perception.lab.benchmark import predict
@@ -28,7 +28,8 @@ from perception.lab.benchmark.engine.floor import floors
 from perception.lab.benchmark.frame_cost import read_clip
 from perception.lab.benchmark.processor import clocks, stay_on
 from perception.lab.benchmark.steady import resident_mib
-from perception.settings.model import COCO_VEHICLES, ROOT, EngineSettings, ModelSettings, Settings
+from perception.lab.benchmark.timing import each_ms
+from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
 from perception.workshop.figures import percentiles, save, show
 from perception.workshop.own_file import check_json
 from perception.workshop.quantize.agreement import Agreement, agreement
@@ -69,26 +70,14 @@ def frame(
     json: Json = None,
 ) -> None:
     """The overhead of a frame over its engine, all ways in turn; refuses to time what disagrees with the reference."""
-    names = model_names(onnx)
-    figures: dict[str, Any] = {}
     others = {PREDICT: _predict_here(weights)} if weights and not predict_python else {}
     with ExitStack() as stack:
-        ways = engine_cost.open_ways(engine, names, kernel_dir, pictures, stack)
-        found = agree(ways.graph, onnx, [image for path in clip for image in read_clip(path, 10_000)])
+        ways = engine_cost.open_ways(engine, model_names(onnx), kernel_dir, pictures, stack)
+        found = agree(ways.graph, onnx, _read(clip, 10_000))
         refuse_disagreement(found)
-        images = [image for path in clip for image in read_clip(path, -(-pictures // len(clip)))][:pictures]
+        images = _read(clip, -(-pictures // len(clip)))[:pictures]
         stay_on(core)
-        for size, side in SIZES.items():
-            scaled = [np.asarray(cv2.resize(image, side), np.uint8) for image in images]
-            times = engine_cost.measure(ways, scaled, frames, others)
-            rows = {name: percentiles(values) for name, values in times.items()}
-            floor_ms = rows["F, the engine alone, graph"]["p50"]
-            shares = engine_cost.parts(ways, scaled, floor_ms, 1000)
-            part_rows = {name: percentiles(values) for name, values in shares.items()}
-            verdicts = _verdicts(rows)
-            show(f"{engine.name} on {ways.engine.gpu.name}, {size}, {frames} frames, milliseconds", rows, verdicts)
-            show(f"The parts of O at {size}, milliseconds", part_rows, [])
-            figures[size] = {"times": rows, "parts": part_rows, "verdicts": verdicts}
+        figures: dict[str, Any] = {size: _frame_at(size, ways, images, frames, others, engine.name) for size in SIZES}
         gpu = ways.engine.gpu
         figures |= {"gpu": gpu.name, "cuda": gpu.cuda_version, "clocks": clocks(), "agreement": str(found)}
     if weights and predict_python:
@@ -96,6 +85,36 @@ def frame(
     print(f"Agreement with ONNX Runtime: {found}")
     print(f"GPU: {figures['gpu']}, CUDA {figures['cuda']}, clocks {figures['clocks']}")
     save(json, figures)
+
+
+def _frame_at(
+    size: str,
+    ways: engine_cost.Ways,
+    images: Sequence[Image],
+    count: int,
+    others: dict[str, Callable[[Image], Any]],
+    name: str,
+) -> dict[str, Any]:
+    """Show the figures of `count` frames of one of SIZES on the engine of this name, and return them."""
+    scaled = _resized(images, size)
+    rows = _rows(engine_cost.measure(ways, scaled, count, others))
+    part_rows = _rows(engine_cost.parts(ways, scaled, rows["F, the engine alone, graph"]["p50"], 1000))
+    verdicts = _verdicts(rows)
+    show(f"{name} on {ways.engine.gpu.name}, {size}, {count} frames, milliseconds", rows, verdicts)
+    show(f"The parts of O at {size}, milliseconds", part_rows, [])
+    return {"times": rows, "parts": part_rows, "verdicts": verdicts}
+
+
+def _read(clips: Sequence[Path], each: int) -> list[Image]:
+    return [image for path in clips for image in read_clip(path, each)]
+
+
+def _resized(images: Sequence[Image], size: str) -> list[Image]:
+    return [np.asarray(cv2.resize(image, SIZES[size]), np.uint8) for image in images]
+
+
+def _rows(times: engine_cost.Times) -> dict[str, dict[str, float]]:
+    return {name: percentiles(values) for name, values in times.items()}
 
 
 def _verdicts(rows: dict[str, dict[str, float]]) -> list[str]:
@@ -112,7 +131,7 @@ def _verdicts(rows: dict[str, dict[str, float]]) -> list[str]:
 
 
 def _predict_here(weights: Path) -> Callable[[Image], Any]:
-    """ultralytics' predict in this interpreter."""
+    """Return ultralytics' predict in this interpreter."""
     try:
         return predict.on_images(str(weights))
     except ImportError as error:
@@ -123,7 +142,7 @@ def _predict_here(weights: Path) -> Callable[[Image], Any]:
 
 
 def _predict(weights: Path, clip: Path, python: str) -> dict[str, float]:
-    """ultralytics' predict on the GPU, in an interpreter of its own, on the frames of a clip."""
+    """Time ultralytics' predict on the GPU, in an interpreter of its own, on the frames of a clip."""
     command = [python, predict.__file__, "--time", str(weights), str(clip)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -146,10 +165,10 @@ def floor(
     runs: Annotated[int, typer.Option(min=1, help="runs in a turn")] = 1000,
     json: Json = None,
 ) -> None:
-    """What engines take by themselves, with one picture, in turn: INT8 beside FP16, say. Needs no model and no clip."""
+    """The time of engines alone, with one picture, in turn: INT8 beside FP16, say. Needs no model and no clip."""
     with Gpu() as gpu:
         times = floors(gpu, engines, 1, rounds, runs)
-    rows = {path: percentiles(taken) for path, taken in times.items()}
+    rows = _rows(times)
     first, *others = rows
     ratios = {path: rows[path]["p50"] / rows[first]["p50"] for path in others}
     verdicts = [f"F of {path} / F of {first} = {ratio:.3f}" for path, ratio in ratios.items()]
@@ -170,17 +189,15 @@ def batch(
 ) -> None:
     """A frame of each of several cameras in one launch, against as many single launches, in turn."""
     names = model_names(onnx)
-    images = [image for path in clip for image in read_clip(path, 80)]
-    images = [np.asarray(cv2.resize(image, SIZES["720p"]), np.uint8) for image in images]
+    images = _resized(_read(clip, 80), "720p")
     with Gpu() as gpu:
-        times = floors(gpu, (engine, single), cameras, 1, 500)
-    alone = {path: percentiles(taken) for path, taken in times.items()}
+        alone = _rows(floors(gpu, (engine, single), cameras, 1, 500))
     with ExitStack() as stack:
         many = stack.enter_context(_open(engine, names, kernel_dir))
         one = stack.enter_context(_open(single, names, kernel_dir))
         found = agree(many, onnx, images, cameras)
         refuse_disagreement(found, LEAST_IOU_OF_HALF)
-        rows = {name: percentiles(values) for name, values in _in_turn(many, one, images, cameras, rounds).items()}
+        rows = _rows(_in_turn(many, one, images, cameras, rounds))
     rows |= {f"F of {path}": row for path, row in alone.items()}
     together, apart = rows[f"{cameras} in one launch"]["p50"], rows[f"{cameras} single launches"]["p50"]
     engines = alone[str(engine)]["p50"] / (cameras * alone[str(single)]["p50"])
@@ -196,21 +213,15 @@ def _in_turn(
     many: DetectorService, one: DetectorService, images: Sequence[Image], cameras: int, rounds: int
 ) -> engine_cost.Times:
     lent = {service: engine_cost.lent_frames(service, images) for service in (many, one)}
-    times: engine_cost.Times = {}
+    names = {many: f"{cameras} in one launch", one: f"{cameras} single launches"}
+    times: engine_cost.Times = {name: [] for name in names.values()}
     for number in range(rounds + 50):
-        for service in (many, one):
+        for service, name in names.items():
             pictures = [lent[service][(number + camera) % len(lent[service])] for camera in range(cameras)]
             frames = [Frame(picture, number, time.monotonic(), "benchmark") for picture in pictures]
-            started = time.perf_counter()
-            if service is many:
-                service.detect_batch(frames)
-            else:
-                for single in frames:
-                    service.detect(single)
-            taken = (time.perf_counter() - started) * 1000
-            name = f"{cameras} in one launch" if service is many else f"{cameras} single launches"
-            if number >= 50:
-                times.setdefault(name, []).append(taken)
+            launch = many.detect if service is many else lambda frames: [one.detect([frame]) for frame in frames]
+            taken = each_ms(launch, [frames])
+            times[name] += taken if number >= 50 else []
     return times
 
 
@@ -264,7 +275,7 @@ def _open(engine: Path, names: Sequence[str], kernel_dir: Path) -> DetectorServi
 
 
 def model_names(onnx: Path) -> list[str]:
-    """The class names that an ONNX model of ultralytics carries."""
+    """Return the class names that an ONNX model of ultralytics carries."""
     session = OnnxRuntimeSession(onnx, ModelSettings().imgsz, 1)
     try:
         return list(session.facts.names.values())
@@ -273,20 +284,20 @@ def model_names(onnx: Path) -> list[str]:
 
 
 def agree(service: DetectorService, onnx: Path, images: Sequence[Image], together: int = 1) -> Agreement:
-    """How far a service, given so many images together, agrees with ONNX Runtime on the CPU, the reference."""
+    """Return the agreement of a service, given so many images together, with ONNX Runtime on the CPU."""
     session = OnnxRuntimeSession(onnx, ModelSettings().imgsz, 0)
-    backend = SessionBackend(session, lambda names: vehicle_ids(names, COCO_VEHICLES, asked_for=False))
+    backend = SessionBackend(session)
     frames = [Frame(image, 0, 0.0, "agreement") for image in images]
     groups = [frames[start : start + together] for start in range(0, len(frames), together)]
-    results = [result for group in groups for result in service.detect_batch(group)]
-    with DetectorService(backend, ModelSettings().conf, ModelSettings().iou) as reference:
+    results = [result for group in groups for result in service.detect(group)]
+    with DetectorService(backend, request_of(Settings(), backend.info.class_names)) as reference:
         return agreement(
-            (reference.detect(frame).detections, result.detections) for frame, result in zip(frames, results)
+            (reference.detect([frame])[0].detections, result.detections) for frame, result in zip(frames, results)
         )
 
 
 def refuse_disagreement(found: Agreement, least_iou: float = LEAST_IOU) -> None:
-    """Raises BackendError where the vehicles are not those of the reference: its times would mean nothing."""
+    """Raise BackendError where the vehicles are not those of the reference: its times would mean nothing."""
     agrees = (
         found.vehicles > 0
         and found.same_count >= LEAST_SAME_COUNT

@@ -1,9 +1,9 @@
-"""What a frame costs on a TensorRT engine, above what the engine itself costs: all ways in turn, in one process."""
+"""The cost of a frame on a TensorRT engine beyond the engine itself: all ways in turn, in one process."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from detector_service import DetectorService
+from perception.backends.base import request_of
 from perception.backends.gpu import kernels
 from perception.backends.gpu.cuda import Gpu
 from perception.backends.gpu.pipeline import GpuPipeline
@@ -22,16 +23,16 @@ from perception.backends.tensorrt import identity
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.backends.tensorrt.runtime import Engine
 from perception.backends.tensorrt.session import TensorRtSession
-from perception.core.classes import vehicle_ids
 from perception.core.errors import BackendError
 from perception.core.frame import Frame, Image
 from perception.lab.benchmark.engine.floor import WARMUP, floor
-from perception.settings.model import COCO_VEHICLES, ModelSettings
+from perception.lab.benchmark.timing import each_ms, over_and_over
+from perception.settings.model import ModelSettings, Settings
 
 BLOCK = 1000
 """Frames of one way before the next has its turn."""
 RARE = 5
-"""The slow ways have a turn in so many."""
+"""One turn of the slow ways for each RARE turns of the others."""
 
 Times = dict[str, list[float]]
 
@@ -48,14 +49,13 @@ class Ways:
 
 
 def open_ways(path: Path, names: Sequence[str], kernel_dir: Path, pictures: int, stack: ExitStack) -> Ways:
-    """Ours with a CUDA graph and without, and the usual loop: OpenCV's letterbox, full output, numpy's NMS.
+    """Open ours with a CUDA graph and without, and the usual loop: OpenCV's letterbox, full output, numpy's NMS.
 
     pictures: how many page-locked frames each of ours has, so that every picture has one of its own. Raises
-    BackendError where one cannot be had; what is open by then, the stack closes.
+    BackendError where one cannot be opened; the stack closes what is open by then.
     """
     file = open_engine(path)
     by_id = identity.class_names(file, names)
-    vehicles = vehicle_ids(by_id, COCO_VEHICLES, asked_for=False)
 
     def engine() -> Engine:
         gpu = stack.enter_context(Gpu())
@@ -66,12 +66,12 @@ def open_ways(path: Path, names: Sequence[str], kernel_dir: Path, pictures: int,
     def pipeline(with_graph: bool) -> GpuPipeline:
         own = engine()
         head = choose(Candidate(file.path, Facts(by_id), by_id, own.input_hw, own.try_out, str), Wish())
-        return GpuPipeline(own, _kernels(own.gpu, kernel_dir), head, by_id, vehicles, with_graph, pictures)
+        return GpuPipeline(own, _kernels(own.gpu, kernel_dir), head, by_id, with_graph, pictures)
 
     graph = pipeline(with_graph=True)
     ours = _service(stack, graph)
     eager = _service(stack, pipeline(with_graph=False))
-    usual = _service(stack, SessionBackend(TensorRtSession(engine(), by_id), lambda _: vehicles))
+    usual = _service(stack, SessionBackend(TensorRtSession(engine(), by_id)))
     alone = engine()
     alone.set_batch(1)
     return Ways(ours, eager, usual, graph, alone)
@@ -85,13 +85,13 @@ def _kernels(gpu: Gpu, folder: Path) -> Any:
 
 
 def _service(stack: ExitStack, backend: GpuPipeline | SessionBackend) -> DetectorService:
-    return stack.enter_context(DetectorService(backend, ModelSettings().conf, ModelSettings().iou))
+    return stack.enter_context(DetectorService(backend, request_of(Settings(), backend.info.class_names)))
 
 
 def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image]:
-    """The pictures, all of one size, in the service's own frames: as many as it lends."""
+    """Return the pictures, all of one size, in the service's own frames: as many as it lends."""
     service.lend((images[0].shape[0], images[0].shape[1]))  # from the next picture on there are frames of its size
-    service.detect(_frame(images[0]))
+    service.detect([_frame(images[0])])
     lent: list[Image] = []
     for image in images:
         frame = service.lend((image.shape[0], image.shape[1]))
@@ -103,25 +103,8 @@ def lent_frames(service: DetectorService, images: Sequence[Image]) -> list[Image
 
 
 def serial(service: DetectorService, images: Sequence[Image], count: int, first: int = 0) -> list[float]:
-    """From a frame in host memory to its vehicles in Python, one after the other, in ms."""
-    times = []
-    for number in range(first, first + count):
-        frame = _frame(images[number % len(images)])
-        started = time.perf_counter()
-        service.detect(frame)
-        times.append((time.perf_counter() - started) * 1000)
-    return times
-
-
-def copies(images: Sequence[Image], target: Image, count: int, first: int = 0) -> list[float]:
-    """One copy of a frame into page-locked memory, in ms."""
-    times = []
-    for number in range(first, first + count):
-        image = images[number % len(images)]
-        started = time.perf_counter()
-        np.copyto(target, image)
-        times.append((time.perf_counter() - started) * 1000)
-    return times
+    """Return ms from a frame in host memory to its vehicles in Python, one frame after the other."""
+    return each_ms(service.detect, ([_frame(image)] for image in over_and_over(images, count, first)))
 
 
 def _frame(image: Image) -> Frame:
@@ -129,17 +112,21 @@ def _frame(image: Image) -> Frame:
 
 
 def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, Callable[[Image], Any]]) -> Times:
-    """Milliseconds by way over `count` frames of ours, block by block in turn.
+    """Return the milliseconds by way over `count` frames of ours, block by block in turn.
 
     others: further ways to detect on one image, by name; they and the usual loop have a turn in RARE.
     """
     lent, lent_eager = lent_frames(ways.graph, images), lent_frames(ways.eager, images)
     target = lent.pop()
+
+    def copy(image: Image) -> None:
+        np.copyto(target, image)
+
     times: Times = {}
     for service, frames in ((ways.graph, lent), (ways.eager, lent_eager), (ways.usual, images[:20])):
         serial(service, frames, WARMUP)
     for detect in others.values():
-        list(_each(detect, images, WARMUP // RARE, 0))
+        each_ms(detect, over_and_over(images, WARMUP // RARE))
     for block, first in enumerate(range(0, count, BLOCK)):
         size = min(BLOCK, count - first)
         turns: list[tuple[str, Callable[[int], list[float]]]] = [
@@ -147,7 +134,7 @@ def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, C
             ("F without graph", lambda n: floor(ways.engine, n, with_graph=False)),
             ("L ours, pinned frames", lambda n: serial(ways.graph, lent, n, first)),  # noqa: B023
             ("L ours, ordinary frames", lambda n: serial(ways.graph, images, n, first)),  # noqa: B023
-            ("  one copy of a frame", lambda n: copies(images, target, n, first)),  # noqa: B023
+            ("  one copy of a frame", lambda n: each_ms(copy, over_and_over(images, n, first))),  # noqa: B023
             ("L ours, pinned, no graph", lambda n: serial(ways.eager, lent_eager, n, first)),  # noqa: B023
         ]
         for name, run in turns:
@@ -156,23 +143,16 @@ def measure(ways: Ways, images: Sequence[Image], count: int, others: dict[str, C
             usual = serial(ways.usual, images, size // RARE, first)
             times.setdefault("the usual loop", []).extend(usual)
             for name, detect in others.items():
-                times.setdefault(name, []).extend(_each(detect, images, size // RARE, first))
+                times.setdefault(name, []).extend(each_ms(detect, over_and_over(images, size // RARE, first)))
     return times
 
 
-def _each(detect: Callable[[Image], Any], images: Sequence[Image], count: int, first: int) -> Iterable[float]:
-    for number in range(first, first + count):
-        started = time.perf_counter()
-        detect(images[number % len(images)])
-        yield (time.perf_counter() - started) * 1000
-
-
 def parts(ways: Ways, images: Sequence[Image], floor_ms: float, count: int) -> Times:
-    """What L consists of beside the engine, in ms for each frame: the parts and F add up to L."""
+    """Return the parts of L beside the engine, in ms for each frame: with F they add up to L."""
     lent = lent_frames(ways.graph, images)
     times: Times = {}
     for number in range(count):
-        result = ways.graph.detect(_frame(lent[number % len(lent)]))
+        result = ways.graph.detect([_frame(lent[number % len(lent)])])[0]
         letterbox, engine, filtering = ways.pipeline.device_ms
         pre, infer, post = result.stages.preprocess_ms, result.stages.infer_ms, result.stages.postprocess_ms
         assert pre is not None

@@ -1,4 +1,4 @@
-"""F, what an engine takes by itself: in a CUDA graph, timed by the device, nothing around it."""
+"""F, the time of an engine alone: in a CUDA graph, timed by the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WARMUP = 200
 
 
 def floor(engine: Engine, count: int, with_graph: bool) -> list[float]:
-    """The engine alone, timed by events of the device: ms for each of `count` runs, serial.
+    """Time the engine alone by events of the device: ms for each of `count` runs, serial.
 
     Raises BackendError where there is to be a graph and none can be recorded.
     """
@@ -43,7 +43,7 @@ def floor(engine: Engine, count: int, with_graph: bool) -> list[float]:
 
 
 def floors(gpu: Gpu, paths: Sequence[Path], batch: int, rounds: int, runs: int) -> dict[str, list[float]]:
-    """F of several engines by their paths, all open at once, in ms: in each round each has its turn of so many runs.
+    """Return F of several engines by path, in ms, all open at once: in each round each has a turn of so many runs.
 
     batch: pictures in a run, or as many as an engine holds at most. Raises BackendError as `open_engine` and `floor`
     do, and for an engine that never runs so few.

@@ -1,4 +1,4 @@
-"""The start of the pilot on an engine, where its time goes, and what of it is CUDA's own."""
+"""The start of the pilot on an engine: its parts, and the share of CUDA's own initialisation."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ Rows = dict[str, dict[str, float]]
 
 
 class Watch:
-    """Looks at a process while it starts: the peak of its anonymous memory in MiB; BackendError for torch in it."""
+    """Samples a starting process: keeps the peak of its anonymous memory in MiB; BackendError where it loads torch."""
 
     def __init__(self) -> None:
         self.anonymous = 0.0
 
     def __call__(self, pid: int) -> None:
-        """One look."""
+        """Sample the process once."""
         self.anonymous = max(self.anonymous, _anonymous_mib(pid))
         if _has_torch(pid):
             raise BackendError("The pilot imported torch on its way to an engine")
 
 
 def measure(root: Path, engine: Path, clip: Path, names: Sequence[str], rounds: int) -> tuple[Rows, Rows]:
-    """Seconds to the first vehicle line (median and worst) and peaks of memory, by process; and the pilot's parts.
+    """Return seconds to the first vehicle line (median, worst) and memory peaks by process, and the pilot's parts.
 
     Libraries do not count as anonymous memory. The pilot's run fails where torch was imported.
     """
@@ -79,7 +79,7 @@ def measure(root: Path, engine: Path, clip: Path, names: Sequence[str], rounds: 
 
 
 def _starts(command: Sequence[str], rounds: int) -> tuple[list[Start], float]:
-    """So many starts, and the highest peak of anonymous memory in MiB."""
+    """Return so many starts, and the highest peak of anonymous memory in MiB."""
     watch = Watch()
     return [start_cost.measure(command, watch) for _ in range(rounds)], watch.anonymous
 
@@ -111,7 +111,7 @@ def _row(starts: Sequence[Start], anonymous: float) -> dict[str, float]:
 
 
 def cuda_seconds(starts: Sequence[Start]) -> list[float]:
-    """What each CONTEXT_ALONE says of itself: seconds from cuInit to a current context."""
+    """Return the seconds from cuInit to a current context that each CONTEXT_ALONE printed."""
     return [float(start.lines[-1].split()[-1]) for start in starts]
 
 
@@ -121,7 +121,7 @@ def _parts(starts: Sequence[Start]) -> Rows:
 
 
 def parts(start: Start) -> dict[str, float]:
-    """Where the seconds of a start of the pilot went, by the time stamps of its own log."""
+    """Return the seconds of the parts of a start of the pilot, by the time stamps of its own log."""
     stamped = []
     for line in start.lines:
         try:
@@ -140,7 +140,7 @@ def parts(start: Start) -> dict[str, float]:
 
 
 def _anonymous_mib(pid: int) -> float:
-    """Resident memory of a process that no file backs."""
+    """Return the resident memory of a process that no file backs."""
     path = Path(f"/proc/{pid}/status")
     try:
         lines = path.read_text().splitlines()
@@ -151,7 +151,7 @@ def _anonymous_mib(pid: int) -> float:
 
 
 def _has_torch(pid: int) -> bool:
-    """Whether a library of torch is loaded into a process."""
+    """Return True if a library of torch is loaded into a process."""
     try:
         return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
     except OSError:  # it has just ended

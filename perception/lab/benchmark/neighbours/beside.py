@@ -1,4 +1,4 @@
-"""What a neighbour costs detection: a pilot alone and beside it in turn, in one run.
+"""The cost of a neighbour to detection: a pilot alone and beside it in turn, in one run.
 
 The pilot has one core and one thread of ONNX Runtime, the neighbour, niced, another core.
 """
@@ -37,8 +37,8 @@ class Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the pilot runs: the checkout, a folder for its files, its model and its core; `settings` are YAML more."""
+class PilotSetup:
+    """The checkout, a folder for the pilot's files, its model and its core; `settings` are further YAML."""
 
     root: Path
     folder: Path
@@ -47,25 +47,25 @@ class Place:
     settings: str = ""
 
 
-def measure(place: Place, neighbour: Neighbour, rounds: int, seconds: float) -> Costs:
-    """Each round is a span alone and a span beside the neighbour, of `seconds` each.
+def measure(setup: PilotSetup, neighbour: Neighbour, rounds: int, seconds: float) -> Costs:
+    """Measure each round alone and beside the neighbour, for `seconds` each.
 
     BackendError where the pilot does not start or ends early.
     """
     alone: list[Span] = []
     beside: list[Span] = []
-    with _pilot(place) as url:
+    with _pilot(setup) as url:
         time.sleep(2 * SETTLING_S)
         for _ in range(rounds):
             alone.append(_span(seconds))
             with neighbour(url):
                 beside.append(_span(seconds))
-    frames = list(_frames(place.folder / "frames.jsonl"))
+    frames = list(_frames(setup.folder / "frames.jsonl"))
     return Costs(_within(frames, alone), _within(frames, beside))
 
 
 def niced(core: int, script: str, *arguments: str) -> list[str]:
-    """The command that runs a script of ours on a core of its own, behind the pilot."""
+    """Return the command that runs a script of ours on a core of its own, behind the pilot."""
     return ["nice", "-n", "19", "taskset", "-c", str(core), sys.executable, script, *arguments]
 
 
@@ -77,31 +77,31 @@ def _span(seconds: float) -> Span:
 
 
 def _within(frames: list[tuple[float, float]], spans: list[Span]) -> list[float]:
-    """The times of the frames that lie in one of the spans as a whole."""
+    """Return the times of the frames that lie in one of the spans as a whole."""
     return [ms for at, ms in frames if any(began + ms / 1000 <= at <= ended for began, ended in spans)]
 
 
 def _frames(path: Path) -> Iterator[tuple[float, float]]:
-    """Unix seconds and total_ms of each record."""
+    """Yield Unix seconds and total_ms of each record."""
     for line in path.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         yield datetime.fromisoformat(record["ts"]).timestamp(), record["total_ms"]
 
 
 @contextmanager
-def _pilot(place: Place) -> Iterator[str]:
-    folder = place.folder
+def _pilot(setup: PilotSetup) -> Iterator[str]:
+    folder = setup.folder
     (folder / "x.yaml").write_text(
         "source: {uri: 'demo://drive?seed=14&vehicles=8&duration=20&loop=1'}\n"
-        f"model: {{weights: '{place.weights}'}}\nallow_cpu: true\ncpu: {{threads: 1}}\n"
-        f"log: {{dir: '{folder}', max_mib: 1024}}\nweb: {{bind: '127.0.0.1:0'}}\n{place.settings}"
+        f"model: {{weights: '{setup.weights}'}}\nallow_cpu: true\ncpu: {{threads: 1}}\n"
+        f"log: {{dir: '{folder}', max_mib: 1024}}\nweb: {{bind: '127.0.0.1:0'}}\n{setup.settings}"
     )
     command = [
         "taskset",
         "-c",
-        str(place.core),
+        str(setup.core),
         sys.executable,
-        str(place.root / "pilot.py"),
+        str(setup.root / "pilot.py"),
         "--config",
         str(folder / "x.yaml"),
     ]
@@ -117,7 +117,7 @@ def _pilot(place: Place) -> Iterator[str]:
 
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where the page is, once the first frame was processed."""
+    """Return the URL of the page, once the first frame was processed."""
     ends_at = time.monotonic() + START_S
     while time.monotonic() < ends_at and process.poll() is None:
         text = log.read_text(encoding="utf-8", errors="replace")

@@ -32,7 +32,7 @@ class HostileBroker:
 
     @contextmanager
     def attacks(self, _url: str) -> Iterator[None]:
-        """Each connection is attacked until the end of the block."""
+        """Attack each connection until the end of the block."""
         self._tell("harm")
         try:
             yield

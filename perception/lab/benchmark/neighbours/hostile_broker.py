@@ -1,4 +1,4 @@
-"""An MQTT broker that means harm when it is told to, as a process of its own: hostile_broker.py.
+"""An MQTT broker that attacks when it is told to, as a process of its own: hostile_broker.py.
 
 Its first line on stdout is its port on loopback. "harm" on stdin makes it attack the connection that it has and those
 to come, each with the next kind of ATTACKS, "peace" ends that; each line on stdout after that is the bytes of harm
@@ -18,11 +18,11 @@ GIANT = b"\xff\xff\xff\x7f"  # the longest packet that MQTT can announce, 256 MB
 BLOCK = 65_536
 PUBLISH_2 = b"".join(b"\x34\x19\x00\x01t" + number.to_bytes(2, "big") + b"x" * 20 for number in range(1, BLOCK // 27))
 ATTACKS = ((b"", PUBLISH_2), (b"\x30" + GIANT, b"x" * BLOCK), (b"\x40" + GIANT, b"x" * BLOCK))
-"""What each begins with, and what follows over and over: a QoS 2 flood, a giant PUBLISH, a giant PUBACK."""
+"""The beginning of each, and the bytes repeated after it: a QoS 2 flood, a giant PUBLISH, a giant PUBACK."""
 
 
 class Broker:
-    """Takes one connection after the other, and sends harm while it is told to."""
+    """Takes one connection after the other, and attacks while it is told to."""
 
     def __init__(self) -> None:
         self.harm = threading.Event()
@@ -31,7 +31,7 @@ class Broker:
         self.port = int(self._server.getsockname()[1])
 
     def serve(self) -> None:
-        """Until the process ends."""
+        """Serve until the process ends."""
         attacks = itertools.cycle(ATTACKS)
         while True:
             connection, _ = self._server.accept()
@@ -58,7 +58,7 @@ def _swallow(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Until stdin ends."""
+    """Serve until stdin ends."""
     broker = Broker()
     print(broker.port, flush=True)
     threading.Thread(target=broker.serve, daemon=True).start()

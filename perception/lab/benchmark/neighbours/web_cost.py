@@ -13,7 +13,7 @@ from perception.lab.benchmark.neighbours.beside import niced
 
 @contextmanager
 def viewers(url: str, core: int, got: dict[str, int]) -> Iterator[None]:
-    """They look until the end of the block; `got` gains the `bytes` and `scrapes` that they got."""
+    """Run them until the end of the block; `got` gains the `bytes` and `scrapes` that they got."""
     command = niced(core, web_viewers.__file__, url)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own script
     try:

@@ -16,14 +16,14 @@ VIEWERS = 3
 
 
 def watch(url: str, seen: list[int]) -> None:
-    """Reads the moving picture."""
+    """Read the moving picture."""
     with urllib.request.urlopen(f"{url}picture.mjpeg") as answer:  # noqa: S310 - an address of this machine
         while part := answer.read1(65_536):
             seen[0] += len(part)
 
 
 def scrape(url: str, scrapes: list[int]) -> None:
-    """Reads /metrics each second."""
+    """Read /metrics each second."""
     while True:
         with urllib.request.urlopen(f"{url}metrics") as answer:  # noqa: S310 - an address of this machine
             answer.read()
@@ -32,7 +32,7 @@ def scrape(url: str, scrapes: list[int]) -> None:
 
 
 def main(url: str) -> None:
-    """Until SIGTERM."""
+    """Watch and scrape until SIGTERM."""
     seen, scrapes = [0], [0]
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())

@@ -49,7 +49,7 @@ def _layout(onnx: Path, request: Mapping[str, Any], emit: Emit) -> str | None:
         say(emit, f"{onnx} does not name its classes, so that its layout is not looked at")
         return None
     wish = Wish(request.get("layout"), Path(request["folder"]))
-    with SessionBackend(session, tuple, (), wish) as backend:
+    with SessionBackend(session, (), wish) as backend:
         say(emit, f"Layout of its output: {backend.info.layout}")
         return backend.info.layout
 

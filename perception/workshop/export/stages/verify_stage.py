@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from detector_service import WARM_UP_HW, DetectorService
+from perception.backends.base import Request
 from perception.backends.tensorrt.backend import open_engine_backend
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.backends.tensorrt.identity import precision_of
@@ -31,20 +32,19 @@ def run(request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
     emit({"event": "stage", "name": "trying the engine"})
     described_by = request.get("described_by")
     file = open_engine(Path(request["engine"]), Path(described_by) if described_by else None)
-    conf, iou = ModelSettings().conf, ModelSettings().iou
     backend = open_engine_backend(
-        file, lambda names: tuple(sorted(names)), (), request.get("imgsz"), Path(request["kernel_dir"]),
-        request["device"], layout=request.get("layout"),
-    )  # fmt: skip
+        file, (), request.get("imgsz"), Path(request["kernel_dir"]), request["device"], layout=request.get("layout")
+    )
+    every_class = Request(ModelSettings().conf, ModelSettings().iou, tuple(sorted(backend.info.class_names)))
     times = []
-    with DetectorService(backend, conf, iou) as service:
+    with DetectorService(backend, every_class) as service:
         info = service.info
         for number in range(WARM_UP_FRAMES + FRAMES):
             image = service.lend(WARM_UP_HW)
             if image is None:
                 image = np.empty((*WARM_UP_HW, 3), np.uint8)
             image[:] = 40 + number
-            times.append(service.detect(Frame(image, number, 0.0, "trial")).total_ms)
+            times.append(service.detect([Frame(image, number, 0.0, "trial")])[0].total_ms)
     return {
         "precision": precision_of(file),
         "input_hw": list(info.input_hw),

@@ -1,4 +1,4 @@
-"""The months as `journalctl` writes them, by the abbreviations that glibc's locales give (strftime's %b)."""
+"""The months as `journalctl` writes them, from the abbreviations that glibc's locales give (strftime's %b)."""
 
 from __future__ import annotations
 

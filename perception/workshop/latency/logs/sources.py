@@ -1,4 +1,4 @@
-"""Files and streams of a log: what they hold, in which order they belong, and their lines in blocks."""
+"""Files and streams of logs: their kinds, their order, and their lines in blocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCK = 2 * 2**20
 PIECE = 2**17
 ZSTD_CHUNK = 2**14
 LONGEST_LINE = 2**20
-"""A longer line is no line of the pilot; it is passed over without being held."""
+"""A longer line cannot be the pilot's; it is skipped without being held in memory."""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 _FAMILIES = ("frames.jsonl", "pilot.log")
@@ -33,7 +33,7 @@ WANTED = "It takes frames.jsonl, pilot.log and what `journalctl -u vehicle-pilot
 
 
 class Kind(Enum):
-    """What the lines of a log are."""
+    """The kinds of log lines."""
 
     RECORDS = "records"
     TEXT = "text"
@@ -50,12 +50,12 @@ class Log:
 
     @property
     def name(self) -> str:
-        """As a person would name it."""
+        """The path for people, or "the standard input"."""
         return printable(str(self.path)) if self.path else "the standard input"
 
 
 def expand(given: list[str]) -> list[Log]:
-    """The logs that names stand for: files, folders with their frames.jsonl (else pilot.log), `-`. Each file once.
+    """Return the logs of files, of folders (frames.jsonl, else pilot.log) and of `-`, each file once.
 
     Raises SettingsError for a name that is none of these, or that cannot be read.
     """
@@ -106,7 +106,7 @@ class Source:
         self._seekable = raw.seekable()
 
     def read(self, size: int) -> bytes:
-        """About so many bytes; none at the end. Raises OSError for what cannot be read or unpacked.
+        """Return about so many bytes; none at the end. Raises OSError for what cannot be read or unpacked.
 
         A packed file is read in small pieces, so that all is given that comes before a fault.
         """
@@ -127,7 +127,7 @@ class Source:
         return b"".join(parts)
 
     def moved(self) -> int:
-        """How many bytes of the file, as they lie there, were read since the last call; 0 for a pipe."""
+        """Return the bytes of the file, as stored, that were read since the last call; 0 for a pipe."""
         before, self._place = self._place, self._raw.tell() if self._seekable else 0
         return self._place - before
 
@@ -170,7 +170,7 @@ class _Zstd:
         self._inside = False
 
     def read1(self, _: int) -> bytes:
-        """Some bytes; none at the end. EOFError for an end inside a frame, OSError for what is no zstd."""
+        """Return some bytes, none at the end. EOFError for an end inside a frame, OSError where it is not zstd."""
         while chunk := self._rest or self._raw.read(ZSTD_CHUNK):
             try:
                 found = self._frame.decompress(chunk)
@@ -229,7 +229,7 @@ class Blocks:
             yield rest
 
     def _without_long(self, block: bytes) -> Iterator[bytes]:
-        """The lines of a block, but for those that are too long."""
+        """Yield the lines of a block, but for those that are too long."""
         start = place = 0
         while len(block) - place > LONGEST_LINE:
             found = block.rfind(b"\n", place, place + LONGEST_LINE + 1) + 1
@@ -254,7 +254,7 @@ _MARKS = re.compile(rb'"total_ms"|"MESSAGE"|' + FRAME.encode())
 
 
 def kind_of(block: bytes) -> Kind | None:
-    """What the first line says that the pilot could have written; None where there is none."""
+    """Return the kind that the first line of the pilot shows; None where there is no such line."""
     found = _MARKS.search(block)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Reads pilot.log and what journalctl prints: the line of each frame, whatever stands before it."""
+"""Reads pilot.log and the output of journalctl: the line of each frame, whatever stands before it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ _THROTTLING = re.compile(rf"Throttling began: ([^()]{{1,200}}) \((?:{_TEMPERATUR
 _ORDER = ("total", *TIMES[:3], "age")
 
 
-class _Frames:
-    """Collects frames from messages, and counts the lines that are broken or of another kind."""
+class _FrameLines:
+    """Collects frames from messages. broken: lines that should be frames; other: lines that need not be.
+
+    unread: the head of the first line whose time cannot be read, "" for none.
+    """
 
     def __init__(self) -> None:
         self.broken = 0
         self.other = 0
+        self.unread = ""
         self._clear()
 
     def _clear(self) -> None:
@@ -46,8 +50,8 @@ class _Frames:
         self._times: list[list[float]] = []
         self._board: list[tuple[int, Reading]] = []
 
-    def add(self, message: str, at_ms: int) -> None:
-        """Takes one line."""
+    def _add(self, message: str, at_ms: int) -> None:
+        """Take one line."""
         found = _LINE.search(message)
         if found is None:
             if FRAME in message:
@@ -81,8 +85,8 @@ class _Frames:
                 (len(self._ids) - 1, Reading(at_ms, _number(temperature), _number(power), reasons[:MOST_REASONS]))
             )
 
-    def columns(self) -> Columns | None:
-        """What has come since the last call; None for no frame."""
+    def _columns(self) -> Columns | None:
+        """Return the frames since the last call; None where there is none."""
         if not self._ids:
             return None
         served, names = places(self._served)
@@ -105,78 +109,52 @@ def _number(text: str | None) -> float | None:
     return float(text) if text else None
 
 
-class TextReader:
+class TextReader(_FrameLines):
     """Reads lines of text: pilot.log, `journalctl -o short`, `short-iso`, `short-precise`, `cat` and their like."""
 
     def __init__(self, now: datetime) -> None:
         """now: with a zone; a stamp without a year lies in the last year before it."""
-        self._frames = _Frames()
+        super().__init__()
         self._stamps = Stamps(now)
 
-    @property
-    def broken(self) -> int:
-        """Lines of frames that cannot be read."""
-        return self._frames.broken
-
-    @property
-    def other(self) -> int:
-        """Lines that are not of a frame."""
-        return self._frames.other
-
-    @property
-    def unread(self) -> str:
-        """The head of the first line whose time could not be read."""
-        return printable(self._stamps.unread)
-
     def read(self, block: bytes) -> Columns | None:
-        """The frames of a block of whole lines; None where it has none."""
+        """Return the frames of a block of whole lines; None where it has none."""
         for line in block.decode("utf-8", "replace").split("\n"):
             if not line:
                 continue
             if any(word in line for word in TOLD):
                 head = min((line.find(word) for word in TOLD if word in line), default=0)
-                self._frames.add(line, self._stamps.read(line[: min(head, 80)]))
+                self._add(line, self._stamps.read(line[: min(head, 80)]))
             else:
-                self._frames.other += 1
-        return self._frames.columns()
+                self.other += 1
+        self.unread = printable(self._stamps.unread)
+        return self._columns()
 
 
 class _Entry(msgspec.Struct, gc=False):
-    """An entry of the journal. A message with bytes that are no text comes as a list of numbers."""
+    """An entry of the journal. A message with bytes that are not text comes as a list of numbers."""
 
     stamp: Annotated[str, msgspec.Meta(pattern=r"^\d{1,18}$")] = msgspec.field(name="__REALTIME_TIMESTAMP")
     message: str | list[int] | None = msgspec.field(name="MESSAGE", default=None)
 
 
-class JournalReader:
+class JournalReader(_FrameLines):
     """Reads `journalctl -o json`."""
 
     def __init__(self) -> None:
-        self._frames = _Frames()
+        super().__init__()
         self._decoder = msgspec.json.Decoder(_Entry)
-        self._broken = 0
-        self.unread = ""
-
-    @property
-    def broken(self) -> int:
-        """Lines that are no entry of a journal, and messages of frames that cannot be read."""
-        return self._broken + self._frames.broken
-
-    @property
-    def other(self) -> int:
-        """Messages that are not of a frame."""
-        return self._frames.other
 
     def read(self, block: bytes) -> Columns | None:
-        """The frames of a block of whole lines; None where it has none."""
+        """Return the frames of a block of whole lines; None where it has none."""
         for line in block.split(b"\n"):
             if not line.strip():
                 continue
             try:
                 entry = self._decoder.decode(line)
                 message = entry.message if isinstance(entry.message, str) else bytes(entry.message or ()).decode()
-            except (msgspec.DecodeError, ValueError, RecursionError):  # a ValueError also for numbers that are no bytes
-                self._broken += 1
+            except (msgspec.DecodeError, ValueError, RecursionError):  # ValueError also for numbers above 255
+                self.broken += 1
                 continue
-            self._frames.add(message, bounded(int(entry.stamp) // 1000))
-        return self._frames.columns()
+            self._add(message, bounded(int(entry.stamp) // 1000))
+        return self._columns()

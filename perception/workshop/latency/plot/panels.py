@@ -1,4 +1,4 @@
-"""The picture of a report, drawn by matplotlib without its global state.
+"""The plots of a report, drawn by matplotlib without its global state.
 
 Colours are those of Okabe and Ito, which people tell apart whatever colours they see; marks differ in their form, too.
 """
@@ -18,7 +18,7 @@ from perception.workshop.latency.plot.time_axis import Times, local_days
 from perception.workshop.latency.report import Figures
 from perception.workshop.latency.sequence import Event
 from perception.workshop.latency.table import headline
-from perception.workshop.latency.tally import Tally
+from perception.workshop.latency.tally import LatencyTally
 
 BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE, GREY = (
     "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#777777",
@@ -32,8 +32,8 @@ MOST_BARS = 160
 RUNS = ((BLUE, "-"), (VERMILION, "--"))
 
 
-def one_run(tally: Tally, report: Figures) -> Figure:
-    """1200 px wide at 100 dpi: latency, drops, stages and the board over time, and the distribution."""
+def one_run(tally: LatencyTally, report: Figures) -> Figure:
+    """Draw one run 1200 px wide at 100 dpi: latency, drops, stages and the board over time, and the distribution."""
     bins = tally.timeline.bins(POINTS, FRAMES_EACH)
     board = bins is not None and bool(report["board"])
     heights = [4.2, 0.9, 3.0, *([1.5] if board else []), 3.2] if bins else [3.2]
@@ -76,18 +76,22 @@ def _latency(axis: Axes, times: Times, events: Sequence[Event]) -> None:
     if times.throttled():
         handles.append(Patch(color=ORANGE, alpha=0.25, label="throttled"))
     axis.legend(handles=handles, loc="lower left", ncol=len(handles), frameon=False, bbox_to_anchor=(0, 0.99))
-    axis.set_ylabel("total, ms")
-    axis.set_title(f"Latency over time (in steps of {times.step()})", loc="left", pad=26)
+    _title(axis, f"Latency over time (in steps of {times.step()})", "total, ms", pad=26)
+
+
+def _title(axis: Axes, title: str, unit: str, pad: float | None = None) -> None:
+    axis.set_title(title, loc="left", pad=pad)
+    axis.set_ylabel(unit)
     axis.grid(alpha=0.3)
 
 
 def _limit(p99: Floats, top: Floats) -> float:
-    """Up to the slowest frame, but for lone ones far above what else there is."""
+    """Return the top of the axis: above the slowest frame, unless that is an outlier."""
     return float(min(np.nanmax(top) * 1.08, max(np.nanpercentile(p99, 98) * 1.8, np.nanpercentile(top, 90) * 1.2)))
 
 
 def _mark(axis: Axes, events: Sequence[Event]) -> None:
-    """A line for each change (dashed, with what serves from there on) and each restart (dotted)."""
+    """Draw a line for each change (dashed, with the new backend) and each restart (dotted)."""
     timed = [event for event in events if event.at_ms != NO_TIME]
     for kind, style, colour in (("restart", ":", "black"), ("change", "--", PURPLE)):
         found = [event for event in timed if event.kind == kind][:MOST_LINES]
@@ -109,9 +113,7 @@ def _drops(axis: Axes, times: Times) -> None:
     bins = times.bins
     axis.bar(local_days(bins.start_ms), bins.dropped, times.width, align="edge", color=VERMILION, linewidth=0)
     axis.set_ylim(0, max(int(bins.dropped.max()) * 1.2, 1))
-    axis.set_ylabel("dropped")
-    axis.set_title(f"Frames dropped for a newer picture: {int(bins.dropped.sum()):,}", loc="left")
-    axis.grid(alpha=0.3)
+    _title(axis, f"Frames dropped for a newer picture: {int(bins.dropped.sum()):,}", "dropped")
 
 
 def _stages(axis: Axes, times: Times) -> None:
@@ -126,18 +128,15 @@ def _stages(axis: Axes, times: Times) -> None:
     )
     axis.legend(loc="lower left", ncol=len(known) + 1, frameon=False, bbox_to_anchor=(0, 0.99))
     axis.set_ylim(0, float(np.nanmax(total)) * 1.05)
-    axis.set_ylabel("mean, ms")
-    axis.set_title("Where the time goes", loc="left", pad=26)
-    axis.grid(alpha=0.3)
+    _title(axis, "Where the time goes", "mean, ms", pad=26)
 
 
 def _board(axis: Axes, times: Times) -> None:
     told = ~np.isnan(times.bins.temperature_c)
     at = local_days(times.bins.start_ms) + times.width / 2
     axis.plot(at[told], times.bins.temperature_c[told], color=VERMILION, label="temperature")
-    axis.set_ylabel("C", color=VERMILION)
-    axis.set_title("The board: temperature (solid) and power (dashed)", loc="left")
-    axis.grid(alpha=0.3)
+    _title(axis, "The board: temperature (solid) and power (dashed)", "C")
+    axis.yaxis.label.set_color(VERMILION)
     told = ~np.isnan(times.bins.power_w)
     if told.any():
         power = axis.twinx()
@@ -146,8 +145,10 @@ def _board(axis: Axes, times: Times) -> None:
         power.set_ylim(0, float(np.nanmax(times.bins.power_w)) * 1.2)
 
 
-def _distribution(axis: Axes, tallies: Sequence[Tally], reports: Sequence[Figures], names: Sequence[str]) -> None:
-    """The share of frames by total, on a logarithmic scale, so that the tail shows."""
+def _distribution(
+    axis: Axes, tallies: Sequence[LatencyTally], reports: Sequence[Figures], names: Sequence[str]
+) -> None:
+    """Draw the share of frames by total, on a logarithmic scale, so that the tail shows."""
     low, high = np.inf, 0.0
     for tally in tallies:
         middles, _ = tally.times["total"].buckets()
@@ -166,15 +167,13 @@ def _distribution(axis: Axes, tallies: Sequence[Tally], reports: Sequence[Figure
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_xlim(edges[0], edges[-1])
     axis.set_xlabel("total, ms (the last bar has what is beyond)")
-    axis.set_ylabel("% of frames (log)")
-    axis.set_title("Distribution", loc="left")
-    axis.grid(alpha=0.3)
+    _title(axis, "Distribution", "% of frames (log)")
     if any(names):
         axis.legend(loc="upper right", frameon=False)
 
 
 def _percentiles(axis: Axes, report: Figures, name: str, place: int, edges: Floats) -> None:
-    """A line with its label for each percentile; `place` 1 lies below place 0."""
+    """Draw a line with its label for each percentile; `place` 1 lies below place 0."""
     colour, style = RUNS[place]
     found = report["times_ms"]["total"]
     for row, label in enumerate(("p50", "p95", "p99", "p99_9")):
@@ -195,8 +194,8 @@ def _percentiles(axis: Axes, report: Figures, name: str, place: int, edges: Floa
         )
 
 
-def two_runs(tallies: Sequence[Tally], reports: Sequence[Figures]) -> Figure:
-    """1200 px wide at 100 dpi: two runs from their starts, their distributions and their stages."""
+def two_runs(tallies: Sequence[LatencyTally], reports: Sequence[Figures]) -> Figure:
+    """Draw two runs 1200 px wide at 100 dpi: latency from their starts, their distributions and their stages."""
     figure = Figure(figsize=(WIDTH_IN, 12.5), layout="constrained")
     heads = [f"{letter}: {headline(report)[0]}, {', '.join(report['served'])}" for letter, report in zip("AB", reports)]
     figure.suptitle("\n".join(heads), x=0.01, ha="left", fontsize=12)
@@ -207,7 +206,7 @@ def two_runs(tallies: Sequence[Tally], reports: Sequence[Figures]) -> Figure:
     return figure
 
 
-def _both_over_time(axis: Axes, tallies: Sequence[Tally]) -> None:
+def _both_over_time(axis: Axes, tallies: Sequence[LatencyTally]) -> None:
     for tally, letter, (colour, style) in zip(tallies, "AB", RUNS):
         bins = tally.timeline.bins(POINTS, FRAMES_EACH)
         if bins is None:
@@ -219,10 +218,8 @@ def _both_over_time(axis: Axes, tallies: Sequence[Tally]) -> None:
         axis.plot(minutes, bins.p50_ms[used], color=colour, linestyle=style, label=f"{letter}: p50, and up to p99")
     axis.set_ylim(bottom=0)
     axis.set_xlabel("minutes since the first frame")
-    axis.set_ylabel("total, ms")
-    axis.set_title("Latency over time", loc="left")
+    _title(axis, "Latency over time", "total, ms")
     axis.legend(frameon=False)
-    axis.grid(alpha=0.3)
 
 
 def _both_stages(axis: Axes, reports: Sequence[Figures]) -> None:

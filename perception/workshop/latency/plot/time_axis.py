@@ -1,4 +1,4 @@
-"""The axis of time of a picture: local days since 1970, as matplotlib counts them."""
+"""The time axis of a plot: local days since 1970, as matplotlib counts them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Times:
         )
 
     def of(self, values: Floats | Integers) -> Floats:
-        """Figures of the bins with the breaks between them."""
+        """Return the figures of the bins with the breaks between them."""
         return np.insert(np.asarray(values[self._used], np.float64), self._breaks, np.nan)
 
     def throttled(self) -> list[tuple[float, float]]:
-        """The stretches in which the board slowed itself down."""
+        """Return the stretches in which the board slowed itself down."""
         bins = self.bins
         flagged = np.flatnonzero(bins.throttled)
         if not flagged.size:
@@ -47,7 +47,7 @@ class Times:
         )
 
     def step(self) -> str:
-        """How long a bin lasts, in words."""
+        """Return the length of a bin in words."""
         seconds = self.bins.width_ms / 1000
         for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
             if seconds >= size:
@@ -55,7 +55,7 @@ class Times:
         return f"{seconds:.2g} s"
 
     def label(self, axis: Axes, last: bool) -> None:
-        """The axis of time."""
+        """Format the time axis."""
         locator = AutoDateLocator()  # type: ignore[no-untyped-call]
         axis.xaxis.set_major_locator(locator)
         axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
@@ -67,7 +67,7 @@ class Times:
 
 
 def local_days(at_ms: Integers) -> Floats:
-    """Unix milliseconds as local days, with the offset of the first moment throughout."""
+    """Return Unix milliseconds as local days, with the offset of the first moment throughout."""
     offset = (_local(int(at_ms.flat[0])).utcoffset() if at_ms.size else None) or timedelta()
     return np.asarray(at_ms / DAY_MS + offset / timedelta(days=1), np.float64)
 

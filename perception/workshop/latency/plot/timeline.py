@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +15,7 @@ FIRST_SHIFT = 7
 
 FEWEST = 24
 
-# Coarser than those of a Histogram, since each bin has its own: a percentile is off by at most 2.5 %.
+# Coarser than those of LatencyHistogram, since each bin has its own: a percentile is off by at most 2.5 %.
 _RATIO = math.log(1.05)
 _SHORTEST_MS = 0.01
 _BUCKETS = math.ceil(math.log(1e6 / _SHORTEST_MS) / _RATIO) + 1
@@ -41,29 +41,6 @@ class Bins:
     power_w: Floats
 
 
-@dataclass
-class _Table:
-    """A row for each bin."""
-
-    sums: dict[str, Integers] = field(
-        default_factory=lambda: {name: np.zeros(BINS, np.int64) for name in (*_SUMS, *_STAGE_SUMS)}
-    )
-    peaks: dict[str, Floats] = field(
-        default_factory=lambda: {name: np.full(BINS, -np.inf) for name in ("total", "temperature")}
-    )
-    buckets: np.ndarray[tuple[int, int], np.dtype[np.int32]] = field(
-        default_factory=lambda: np.zeros((BINS, _BUCKETS), np.int32)
-    )
-
-    def take(self, other: _Table, rows: Integers, into: Integers) -> None:
-        """Adds the rows of another table to the rows `into` of this one."""
-        for name, values in self.sums.items():
-            np.add.at(values, into, other.sums[name][rows])
-        for name, tops in self.peaks.items():
-            np.maximum.at(tops, into, other.peaks[name][rows])
-        np.add.at(self.buckets, into, other.buckets[rows])
-
-
 class Timeline:
     """Sums, maxima and coarse histograms by bin of time.
 
@@ -77,10 +54,12 @@ class Timeline:
         self._earliest_ms = 0
         self._latest_ms = 0
         self._empty = True
-        self._table = _Table()
+        self._sums = {name: np.zeros(BINS, np.int64) for name in (*_SUMS, *_STAGE_SUMS)}
+        self._peaks = {name: np.full(BINS, -np.inf) for name in ("total", "temperature")}
+        self._buckets = np.zeros((BINS, _BUCKETS), np.int32)
 
     def add(self, columns: Columns) -> None:
-        """Takes frames. Those without a moment are left out."""
+        """Take frames. Those without a moment are left out."""
         timed = columns.at_ms != NO_TIME
         if not timed.any():
             return
@@ -95,7 +74,7 @@ class Timeline:
             self._sum(f"{name}_us", row[known], np.rint(values[known] * 1000).astype(np.int64))
             self._sum(f"{name}_frames", row[known], np.ones(int(known.sum()), np.int64))
         total = columns.times["total"][timed]
-        np.maximum.at(self._table.peaks["total"], row, total)
+        np.maximum.at(self._peaks["total"], row, total)
         self._count(row, total)
         self._add_board(columns)
 
@@ -104,71 +83,68 @@ class Timeline:
             if at_ms == NO_TIME:
                 continue
             row = (at_ms >> self._shift) - (self._earliest_ms >> self._shift)
-            sums = self._table.sums
+            sums = self._sums
             sums["readings"][row] += 1
             sums["throttled"][row] += bool(reading.throttled)
             if reading.power_w is not None:
                 sums["milliwatts"][row] += round(reading.power_w * 1000)
                 sums["powers"][row] += 1
             if reading.temperature_c is not None:
-                peaks = self._table.peaks["temperature"]
+                peaks = self._peaks["temperature"]
                 peaks[row] = max(peaks[row], reading.temperature_c)
 
     def _row(self, at_ms: Integers) -> Integers:
         return np.asarray((at_ms >> self._shift) - (self._earliest_ms >> self._shift), np.int64)
 
     def _sum(self, name: str, row: Integers, values: Integers) -> None:
-        np.add.at(self._table.sums[name], row, values)
+        np.add.at(self._sums[name], row, values)
 
     def _count(self, row: Integers, total_ms: Floats) -> None:
         bucket = (np.log(np.clip(total_ms, _SHORTEST_MS, 1e6) / _SHORTEST_MS) / _RATIO).astype(np.int64)
         first = int(row.min())
         size = (int(row.max()) - first + 1) * _BUCKETS
         counts = np.bincount((row - first) * _BUCKETS + bucket, minlength=size)
-        self._table.buckets[first : first + size // _BUCKETS] += counts.reshape(-1, _BUCKETS).astype(np.int32)
-
-    def merge(self, other: Timeline) -> None:
-        """Takes what `other` has seen."""
-        if other._empty:
-            return
-        self._reach(other._earliest_ms, other._latest_ms)
-        self._take(other._table, other._shift, other._earliest_ms)
+        self._buckets[first : first + size // _BUCKETS] += counts.reshape(-1, _BUCKETS).astype(np.int32)
 
     def _reach(self, earliest_ms: int, latest_ms: int) -> None:
-        """Makes the bins span these moments, too."""
-        old, old_shift, old_earliest = self._table, self._shift, self._earliest_ms
-        if self._empty:
-            self._earliest_ms, self._latest_ms = earliest_ms, latest_ms
-        else:
-            self._earliest_ms = min(self._earliest_ms, earliest_ms)
-            self._latest_ms = max(self._latest_ms, latest_ms)
-        while (self._latest_ms >> self._shift) - (self._earliest_ms >> self._shift) >= BINS:
-            self._shift += 1
-        moved = self._shift != old_shift or self._earliest_ms >> self._shift != old_earliest >> self._shift
-        if moved and not self._empty:
-            self._table = _Table()
-            self._take(old, old_shift, old_earliest)
-        self._empty = False
+        """Make the bins span these moments, too."""
+        before = self._shift, self._earliest_ms >> self._shift
+        if not self._empty:
+            earliest_ms, latest_ms = min(self._earliest_ms, earliest_ms), max(self._latest_ms, latest_ms)
+        shift = self._shift
+        while (latest_ms >> shift) - (earliest_ms >> shift) >= BINS:
+            shift += 1
+        if not self._empty and (shift, earliest_ms >> shift) != before:
+            wider = self._rebinned(shift, earliest_ms)
+            self._sums, self._peaks, self._buckets = wider._sums, wider._peaks, wider._buckets
+        self._shift, self._empty = shift, False
+        self._earliest_ms, self._latest_ms = earliest_ms, latest_ms
 
-    def _take(self, table: _Table, shift: int, earliest_ms: int) -> None:
-        rows = np.flatnonzero(table.sums["frames"])
-        starts_ms = (rows + (earliest_ms >> shift)) << shift
-        self._table.take(table, rows, self._row(starts_ms))
+    def _rebinned(self, shift: int, earliest_ms: int) -> Timeline:
+        """Return the same in bins of this shift, the first of which holds `earliest_ms`."""
+        other = Timeline(shift)
+        other._earliest_ms, other._latest_ms, other._empty = earliest_ms, self._latest_ms, False
+        rows = np.flatnonzero(self._sums["frames"])
+        into = other._row((rows + (self._earliest_ms >> self._shift)) << self._shift)
+        for name, values in other._sums.items():
+            np.add.at(values, into, self._sums[name][rows])
+        for name, tops in other._peaks.items():
+            np.maximum.at(tops, into, self._peaks[name][rows])
+        np.add.at(other._buckets, into, self._buckets[rows])
+        return other
 
     def bins(self, most: int = BINS, frames_each: int = 1) -> Bins | None:
-        """What the bins hold; None where no frame had a moment.
+        """Return the bins; None where no frame had a moment.
 
         most: how many there may be. frames_each: how many frames a bin must have on average, where this leaves enough
         bins to see anything.
         """
         if self._empty:
             return None
-        frames, shift = int(self._table.sums["frames"].sum()), self._shift
+        frames, shift = int(self._sums["frames"].sum()), self._shift
         while (count := self._count_at(shift)) > most or (count > FEWEST and frames < frames_each * count):
             shift += 1
-        coarse = Timeline(shift)
-        coarse.merge(self)
-        return coarse._bins()
+        return self._rebinned(shift, self._earliest_ms)._bins()
 
     def _count_at(self, shift: int) -> int:
         return (self._latest_ms >> shift) - (self._earliest_ms >> shift) + 1
@@ -176,8 +152,8 @@ class Timeline:
     def _bins(self) -> Bins:
         first = self._earliest_ms >> self._shift
         used = slice(0, (self._latest_ms >> self._shift) - first + 1)
-        sums = {name: values[used] for name, values in self._table.sums.items()}
-        peaks = {name: np.where(np.isinf(tops[used]), np.nan, tops[used]) for name, tops in self._table.peaks.items()}
+        sums = {name: values[used] for name, values in self._sums.items()}
+        peaks = {name: np.where(np.isinf(tops[used]), np.nan, tops[used]) for name, tops in self._peaks.items()}
         p50, p95, p99 = (np.minimum(self._percentile(percent)[used], peaks["total"]) for percent in (50, 95, 99))
         return Bins(
             (np.arange(used.stop) + first) << self._shift,
@@ -195,8 +171,8 @@ class Timeline:
         )
 
     def _percentile(self, percent: int) -> Floats:
-        """(BINS,) ms."""
-        reached = np.cumsum(self._table.buckets, axis=1)
+        """Return a percentile of each bin, (BINS,) ms."""
+        reached = np.cumsum(self._buckets, axis=1)
         rank = np.maximum(np.ceil(reached[:, -1] * percent / 100), 1)
         bucket = (reached < rank[:, None]).sum(axis=1)
         return np.asarray(_SHORTEST_MS * np.exp((bucket + 0.5) * _RATIO), np.float64)

@@ -11,9 +11,9 @@ from perception.lab.training.figures import (
     Detect,
     Split,
     by_confidence,
+    detect_split,
     drive_scores,
     follow,
-    look_at,
 )
 from perception.reporting.truth import Score
 from perception.settings.model import COCO_VEHICLES
@@ -31,8 +31,8 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 
 
 def on_pictures(name: str, detect: Detect, data: Path) -> Rows:
-    """Average precision on a validation split, by source and by class. detect: one with almost no threshold."""
-    split = look_at(detect, data)
+    """Return average precision on a validation split by source and class. detect: one with almost no threshold."""
+    split = detect_split(detect, data)
     rows = {source: _precision(split.of(*words)) for source, words in SOURCES.items()}
     by_class = split.precision().by_class
     for number, (ap50, ap) in by_class.items():
@@ -52,7 +52,7 @@ def _precision(split: Split) -> dict[str, float]:
 
 
 def on_drives(name: str, detect: Detect, seeds: int) -> Rows:
-    """Recall and precision on unseen drives, by light and weather, and by class in each."""
+    """Return recall and precision on unseen drives, by light and weather, and by class in each."""
     rows: Rows = {}
     for condition, (light, rain) in CONDITIONS.items():
         for group, score in drive_scores(detect, seeds, light, rain).items():
@@ -62,7 +62,7 @@ def on_drives(name: str, detect: Detect, seeds: int) -> Rows:
 
 
 def by_threshold(name: str, detect: Detect, seeds: int) -> Rows:
-    """Recall and precision by confidence, over the drives kept for choosing one."""
+    """Return recall and precision by confidence, over the drives kept for choosing one."""
     rows: Rows = {}
     for condition, (light, rain) in CONDITIONS.items():
         for least, score in by_confidence(detect, seeds, light, rain).items():
@@ -76,7 +76,7 @@ def _shares(score: Score) -> dict[str, float]:
 
 
 def on_footage(name: str, detect: Detect, reference: Detect, clip: Path) -> Rows:
-    """In how many frames of a clip the car that is nearest at first is found; `reference` tells where it is."""
+    """Count the frames of a clip in which the car nearest at first is found; `reference` tells where it is."""
     seen = follow(detect, reference, clip)
     rows = {"the white car": {"found": seen.found, "of frames": seen.asked, "in clip": seen.frames}}
     show(f"{name} on {clip.name}", rows, [])

@@ -8,15 +8,23 @@ from typing import Any
 import pytest
 
 import detector_service
-from detector_service import open_service
+from detector_service import DetectorService
+from perception.app import export_at_start as at_start
 from perception.app.check import _check_backend
+from perception.backends.base import Alive
+from perception.backends.tensorrt import step
 from perception.core.errors import BackendError
+from perception.settings.model import Settings
 from perception.system.stop import Stopped
-from perception.workshop.export import at_start
 from tests.backends.test_selection import Prepare, World, not_installed, serves, world
 from tests.doubles.fake_tensorrt import write_engine
 
 __all__ = ["world"]
+
+
+def open_service(settings: Settings, alive: Alive = lambda _: None) -> DetectorService:
+    """As pilot.py opens it."""
+    return detector_service.open_service(settings, alive, at_start.export_engine)
 
 
 class Exporter:
@@ -27,7 +35,7 @@ class Exporter:
         self._made = write_engine(folder / "made.engine")
         world.engine.unlink()
         world.patch.setattr(at_start, "SCRIPT", folder / "export.py")
-        world.patch.setattr(detector_service, "has_cuda_driver", lambda: True)
+        world.patch.setattr(step, "has_cuda_driver", lambda: True)
         world.other["when_missing"] = "export"
         self.ends_with(0)
 
@@ -73,7 +81,7 @@ def test_without_an_engine_one_is_exported_where_that_is_asked_for(
     assert exporter.asked_for.read_text() == (
         f"--model {world.onnx} --precision fp16 --output {folder} --imgsz 64 --device cuda:0\n"
     )
-    assert serves(world.settings()) == "tensorrt fp32: 2"
+    assert serves(world.settings(), at_start.export_engine) == "tensorrt fp32: 2"
     assert exporter.times == 1, "the engine is there now"
 
 
@@ -81,18 +89,18 @@ def test_a_failed_export_is_told_once_passed_over_and_not_repeated_at_the_next_s
     world: World, exporter: Exporter, logged: list[str]
 ) -> None:
     exporter.ends_with(6)
-    assert serves(world.settings()) == "onnxruntime fp32: 2"
+    assert serves(world.settings(), at_start.export_engine) == "onnxruntime fp32: 2"
     assert "WARNING TensorRT after an export passed over: the export failed: No memory. Reboot.. Try it" in "\n".join(
         logged
     )
-    assert serves(world.settings()) == "onnxruntime fp32: 2"
+    assert serves(world.settings(), at_start.export_engine) == "onnxruntime fp32: 2"
     assert exporter.times == 1
     assert any("an export of the same model failed (" in line for line in logged)
 
 
 def test_an_engine_of_another_tensorrt_is_built_again(world: World, exporter: Exporter, logged: list[str]) -> None:
     world.write(version="10.7.0")
-    assert serves(world.settings()) == "tensorrt fp32: 2"
+    assert serves(world.settings(), at_start.export_engine) == "tensorrt fp32: 2"
     assert exporter.times == 1
 
 
@@ -121,7 +129,7 @@ KEPT: dict[str, tuple[Prepare, dict[str, Any], str]] = {
         "is there, and is not replaced without being asked to",
     ),
     "no driver": (
-        lambda world: world.patch.setattr(detector_service, "has_cuda_driver", lambda: False),
+        lambda world: world.patch.setattr(step, "has_cuda_driver", lambda: False),
         {},
         "this machine has no CUDA driver",
     ),
@@ -134,7 +142,7 @@ def test_nothing_is_exported_where_that_would_not_help(
 ) -> None:
     prepare, settings, said = KEPT[why]
     prepare(world)
-    assert serves(world.settings(**settings)) == "onnxruntime fp32: 2"
+    assert serves(world.settings(**settings), at_start.export_engine) == "onnxruntime fp32: 2"
     assert exporter.times == 0
     assert said in "\n".join(logged)
 

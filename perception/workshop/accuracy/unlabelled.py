@@ -1,4 +1,4 @@
-"""How far two models see the same vehicles in pictures without labels, at the threshold that the pilot works with."""
+"""The agreement of two models in pictures without labels, at the operating threshold."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.core.frame import Detections
-from perception.lab.training.figures import above
-from perception.lab.training.scoring import match
-from perception.workshop.accuracy.look import Look
+from perception.workshop.accuracy.matching import above, match
+from perception.workshop.accuracy.model_run import ModelRun
 from perception.workshop.accuracy.score import MATCH_IOU
 
 SURE_MARGIN = 0.15
@@ -39,8 +38,8 @@ class Shared:
 
 
 @dataclass(frozen=True, eq=False)
-class Likeness:
-    """A candidate beside its reference.
+class UnlabelledScore:
+    """A candidate's detections beside those of its reference, where there are no labels.
 
     by_class: vehicles above `conf`. sure, lost: the vehicles of which the reference is sure, and those of them that the
     candidate does not have at all above `conf`. sure_of_candidate, invented: the same the other way round. differences:
@@ -67,11 +66,11 @@ class Likeness:
 
     @property
     def mean_difference(self) -> float | None:
-        """How far a confidence moved on average, whichever way; None where no vehicle is the same."""
+        """The mean absolute difference of confidences; None where no vehicle is the same."""
         return round(float(np.abs(self.differences).mean()), 5) if len(self.differences) else None
 
     def to_values(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the figures as JSON takes them."""
         return {
             "title": self.title,
             "sure": self.sure,
@@ -92,10 +91,10 @@ class Likeness:
         }
 
 
-def likeness(reference: Look, candidate: Look, conf: float) -> Likeness:
-    """Compares what two models found in the same pictures. ValueError where the pictures or the classes differ."""
+def score_unlabelled(reference: ModelRun, candidate: ModelRun, conf: float) -> UnlabelledScore:
+    """Compare two models' detections in the same pictures. ValueError where pictures or classes differ."""
     if reference.sizes != candidate.sizes or reference.classes != candidate.classes:
-        raise ValueError("the two looks are not of the same pictures and classes")
+        raise ValueError("the two runs are not of the same pictures and classes")
     pairs = [(above(one, conf), above(two, conf)) for one, two in zip(reference.found, candidate.found)]
     partners = [_partners(one, two) for one, two in pairs]
     matched = [places >= 0 for places in partners]
@@ -106,7 +105,7 @@ def likeness(reference: Look, candidate: Look, conf: float) -> Likeness:
     differences = [
         two.confidence[places[hit]] - one.confidence[hit] for (one, two), places, hit in zip(pairs, partners, matched)
     ]
-    return Likeness(
+    return UnlabelledScore(
         title=candidate.title,
         precision=candidate.precision,
         missing=candidate.missing,
@@ -133,7 +132,7 @@ def _taken(places: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
 
 
 def _lost(found: list[Detections], matched: list[npt.NDArray[np.bool_]], sure_from: np.float32) -> tuple[int, int]:
-    """How many are sure, and how many of those have no partner."""
+    """Return how many are sure, and how many of those have no partner."""
     sure = [one.confidence > sure_from for one in found]
     return sum(int(one.sum()) for one in sure), sum(int((one & ~hit).sum()) for one, hit in zip(sure, matched))
 
@@ -141,7 +140,7 @@ def _lost(found: list[Detections], matched: list[npt.NDArray[np.bool_]], sure_fr
 def _by_class(
     classes: tuple[str, ...], pairs: list[tuple[Detections, Detections]], matched: list[npt.NDArray[np.bool_]]
 ) -> dict[str, Shared]:
-    """Only classes of which one of the two has a vehicle."""
+    """Return the counts of each class of which one of the two has a vehicle."""
     one, two = (np.concatenate([pair[side].class_id for pair in pairs]) for side in (0, 1))
     hit = np.concatenate(matched)
     rows = {

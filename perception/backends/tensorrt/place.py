@@ -1,4 +1,4 @@
-"""Where an engine lies, with its sidecar and the pair it replaced, and whether this user may replace them."""
+"""The place of an engine, its sidecar and the pair it replaced; checks that this user may replace them."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Place:
 
     @property
     def engine(self) -> Path:
-        """What the pilot loads."""
+        """The engine that the pilot loads."""
         return self.folder / f"{self.stem}.engine"
 
     @property
     def sidecar(self) -> Path:
-        """What describes it."""
+        """Its sidecar."""
         return self.folder / f"{self.stem}.json"
 
     @property
     def previous_engine(self) -> Path:
-        """What was in service before."""
+        """The engine that was in service before."""
         return self.folder / f"{self.stem}.engine.previous"
 
     @property
     def previous_sidecar(self) -> Path:
-        """What describes that one."""
+        """The sidecar of that one."""
         return self.folder / f"{self.stem}.json.previous"
 
     @property

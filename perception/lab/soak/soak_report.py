@@ -14,7 +14,7 @@ from typing import Any
 from rich.table import Table
 
 from perception.core.errors import SettingsError
-from perception.lab.soak.subject import Limits, Subject, Verdict
+from perception.lab.soak.watched_pilot import Limits, Verdict, WatchedPilot
 from perception.workshop.figures import machine
 from perception.workshop.latency.table import console, duration
 from perception.workshop.own_file import mark
@@ -23,8 +23,8 @@ SCHEMA = 1
 _WORDS = {True: "holds", False: "DOES NOT HOLD", None: "not judged"}
 
 
-class Report:
-    """Begins with the soak."""
+class SoakReport:
+    """The report, which begins with the soak."""
 
     def __init__(self, path: Path, asked: Mapping[str, Any], limits: Limits) -> None:
         """asked: what the soak was started with, without anything secret."""
@@ -35,31 +35,31 @@ class Report:
         self._began = time.monotonic()
         self._moment = datetime.now(timezone.utc)
 
-    def save(self, subjects: Sequence[Subject]) -> None:
-        """Writes how it stands. A disk that is full gets another chance, and one line."""
+    def save(self, watched: Sequence[WatchedPilot]) -> None:
+        """Write the report so far. Where the disk is full, one line says so and it is tried again."""
         try:
-            self._write(subjects, finished=False)
+            self._write(watched, finished=False)
         except OSError as error:
             sys.stderr.write(f"{self._path} cannot be written ({error.strerror}); it is tried again\n")
 
-    def finish(self, subjects: Sequence[Subject]) -> None:
-        """Writes the whole, and prints the table. Raises SettingsError where the file cannot be written."""
+    def finish(self, watched: Sequence[WatchedPilot]) -> None:
+        """Write the whole report and print the table. Raises SettingsError where the file cannot be written."""
         fault = None
         try:
-            self._write(subjects, finished=True)
+            self._write(watched, finished=True)
         except OSError as error:
             fault = SettingsError(f"--json {self._path} cannot be written ({error.strerror})")
         out = console()
         out.print(self._table())
-        if drift := _drift(subjects):
+        if drift := _drift(watched):
             out.print(drift)
         if fault:
             raise fault
         sys.stderr.write(f"Report: {self._path}\n")
 
-    def _write(self, subjects: Sequence[Subject], finished: bool) -> None:
+    def _write(self, watched: Sequence[WatchedPilot], finished: bool) -> None:
         self._ran_s = time.monotonic() - self._began
-        self.verdicts = [verdict for subject in subjects for verdict in subject.verdicts(self._limits)]
+        self.verdicts = [verdict for one in watched for verdict in one.verdicts(self._limits)]
         text = json.dumps(
             {
                 "made_by": mark(),
@@ -72,7 +72,7 @@ class Report:
                 "limits": asdict(self._limits),
                 "holds": finished and bool(self.verdicts) and all(verdict.holds for verdict in self.verdicts),
                 "verdicts": [asdict(verdict) for verdict in self.verdicts],
-                "runs": {subject.name: subject.figures() for subject in subjects},
+                "runs": {one.name: one.figures() for one in watched},
             }
         )
         other = self._path.with_name(f"{self._path.name}.part")  # a reader never sees half a report
@@ -88,14 +88,14 @@ class Report:
         return table
 
 
-def _drift(subjects: Sequence[Subject]) -> Table | None:
+def _drift(watched: Sequence[WatchedPilot]) -> Table | None:
     table = Table(title="First and last tenth of the frames, milliseconds", title_justify="left")
     table.add_column("run")
     table.add_column("")
     for name in ("p50", "p99", "max"):
         table.add_column(name, justify="right")
-    for subject in subjects:
-        for name, ends in subject.account.drift().items():
+    for one in watched:
+        for name, ends in one.account.drift().items():
             cells = (f"{ends['first'][key]:.1f} to {ends['last'][key]:.1f}" for key in ("p50", "p99", "max"))
-            table.add_row(subject.name, name.removesuffix("_ms"), *cells)
+            table.add_row(one.name, name.removesuffix("_ms"), *cells)
     return table if table.row_count else None

@@ -12,10 +12,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from perception.backends.tensorrt.place import Place
 from perception.core.errors import BackendError, ExportMemoryError, SettingsError
 from perception.system.own_files import NotMine, read_mine
 from perception.system.trusted_file import reason_of, sha256_of, write_whole
-from perception.workshop.place import Place
 
 SCHEMA = 1
 PASSING = (SettingsError.exit_code, ExportMemoryError.exit_code, -signal.SIGKILL)

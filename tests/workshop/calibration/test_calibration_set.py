@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from perception.core.errors import SettingsError
-from perception.workshop.calibration.listing import NAME, parse
-from perception.workshop.calibration.manifest import CalibrationSet, minimum, read_set
+from perception.workshop.calibration.calibration_set import CalibrationSet, minimum, read_set
+from perception.workshop.calibration.manifest import NAME, parse
 from tests.workshop.calibration.sets import write_pictures, write_set
 
 

@@ -1,4 +1,4 @@
-"""One pilot of a soak with all that is observed of it, and the bars that it must meet."""
+"""One pilot of a soak with all observations of it, and the bars that it must meet."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import Any
 
 from perception.lab.soak.account import Account
 from perception.lab.soak.pilot_process import PilotProcess
-from perception.lab.soak.process import Sample, sample
 from perception.lab.soak.record_tail import RecordTail
 from perception.lab.soak.restarts import Recovery, Restarter, recoveries
-from perception.lab.soak.steadiness import Ends, ends_of
+from perception.lab.soak.steadiness import Ends, Sample, ends_of, sample
 
 SETTLED_S = 2.0
 """After so long with pictures a source counts as live, for the samples."""
 MOST_ROWS = 2000
-"""So many samples stand in the report at most, evenly chosen."""
+"""At most this many samples go into the report, evenly chosen."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The bars. warmup_s: what the first seconds do is not judged. growth: of memory, as a share."""
+    """The bars. warmup_s: the first seconds are not judged. growth: of memory, as a share."""
 
     warmup_s: float
     growth: float
@@ -38,11 +37,11 @@ class Verdict:
     holds: bool | None
 
 
-class Subject:
-    """A pilot under observation. A context manager, which lets go of its records."""
+class WatchedPilot:
+    """A pilot under observation. A context manager, which closes its records."""
 
     def __init__(self, name: str, pilot: PilotProcess, restarts: tuple[Restarter, float] | None) -> None:
-        """restarts: who restarts its camera, and every how many seconds; None for nobody."""
+        """restarts: the restarter of its camera, and its period in seconds; None without one."""
         self.name = name
         self.pilot = pilot
         self.samples: list[Sample] = []
@@ -54,7 +53,7 @@ class Subject:
         self._began = time.monotonic()
         self._ended: float | None = None
 
-    def __enter__(self) -> Subject:
+    def __enter__(self) -> WatchedPilot:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,36 +61,36 @@ class Subject:
 
     @property
     def running(self) -> bool:
-        """Whether the pilot is still there."""
+        """True while the pilot runs."""
         return self.pilot.exit_code is None
 
     def tick(self, now: float) -> None:
-        """Restarts the camera where that is due."""
+        """Restart the camera where that is due."""
         if self._restarter:
             self._restarter.tick(now)
 
     def observe(self, now: float) -> None:
-        """Takes a sample, and reads what was recorded since the last one."""
-        live_since = self.pilot.story.live_since
+        """Take a sample, and read the records since the last one."""
+        live_since = self.pilot.log.live_since
         taken = sample(self.pilot.pid, now - self._began, bool(live_since and now - live_since >= SETTLED_S))
         if taken and self.running:
             self.samples.append(taken)
         self.account.add(self._tail.read())
 
     def finish(self) -> None:
-        """Ends the pilot and reads the rest."""
+        """End the pilot and read the rest."""
         self.ended_early, self._ended = self.pilot.exit_code, time.monotonic()
         self.pilot.stop()
         self.account.add(self._tail.read())
 
     def recoveries(self) -> list[Recovery]:
-        """What became of each restart of its camera."""
+        """Return the recovery from each restart of its camera."""
         if self._restarter is None:
             return []
-        return recoveries(self._restarter.done, list(self.pilot.story.outages), self._ended or time.monotonic())
+        return recoveries(self._restarter.done, list(self.pilot.log.outages), self._ended or time.monotonic())
 
     def verdicts(self, limits: Limits) -> list[Verdict]:
-        """Each bar."""
+        """Return the verdict on each bar."""
         ends = ends_of(self.samples, limits.warmup_s, self._every_s)
         found = [*self._steadiness(ends, limits), self._frames(), self._ending()]
         return [*found, *self._recovered()] if self._restarter else found
@@ -111,10 +110,10 @@ class Subject:
         return [Verdict(self.name, *row) for row in rows]
 
     def _frames(self) -> Verdict:
-        account, story = self.account, self.pilot.story
+        account, log = self.account, self.pilot.log
         wrong = account.faults()
         if not self.running:  # all was read
-            wrong += account.differences(story.frames, story.summary)
+            wrong += account.differences(log.frames, log.summary)
         said = f"{account.processed:,} processed + {account.dropped:,} dropped of {account.captured:,} captured"
         holds = not wrong and account.captured > 0
         return Verdict(self.name, "frames", "; ".join([said, *wrong]), "all accounted for", holds)
@@ -138,8 +137,8 @@ class Subject:
         ]
 
     def figures(self) -> dict[str, Any]:
-        """All that was seen, for the report."""
-        story, samples = self.pilot.story, self.samples
+        """Return all observations for the report."""
+        log, samples = self.pilot.log, self.samples
         stride = -(-len(samples) // MOST_ROWS) or 1
         began = self._began
         last = samples[-1] if samples else None
@@ -161,10 +160,10 @@ class Subject:
                     "lasted_s": _rounded(one.back_at and one.back_at - one.lost_at),
                     "longest_pause_s": one.pause_s,
                 }
-                for one in list(story.outages)
+                for one in list(log.outages)
             ],
-            "warnings": list(story.warnings),
-            "last_lines": list(story.last_lines),
+            "warnings": list(log.warnings),
+            "last_lines": list(log.last_lines),
             "sample_fields": Sample._fields,
             "samples": [[_rounded(value) for value in one] for one in samples[::stride]],
         }

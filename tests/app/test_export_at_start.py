@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from perception.app import failed_exports as failures
+from perception.app.export_at_start import Order, export_at_start
+from perception.app.failed_exports import BEGUN, MOST_BEGUN, Memory, inputs_of
+from perception.backends.tensorrt.place import Place
 from perception.core.errors import BackendError
-from perception.workshop.export import failures
-from perception.workshop.export.at_start import Order, export_at_start
-from perception.workshop.export.failures import BEGUN, MOST_BEGUN, Memory, inputs_of
-from perception.workshop.place import Place
 from tests.small_disk import small_disk
 
 
@@ -187,7 +187,7 @@ def test_a_stop_ends_it_at_once_and_is_no_failure(order: Order, tmp_path: Path) 
 def test_a_child_that_does_not_want_to_end_is_killed(
     order: Order, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perception.workshop.export.at_start.END_S", 0.3)
+    monkeypatch.setattr("perception.app.export_at_start.END_S", 0.3)
     note, deaf = tmp_path / "note", f"import signal\nsignal.signal({int(signal.SIGTERM)}, signal.SIG_IGN)\n"
     command = spawning(note)
     out_of_time(order, [*command[:2], deaf + command[2]], note)

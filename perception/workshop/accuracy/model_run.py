@@ -1,4 +1,4 @@
-"""What a model found in a list of pictures, as a file that one process writes and another one reads."""
+"""A model's detections in a list of pictures, as a file that one process writes and another one reads."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ UNREADABLE = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What one model found.
+class ModelRun:
+    """One model's detections in a list of pictures.
 
     classes: the vehicle classes it was asked for; class ids in `found` are places in it. known: those of them that the
     model has. sizes: of each picture, (height, width) in pixels. found: for each picture, best first. class_names: all
@@ -42,7 +42,7 @@ class Look:
 
     def __post_init__(self) -> None:
         if len(self.sizes) != len(self.found):
-            raise ValueError(f"Look has {len(self.sizes)} sizes and {len(self.found)} pictures")
+            raise ValueError(f"ModelRun has {len(self.sizes)} sizes and {len(self.found)} pictures")
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -51,16 +51,16 @@ class Look:
 
     @property
     def pictures(self) -> int:
-        """How many pictures could be read."""
+        """The number of pictures that could be read."""
         return sum(size != UNREADABLE for size in self.sizes)
 
     @property
     def title(self) -> str:
-        """The name of the file, and what ran it."""
+        """The name of the file and its backend."""
         return f"{self.model} ({self.backend} {self.precision})"
 
     def write(self, path: Path) -> None:
-        """Writes the file whole or not at all. Raises SettingsError where it cannot."""
+        """Write the file whole or not at all. Raises SettingsError where it cannot."""
         whole = io.BytesIO()
         texts = {name: getattr(self, name) for name in _TEXTS}
         np.savez(
@@ -81,8 +81,8 @@ class Look:
 _TEXTS = ("model", "backend", "precision", "classes", "known", "class_names")
 
 
-def read(path: Path) -> Look:
-    """What `write` wrote. Raises OSError where there is no file, ValueError for another one."""
+def read(path: Path) -> ModelRun:
+    """Read a run that `write` wrote. Raises OSError where there is no file, ValueError for another one."""
     try:
         with np.load(io.BytesIO(read_mine(path)), allow_pickle=False) as parts:
             about = json.loads(str(parts["about"]))
@@ -95,7 +95,7 @@ def read(path: Path) -> Look:
         texts: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in about.items()
         }
-        return Look(sizes=sizes, found=found, **texts)
+        return ModelRun(sizes=sizes, found=found, **texts)
     except (KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no list of detections: {error}") from None
 

@@ -1,4 +1,4 @@
-"""What a person sees while a set is being built: a bar where somebody sits, nothing else; and the wish to stop."""
+"""A progress bar on stderr, where that is a terminal, that also ends the work when a stop is requested."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from perception.system.stop import StopFlag
 
 
 class Interrupted(PilotError):
-    """Somebody asked to stop."""
+    """A stop was requested."""
 
     exit_code = 130  # as a shell tells of Ctrl-C
 
 
-class Progress:
-    """On stderr. A context manager."""
+class ProgressBar:
+    """The bar. A context manager."""
 
     def __init__(self, stop: StopFlag) -> None:
         self._stop = stop
@@ -32,7 +32,7 @@ class Progress:
         )  # fmt: skip
         self._task = self._bar.add_task("", total=None)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         self._bar.start()
         return self
 
@@ -42,15 +42,15 @@ class Progress:
         self._bar.stop()
 
     def begin(self, what: str, total: int) -> None:
-        """A stretch of `total` steps begins, 0 where nobody knows how many."""
+        """Begin a phase of `total` steps, 0 where the number is not known."""
         self._bar.reset(self._task, description=what, total=total or None)
 
     def step(self) -> None:
-        """One of them is done. Raises Interrupted where a stop was asked for."""
+        """Count a step. Raises Interrupted where a stop was requested."""
         self._bar.advance(self._task)
-        self.turn()
+        self.check_stop()
 
-    def turn(self) -> None:
-        """Raises Interrupted where a stop was asked for."""
+    def check_stop(self) -> None:
+        """Raise Interrupted where a stop was requested."""
         if self._stop.requested:
             raise Interrupted("Stopped: no calibration set was written, and what was there is untouched")

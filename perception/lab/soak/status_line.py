@@ -1,4 +1,4 @@
-"""What a person sees while a soak runs: one line that changes, or a line now and then where nobody sits."""
+"""The status of a running soak on stderr: one changing line on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn, TimeRemainingColumn
 
-from perception.lab.soak.subject import Subject
+from perception.lab.soak.watched_pilot import WatchedPilot
 from perception.workshop.latency.table import duration
 
 LINE_S = 300.0
 
 
-class Progress:
-    """On stderr. A context manager."""
+class StatusLine:
+    """The line. A context manager."""
 
     def __init__(self, total_s: float) -> None:
         """total_s: how long the soak is to last."""
@@ -33,7 +33,7 @@ class Progress:
         self._shown = sys.stderr.isatty()
         self._task = self._bar.add_task("", total=total_s)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> StatusLine:
         if self._shown:
             self._bar.start()
         return self
@@ -42,28 +42,28 @@ class Progress:
         if self._shown:
             self._bar.stop()
 
-    def show(self, subjects: Sequence[Subject]) -> None:
-        """How it stands; cheap enough for every turn."""
+    def show(self, watched: Sequence[WatchedPilot]) -> None:
+        """Show the status; cheap enough for every turn."""
         now = time.monotonic()
         if self._shown:
-            self._bar.update(self._task, completed=now - self._began, description=line(subjects))
+            self._bar.update(self._task, completed=now - self._began, description=line(watched))
         elif now >= self._line_at:
             self._line_at = now + LINE_S
-            sys.stderr.write(f"{duration(now - self._began)} of {duration(self._total_s)} | {line(subjects)}\n")
+            sys.stderr.write(f"{duration(now - self._began)} of {duration(self._total_s)} | {line(watched)}\n")
 
 
-def line(subjects: Sequence[Subject]) -> str:
-    """Each pilot in some words."""
-    return " | ".join(_words(subject) for subject in subjects)
+def line(watched: Sequence[WatchedPilot]) -> str:
+    """Return the status of each pilot in a few words."""
+    return " | ".join(_words(one) for one in watched)
 
 
-def _words(subject: Subject) -> str:
-    if not subject.running:
-        return f"{subject.name} ended"
-    parts = [subject.name, f"{subject.pilot.story.frames:,} frames"]
-    if subject.samples:
-        last = subject.samples[-1]
+def _words(one: WatchedPilot) -> str:
+    if not one.running:
+        return f"{one.name} ended"
+    parts = [one.name, f"{one.pilot.log.frames:,} frames"]
+    if one.samples:
+        last = one.samples[-1]
         parts.append(f"{last.memory_mib:.0f} MiB {last.threads} threads {last.descriptors} fds")
-    if restarts := subject.recoveries():
+    if restarts := one.recoveries():
         parts.append(f"{sum(one.took_s is not None for one in restarts)}/{len(restarts)} back")
     return " ".join(parts)

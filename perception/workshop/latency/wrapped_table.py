@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 EDGE, BETWEEN = 1, 3
-"""What the left edge takes of a line, and what each column takes besides its text: two blanks and a stroke."""
+"""Width of the left edge, and of a column besides its text: two blanks and a stroke."""
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """Rows of text under a head. keys: so many columns name the row, and stand in each part. left: columns of text,
-    which may be folded; the others are figures. sections: rows under which a line is drawn.
+class WrappedTable:
+    """Rows of text under a head. keys: the first columns, which name the row, stand in each part. left: columns of
+    text, which may be folded; the others are figures. sections: rows under which a line is drawn.
     """
 
     title: str
@@ -28,7 +28,7 @@ class Sheet:
     caption: str | None = None
 
     def tables(self, width: int) -> list[Table]:
-        """The parts, each at most `width` columns of the terminal wide."""
+        """Return the parts, each at most `width` columns of the terminal wide."""
         parts = self._parts(width)
         return [
             self._table(part, self.title if part is parts[0] else None, self.caption if part is parts[-1] else None)
@@ -36,7 +36,7 @@ class Sheet:
         ]
 
     def _parts(self, width: int) -> list[list[int]]:
-        """The columns of each part."""
+        """Return the columns of each part."""
         takes = [max(map(cell_len, column)) + BETWEEN for column in zip(self.head, *self.rows)]
         keys = list(range(self.keys))
         room = width - EDGE - sum(takes[: self.keys])

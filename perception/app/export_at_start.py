@@ -8,18 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from loguru import logger
 
+from perception.app.failed_exports import Memory, inputs_of
+from perception.backends.base import Alive
+from perception.backends.models.model_files import ModelFiles
+from perception.backends.tensorrt.place import Place, check_replaceable
 from perception.core.errors import BackendError, BusyError, SettingsError
-from perception.settings.model import ROOT
+from perception.settings.model import ROOT, Settings
 from perception.system.trusted_file import reason_of
-from perception.workshop.export.failures import Memory, inputs_of
-from perception.workshop.place import Place, check_replaceable
 
 SCRIPT = ROOT / "scripts" / "export_int8_engine.py"
 LIMIT_S = 3600.0
@@ -28,9 +30,6 @@ TURN_S = 1.0
 END_S = 10.0
 """How long a child that is asked to end may take before it is killed."""
 KEPT_LINES = 12
-
-Alive = Callable[[str], None]
-"""Told each second, in a few words, what the start is waiting for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,13 @@ class Order:
             *(("--layout", self.layout) if self.layout else ()),
             *("--device", f"cuda:{self.device}"),
         ]
+
+
+def export_engine(settings: Settings, files: ModelFiles, alive: Alive) -> None:
+    """Export the model of the settings: the Export that the selection of a backend is handed."""
+    place = Place(settings.engine_dir, files.stem)
+    model = settings.model
+    export_at_start(Order(files.weights[0], place, model.imgsz, settings.engine.device, model.layout), alive)
 
 
 def export_at_start(order: Order, alive: Alive, limit_s: float = LIMIT_S, command: Sequence[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""What came of building a calibration set, for people and for the manifest."""
+"""The report on a new calibration set, for people and for the manifest."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from perception.workshop.calibration.choice import STEPS, Choice
-from perception.workshop.calibration.looking import Look, Seen
 from perception.workshop.calibration.reading import Source
+from perception.workshop.calibration.scanning import FrameCandidate, SourceScan
 from perception.workshop.calibration.vehicles import Judge
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """looks, choice: what there was to choose from, and what was chosen."""
+class SetReport:
+    """candidates, choice: what there was to choose from, and what was chosen."""
 
     sources: Sequence[Source]
-    seen: Sequence[Seen]
-    looks: Sequence[Look]
+    seen: Sequence[SourceScan]
+    candidates: Sequence[FrameCandidate]
     choice: Choice
     seed: int
     judge: Judge
 
     def by_source(self) -> list[dict[str, Any]]:
-        """Of each source: its name, how many frames it has, and how many of them were looked at and chosen."""
+        """Return for each source its name and how many frames it has, were scanned and chosen."""
         images, held_out = (
-            Counter(self.looks[place].source for place in places)
+            Counter(self.candidates[place].source for place in places)
             for places in (self.choice.chosen, self.choice.held_out)
         )
         return [
             {
                 "name": source.name,
                 "frames": seen.frames,
-                "looked_at": len(seen.looks),
+                "looked_at": len(seen.candidates),
                 "unreadable": len(seen.unreadable),
                 "images": images[number],
                 "held_out": held_out[number],
@@ -43,12 +43,12 @@ class Report:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """How the choice was made."""
+        """Return how the choice was made, for the manifest."""
         steps = [{"filters": str(step), "images": count} for step, count in zip(STEPS, self.choice.by_step)]
         return {"empty_by": self.judge.words if self.judge.empty else None, "steps": steps}
 
     def lines(self) -> list[str]:
-        """The report for a terminal."""
+        """Return the report for a terminal."""
         frames = sum(seen.frames for seen in self.seen)
         choice = self.choice
         lines = [
@@ -64,7 +64,7 @@ class Report:
         return [*lines, *self._relaxed()]
 
     def _relaxed(self) -> list[str]:
-        """How far the filters gave way."""
+        """Return how far the filters were relaxed, as lines."""
         count, strict = len(self.choice.chosen), self.choice.by_step[0]
         if strict == count:
             return [f"Filters: all {count} pass ({STEPS[0]})"]
