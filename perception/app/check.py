@@ -6,34 +6,18 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Protocol
 
-from perception.app.sinks import Sinks
+from perception.app.sinks import Service, Sinks
 from perception.app.stream import open_source
 from perception.backends.models.model_files import find_model
 from perception.camera.feed import POLL_S
 from perception.core.classes import pick
 from perception.core.errors import EndOfStream, PilotError, SettingsError, SourceError
-from perception.core.frame import BackendInfo
 from perception.core.redact import clean
 from perception.reporting.logs import TextLog, claim_folder
 from perception.settings.model import ROOT, Settings
 from perception.system.lock import Lock
 from perception.system.stop import StopFlag
-
-
-class Service(Protocol):
-    """The part of DetectorService that a check uses."""
-
-    @property
-    def info(self) -> BackendInfo: ...
-
-    def __enter__(self) -> Service: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 def verdicts(settings: Settings, stop: StopFlag, log: TextLog, open_service: Callable[[Settings], Service]) -> int:

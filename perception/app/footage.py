@@ -1,4 +1,4 @@
-"""Footage is never destroyed: what a flag names and is there already is refused, and the source itself always."""
+"""Protects footage: a flag that names a file that exists is refused, and one that names the source itself always."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from perception.camera.uri import parse
+from perception.camera.uri import SourceUri, parse
 from perception.core.errors import SettingsError, SourceError
-from perception.reporting.claim import claim
+from perception.reporting.output_file import claim
 from perception.settings.model import Settings
 from perception.system.lock import Lock
 
@@ -17,18 +17,21 @@ OVERWRITE = "record.overwrite"
 
 
 def protect(settings: Settings, flags: Mapping[str, tuple[str, Any]]) -> None:
-    """Raises SettingsError where what a run writes would take the place of what is not its own, BusyError where another
-    pilot writes it.
+    """Refuse a run that would overwrite files which are not its own.
+
+    Raises SettingsError, and BusyError where another pilot writes them.
 
     flags: as for config.load. A file that a flag names goes with --overwrite alone, whatever the settings say.
     """
+    source = parsed(settings.source.uri)
+    footage = Path(source.target) if source and source.scheme in ("file", "images") else None
     written = {"record.path": settings.record.path, "record.truth": settings.record.truth}
     for key, path in written.items():
         if path is None:
             continue
         flag, value = flags.get(key, (key, None))
         name = f"{flag if value is not None else key} {path}"
-        _refuse_source(name, path, _file_of(settings.source.uri))
+        _refuse_source(name, path, footage)
         if value is not None and _is_file(path) and not flags.get(OVERWRITE, ("", None))[1]:
             _refuse_busy(path, flag)
             raise SettingsError(f"{name} is there already, and is kept", "Name another file, or add --overwrite.")
@@ -36,17 +39,16 @@ def protect(settings: Settings, flags: Mapping[str, tuple[str, Any]]) -> None:
         raise SettingsError(f"record.path and record.truth are both {settings.record.path}", "Name two files.")
 
 
-def _file_of(uri: str) -> Path | None:
-    """The file or folder that a source is read from; None for a camera, and for what is no source."""
+def parsed(uri: str) -> SourceUri | None:
+    """Return the source that a URI names; None for a wrong URI, which is told where the source is opened."""
     try:
-        source = parse(uri)
-    except SourceError:  # told where the source is opened
+        return parse(uri)
+    except SourceError:
         return None
-    return Path(source.target) if source.scheme in ("file", "images") else None
 
 
 def _refuse_source(name: str, path: Path, source: Path | None) -> None:
-    """Raises SettingsError where `path` is the source, also by a link, or a folder that would delete it in time."""
+    """Raise SettingsError where `path` is the source, also by a link, or a folder that would delete it in time."""
     if source is None:
         return
     if _is_same(path, source) and _is_file(path):
@@ -54,7 +56,7 @@ def _refuse_source(name: str, path: Path, source: Path | None) -> None:
     origin = Path(os.path.realpath(source))
     if not _is_same(path, origin.parent):
         return
-    from perception.reporting.recording.shelf import is_segment  # what only a run that records needs
+    from perception.reporting.recording.segment_folder import is_segment  # what only a run that records needs
 
     if is_segment(origin.name):
         raise SettingsError(
@@ -64,7 +66,7 @@ def _refuse_source(name: str, path: Path, source: Path | None) -> None:
 
 
 def _refuse_busy(path: Path, flag: str) -> None:
-    """Raises BusyError where another pilot writes the file at this moment: it may be gone at the next start."""
+    """Raise BusyError where another pilot writes the file at this moment: it may be gone at the next start."""
     lock = Lock()
     claim(lock, path, f"Give {flag} another name.")
     lock.release()

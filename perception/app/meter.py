@@ -13,7 +13,7 @@ BATCH = 1024
 
 
 class _Span:
-    """A stretch of the run. `since`: when the frame before its first one was reported, None for the start of all."""
+    """A stretch of the run. `since`: the time of the report before its first frame, None at the start of the run."""
 
     def __init__(self, since: float | None = None) -> None:
         self.since = since
@@ -50,7 +50,7 @@ class _Span:
 
 
 class Meter:
-    """Turns results into reports and keeps count. clock: monotonic seconds.
+    """Turns results into reports, and counts them. clock: monotonic seconds.
 
     warmup_frames: how many frames at the start the percentiles leave out. window_s: how often `window` has something.
     """
@@ -63,7 +63,7 @@ class Meter:
         self._clock = clock
         self._warmup_left = warmup_frames
         self._window_s = window_s
-        self._last_id = -1  # ids count from 0: what was captured before the first frame came is dropped, too
+        self._last_id = -1  # ids count from 0: frames captured before the first one that came are dropped ones
         self._totals_ms: list[float] = []
         self._ages_ms: list[float] = []
         self._run = _Span()
@@ -71,7 +71,7 @@ class Meter:
         self._window_ends = clock() + window_s
 
     def measure(self, frame: Frame, result: Result) -> Report:
-        """Counts one frame; the gap in frame ids since the one before is what was dropped."""
+        """Count one frame; the gap in frame ids since the one before is the number dropped."""
         dropped = frame.frame_id - self._last_id - 1
         self._last_id = frame.frame_id
         now = self._clock()
@@ -87,7 +87,7 @@ class Meter:
         return Report(frame, result, dropped, self.backend)
 
     def window(self) -> Summary | None:
-        """The summary of the window that has just ended, or None while it still runs."""
+        """Return the summary of the window that has just ended, or None while it still runs."""
         now = self._clock()
         if now < self._window_ends:
             return None
@@ -99,12 +99,12 @@ class Meter:
         return summary
 
     def apply(self, settings: Settings) -> None:
-        """Takes over log.summary_s, for the window that runs, too."""
+        """Take over log.summary_s, also for the window that runs."""
         self._window_ends += settings.log.summary_s - self._window_s
         self._window_s = settings.log.summary_s
 
     def run(self) -> Summary | None:
-        """The summary of the whole run so far, None before its first frame."""
+        """Return the summary of the whole run so far, None before its first frame."""
         self._settle()
         return self._run.summary() if self._run.processed else None
 

@@ -1,33 +1,52 @@
-"""Every way out of a run, opened from the settings and written as one."""
+"""All sinks of a run, opened from the settings and written as one."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from loguru import logger
 
+from perception.app.footage import parsed
+from perception.app.meter import Meter
+from perception.camera.feed import Feed
 from perception.core.errors import SettingsError
-from perception.core.frame import BoardSnapshot, Report, Summary
+from perception.core.frame import BackendInfo, BoardSnapshot, Report, Summary
 from perception.reporting.lines import frame_line, summary_line
 from perception.reporting.logs import TextLog
 from perception.reporting.records import RecordSink
 from perception.reporting.thermal import ThermalWatch
 from perception.reporting.truth import TruthSink
-from perception.reporting.web.facts import Meter, Service, Source
 from perception.settings.model import Settings, WebSettings
 from perception.system.stop import StopFlag
 
 if TYPE_CHECKING:
+    from perception.reporting.annotate import WindowSink
     from perception.reporting.mqtt.sink import MqttSink
     from perception.reporting.web.server import WebPage
-    from perception.reporting.window import WindowSink
 
 # The records are the larger part: a record is about three times as long as its line.
 RECORDS_SHARE = 0.75
+
+
+class Service(Protocol):
+    """An open DetectorService, which stands above this room."""
+
+    @property
+    def info(self) -> BackendInfo: ...
+
+    @property
+    def passed_over(self) -> Sequence[str]: ...
+
+    def __enter__(self) -> Service: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class Sink(Protocol):
@@ -38,6 +57,9 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+S = TypeVar("S", bound=Sink)
+
+
 class LineSink:
     """Logs the line of each frame."""
 
@@ -45,11 +67,11 @@ class LineSink:
         self._log = log
 
     def write(self, report: Report) -> None:
-        """Logs one line."""
+        """Log one line."""
         self._log.info(frame_line(report))
 
     def close(self) -> None:
-        """Nothing to close: the program owns the log."""
+        """Do nothing: the program owns the log."""
 
 
 class Sinks:
@@ -75,42 +97,40 @@ class Sinks:
         self._mqtt: MqttSink | None = None
         self._web: WebPage | None = None
         self._log = log
-        self._sinks: list[Sink] = [LineSink(log)]
+        self._sinks: list[Sink] = []
         self._records: RecordSink | None = None
-        self.apply(settings)
-        demo = settings.source.uri.strip().lower().startswith("demo:")
-        if settings.record.truth and not demo:
-            raise SettingsError("--truth needs a source that knows the truth", "Use it with --source demo://drive.")
-        self._open_outputs(settings)
-        if demo:
-            self._sinks.insert(
-                0, TruthSink(settings.record.truth, settings.record.overwrite)
-            )  # closed last, so that its line is the last
-        for sink in self._sinks:
-            if sink is not self._records:
-                self._stack.callback(sink.close)
+        self._open(settings)
         self._stack.callback(self._close_records)
         self._stack.callback(self._thermal.close)
 
-    def _open_outputs(self, settings: Settings) -> None:
-        """Window, recording, broker and page, as far as they are asked for."""
+    def _open(self, settings: Settings) -> None:
+        """Open every sink that is asked for; the first one is closed last."""
+        source = parsed(settings.source.uri)
+        if source is None or source.scheme == "demo":
+            self._add(TruthSink(settings.record.truth, settings.record.overwrite))
+        elif settings.record.truth:
+            raise SettingsError("--truth needs a source that knows the truth", "Use it with --source demo://drive.")
+        self._add(LineSink(self._log))
+        self.apply(settings)
         if settings.run.show:
-            from perception.reporting.window import WindowSink
+            from perception.reporting.annotate import WindowSink
 
-            self._window = WindowSink()
-            self._sinks.append(self._window)
+            self._window = self._add(WindowSink())
         if settings.record.path:
             from perception.reporting.recording.recorder import Recorder
 
-            self._sinks.append(Recorder(settings.record))
+            self._add(Recorder(settings.record))
         if settings.mqtt.host:
             from perception.reporting.mqtt.sink import MqttSink
 
-            self._mqtt = MqttSink(settings.mqtt)
-            self._sinks.append(self._mqtt)
+            self._mqtt = self._add(MqttSink(settings.mqtt))
         if settings.web.bind:
-            self._web = _open_page(settings.web, settings.web.bind)
-            self._sinks.append(self._web)
+            self._web = self._add(_open_page(settings.web, settings.web.bind))
+
+    def _add(self, sink: S) -> S:
+        self._sinks.append(sink)
+        self._stack.callback(sink.close)
+        return sink
 
     def __enter__(self) -> Sinks:
         return self
@@ -118,24 +138,28 @@ class Sinks:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def follow(self, service: Service, source: Source, meter: Meter) -> None:
-        """The page tells of these parts, too, from here on."""
+    def follow(self, service: Service, source: Feed, meter: Meter) -> None:
+        """Let the page and the broker report these as well from here on."""
         if self._web:
-            self._web.follow(service, source, meter)
+            from perception.reporting.web.overview import RunStatus
+
+            self._web.follow(
+                lambda: RunStatus(service.passed_over, meter.backend, source.label, source.state, meter.latest)
+            )
         if self._mqtt:
             self._mqtt.follow(lambda: source.state)
 
     def turn(self) -> None:
-        """The loop turns, with or without a frame."""
+        """Note that the loop turns, with or without a frame."""
         if self._web:
             self._web.turn(self._board())
 
     def at_end(self, summary: Callable[[], Summary | None]) -> None:
-        """Asks for the summary that every ending logs."""
+        """Set the function that returns the summary which every ending logs."""
         self._stack.callback(lambda: _log_summary(summary(), self._snapshot))
 
     def apply(self, settings: Settings) -> None:
-        """Takes over log.records. Raises BusyError where another pilot writes into their folder."""
+        """Take over log.records. Raises BusyError where another pilot writes into their folder."""
         if settings.log.records == (self._records is not None):
             return
         text_bytes, record_bytes = text_and_record_bytes(settings)
@@ -154,7 +178,7 @@ class Sinks:
             self._records = None
 
     def write(self, report: Report, summary: Summary | None) -> None:
-        """Hands the report to every sink, and logs the summary where a window has ended."""
+        """Hand the report to every sink, and log the summary where a window has ended."""
         report = self._with_board(report)
         for sink in self._sinks:
             sink.write(report)
@@ -189,7 +213,7 @@ def _log_summary(summary: Summary | None, board: BoardSnapshot | None) -> None:
 
 
 def text_and_record_bytes(settings: Settings) -> tuple[int, int]:
-    """How log.max_mib is shared by the text log and the records, in bytes; records get all where there is no text."""
+    """Return the bytes of log.max_mib that the text log and the records get; records get all where there is no text."""
     total = settings.log.max_mib * 2**20
     records = total if not settings.log.file else round(total * RECORDS_SHARE) if settings.log.records else 0
     return total - records, records

@@ -1,4 +1,4 @@
-"""What the loop does between frames: a sign of life for systemd, and new settings after SIGHUP."""
+"""Work between frames: a sign of life for systemd, and new settings after SIGHUP."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Upkeep:
         also: Callable[[], None],
         parts: Sequence[Part],
     ) -> None:
-        """also: called at each turn, too. parts: what takes over new settings, the source among them."""
+        """also: called at each turn as well. parts: take over new settings, the source among them."""
         self._heart = heart
         self._live = live
         self._stop = stop
@@ -51,7 +51,7 @@ class Upkeep:
         self._heart.stopping()
 
     def __call__(self) -> None:
-        """One turn of the loop."""
+        """Do what one turn of the loop asks for."""
         self._also()
         if self._heart.beat():
             state, window = self._source.state, self._meter.latest
@@ -64,7 +64,7 @@ class Upkeep:
 
 
 def status_line(state: SourceState, label: str, window: Summary | None, backend: BackendInfo, now: float) -> str:
-    """How the pilot is doing, for `systemctl status`. now: monotonic seconds; window: the latest there is."""
+    """Return the state of the pilot for `systemctl status`. now: monotonic seconds; window: the latest there is."""
     for_s = now - state.since
     if state.state == "starting":
         return f"waiting for camera {label} ({for_s:.0f} s)" + (f": {state.fault}" if state.fault else "")

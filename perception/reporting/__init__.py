@@ -1,1 +1,1 @@
-"""What leaves the pilot: log lines, records, pictures."""
+"""The outputs of the pilot: log lines, records, page, messages, recordings."""

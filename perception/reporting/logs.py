@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from loguru import logger
 
 from perception.core.redact import clean, printable
-from perception.reporting.claim import claim
+from perception.reporting.output_file import claim
 from perception.settings.model import Settings
 from perception.system.bounded_file import BoundedFile
 from perception.system.lock import Lock
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}"
 _PRIORITIES = ((40, r"\<3>"), (30, r"\<4>"), (20, ""), (0, r"\<7>"))
-"""From which number of loguru's a line gets which prefix of sd-daemon(3); without one the journal takes it as 6, info.
+"""Prefixes of sd-daemon(3) by loguru's least level number; without one the journal takes a line as 6, info.
 
 The backslash keeps loguru from reading a colour into it.
 """
 
 
 def start_logging(level: str, path: Path | None, max_bytes: int) -> TextLog:
-    """Replaces every sink of loguru. path: of the text log, None for none; max_bytes bounds it with its older files.
+    """Replace every sink of loguru. path: of the text log, None for none; max_bytes bounds it with its older files.
 
     Under systemd the text goes to the journal alone. Raises BusyError where another pilot writes into the folder of
     `path`.
@@ -55,23 +55,23 @@ def start_logging(level: str, path: Path | None, max_bytes: int) -> TextLog:
 
 
 def claim_folder(lock: Lock, folder: Path) -> None:
-    """Takes the lock on a folder of logs and records: not on a file, which is renamed when full. Raises BusyError."""
+    """Take the lock on a folder of logs and records: not on a file, which is renamed when full. Raises BusyError."""
     claim(lock, folder, "Give each pilot its own folder: log.dir.")
 
 
 def clean_record(record: Record) -> None:
-    """Takes credentials and control characters out of a message before any sink of loguru's sees it."""
+    """Take credentials and control characters out of a message before any sink of loguru's sees it."""
     record["message"] = clean(record["message"])
 
 
 def _journal_format(record: Record) -> str:
-    """The priority, for `journalctl -p warning`, and the text; the journal stamps each line itself."""
+    """Return the priority, for `journalctl -p warning`, and the text; the journal stamps each line itself."""
     priority = next(prefix for least, prefix in _PRIORITIES if record["level"].no >= least)
     return f"{priority}{{message}}\n{{exception}}"
 
 
 def goes_to_journal(stream: TextIO | None) -> bool:
-    """Whether the stream is the journal's: systemd names its device and inode in JOURNAL_STREAM."""
+    """Return True for the journal's stream: systemd names its device and inode in JOURNAL_STREAM."""
     if stream is None:
         return False
     try:
@@ -87,7 +87,7 @@ def _say_on_stderr(text: str) -> None:
 
 
 class TextLog:
-    """Where text goes, stderr and pilot.log: the sink of loguru, and a short way to it for the line of each frame.
+    """The text log, stderr and pilot.log: the sink of loguru, and a short way past it for the line of each frame.
 
     After an inference has filled the caches with other things, loguru's own way costs as much as the whole rest of the
     loop (0.17 of 0.33 ms, scripts/benchmark.py loop); the lines look the same.
@@ -105,17 +105,17 @@ class TextLog:
         self._stamp = ""
 
     def apply(self, settings: Settings) -> None:
-        """Takes over log.level."""
+        """Take over log.level."""
         self._set_level(settings.log.level)
 
     def claim(self, folder: Path) -> None:
-        """Keeps other pilots from writing their text or records into the folder, until `stop`. Raises BusyError."""
-        with suppress(OSError):  # whoever writes there says what is wrong
+        """Keep other pilots from writing their text or records into the folder, until `stop`. Raises BusyError."""
+        with suppress(OSError):  # the writer says what is wrong
             folder.mkdir(parents=True, exist_ok=True)
         claim_folder(self._folder, folder)
 
     def limit(self, max_bytes: int) -> None:
-        """Another bound on pilot.log with its older files."""
+        """Set another bound on pilot.log with its older files."""
         if self._file:
             self._file.limit(max_bytes)
 
@@ -124,11 +124,11 @@ class TextLog:
         self._infos = self._least <= logger.level("INFO").no
 
     def takes(self, record: Record) -> bool:
-        """Whether the level lets this record of loguru through."""
+        """Return True if the level lets this record of loguru through."""
         return record["level"].no >= self._least
 
     def write(self, text: str) -> None:
-        """Takes a line as loguru has formatted it, its message clean already, and the lines of a traceback."""
+        """Take a line as loguru has formatted it, its message clean already, and the lines of a traceback."""
         first, *more = text.rstrip("\n").split("\n")
         # Indented, so that none of them looks like a line of the log.
         self._put("".join([first, "\n", *(f"    {clean(line)}\n" for line in more)]))
@@ -140,13 +140,13 @@ class TextLog:
                 self._file.write(text.encode("utf-8", "replace"))
 
     def stop(self) -> None:
-        """Closes the file; loguru calls this when it removes the sink."""
+        """Close the file; loguru calls this when it removes the sink."""
         if self._file:
             self._file.close()
         self._folder.release()
 
     def info(self, message: str) -> None:
-        """Logs one line at INFO."""
+        """Log one line at INFO."""
         if not self._infos:
             return
         if not message.isprintable():

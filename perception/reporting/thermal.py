@@ -1,4 +1,4 @@
-"""Says when the board gets hot or slows itself down, when that ends, and what it did to the latency."""
+"""Warns when the board gets hot or slows itself down, and when that ends, with its effect on the latency."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from loguru import logger
 
 from perception.core.frame import BoardSnapshot
 from perception.core.heat import HOT_MARGIN_C
+from perception.reporting.lines import board_words
 
 
 class Band(NamedTuple):
@@ -22,7 +23,7 @@ class Band(NamedTuple):
 
 
 HOT = Band(enter_below_c=HOT_MARGIN_C, leave_above_c=10.0)
-# Throttling flickers: it has ended when it was away for so long, which is no part of it.
+# Throttling flickers: it has ended once it was away for this long, which does not count as throttling.
 THROTTLING_AWAY_S = 10.0
 # How many frames tell the latency at most: the last ones of a calm stretch, and of an episode.
 CALM_FRAMES, EPISODE_FRAMES = 300, 20_000
@@ -51,7 +52,7 @@ class _Episode:
         logger.warning(f"{self._title} began: {cause}. Latency before: p50 {self._before}.")
 
     def confirm(self) -> None:
-        """It still lasts: the frames since the last snapshot belong to it."""
+        """Confirm that it lasts: the frames since the last snapshot belong to it."""
         self._confirmed_at = self._clock()
         self._during_ms.extend(self._calm_ms)
         self._calm_ms.clear()
@@ -70,24 +71,24 @@ def _median(values_ms: deque[float]) -> str:
 
 
 class ThermalWatch:
-    """Told of every frame and of every snapshot, it logs a warning where a state begins and where it ends."""
+    """Follows every frame and every snapshot; logs a warning where a state begins and where it ends."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._heat = _Episode("Heat", clock)
         self._throttling = _Episode("Throttling", clock)
 
     def add(self, total_ms: float) -> None:
-        """Counts the latency of one frame, in milliseconds."""
+        """Count the latency of one frame, in milliseconds."""
         self._heat.add(total_ms)
         self._throttling.add(total_ms)
 
     def see(self, snapshot: BoardSnapshot) -> None:
-        """Judges a snapshot."""
+        """Judge a snapshot."""
         self._judge_heat(snapshot)
         self._judge_throttling(snapshot)
 
     def close(self) -> None:
-        """Says of what has not ended before the run what it did."""
+        """End, with their warnings, the states that last."""
         for episode in (self._heat, self._throttling):
             if episode.on:
                 episode.end(", or the run, ended")
@@ -120,7 +121,4 @@ class ThermalWatch:
 
 
 def _state(snapshot: BoardSnapshot, zone: str) -> str:
-    parts = [f"{zone} {snapshot.temperatures_c[zone]:.0f} C"] if zone else []
-    if snapshot.power_w is not None:
-        parts.append(f"{snapshot.power_w:.1f} W")
-    return ", ".join(parts) or "temperature unknown"
+    return ", ".join(board_words(snapshot, zone)) or "temperature unknown"

@@ -1,4 +1,4 @@
-"""What was found against what was there, for runs on the synthetic drive."""
+"""Scores detections against the ground truth, for runs on the synthetic drive."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from loguru import logger
 
 from perception.core.boxes import overlaps, shares_inside
 from perception.core.frame import Boxes, Report, Truth
-from perception.reporting.keep import free_name, reserve
+from perception.reporting.output_file import free_name, reserve
+from perception.reporting.vehicles import class_names
 from perception.settings.model import COCO_VEHICLES
 from perception.system.writable import check_writable
 
 MATCH_IOU = 0.5
 COUNTED_PX = 24.0
-"""A vehicle that is no higher than this in the picture is not asked for."""
+"""A vehicle that is no higher than this in the frame is not wanted."""
 IGNORED_SHARE = 0.5
 
 
@@ -34,16 +35,16 @@ class Score:
 
     @property
     def recall(self) -> float:
-        """Share of the wanted vehicles that were found, 1 where none was wanted."""
+        """Return the share of the wanted vehicles that were found, 1 where none was wanted."""
         return self.found / self.wanted if self.wanted else 1.0
 
     @property
     def precision(self) -> float:
-        """Share of the detections that were right, 1 where none counts."""
+        """Return the share of the detections that were right, 1 where none counts."""
         return self.found / (self.found + self.wrong) if self.found + self.wrong else 1.0
 
     def add(self, boxes: Boxes, names: list[str], truth: Truth) -> None:
-        """Matches detections, best first, each with the wanted vehicle of its class that it overlaps most, IoU 0.5.
+        """Match detections, best first, each with the wanted vehicle of its class that it overlaps most, IoU 0.5.
 
         boxes: (n, 4) in pixels; names: the class of each. A vehicle that is occluded or under 24 px high is not
         wanted; a detection that lies by half or more on such a one of its class is neither right nor wrong. This is
@@ -85,13 +86,12 @@ class TruthSink:
         self._file: TextIO | None = None
 
     def write(self, report: Report) -> None:
-        """Scores one frame."""
+        """Score one frame."""
         frame, found = report.frame, report.result.detections
         if frame.truth is None:
             return
         self._seen = True
-        names = [report.backend.class_names[number] for number in found.class_id.tolist()]
-        self.score.add(found.xyxy, names, frame.truth)
+        self.score.add(found.xyxy, class_names(found, report.backend.class_names), frame.truth)
         if self._path:
             try:
                 self._file = self._file or self._open(self._path)
@@ -110,7 +110,7 @@ class TruthSink:
         return open(descriptor, "w", encoding="utf-8", buffering=1)
 
     def close(self) -> None:
-        """Prints the line, on stdout and alone on it, so that a script can take it from there."""
+        """Print the line, on stdout and alone on it, so that a script can take it from there."""
         # What a full disk did not take was told already, and a stdout that nobody reads takes no line.
         with suppress(OSError):
             if self._file:
@@ -125,7 +125,7 @@ class TruthSink:
 
 
 def truth_line(frame_id: int, truth: Truth) -> str:
-    """One line of JSON on what is in a frame, boxes in pixels."""
+    """Return one line of JSON with the vehicles really in a frame, boxes in pixels."""
     vehicles = [
         {"class": COCO_VEHICLES[number], "xyxy": [round(value, 2) for value in box], "occluded": occluded}
         for number, box, occluded in zip(truth.class_id.tolist(), truth.xyxy.tolist(), truth.occluded.tolist())

@@ -1,4 +1,4 @@
-"""A file of lines that never outgrows its bound, and that outlives a disk that is full or read-only."""
+"""A file of lines that never outgrows its bound, and survives a disk that is full or read-only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perception.system.own_files import open_unlinked
 
 RETRY_S = 10.0
 LOOK_S = 1.0
-"""How often is looked whether somebody has deleted the file."""
+"""Seconds between two looks whether somebody has deleted the file."""
 FILES = 4
 """The current file and the older ones, name.1 to name.3."""
 
@@ -40,17 +40,16 @@ class BoundedFile:
         self._file: io.FileIO | None = None
         self._size = 0
         self._lost = 0
-        self._retry_at = -RETRY_S
+        self._retry_at: float | None = None  # while it cannot be written
         self._look_at = 0.0
-        self._failing = False
 
     def limit(self, max_bytes: int) -> None:
-        """Another bound; files that are larger already are kept until it is their turn to go."""
+        """Set another bound; files that are larger already are kept until they are the oldest."""
         self._max_bytes = max(max_bytes // FILES, 1)
 
     def write(self, line: bytes) -> None:
-        """Appends `line`, which ends in a newline."""
-        if self._failing and self._clock() < self._retry_at:
+        """Append `line`, which ends in a newline."""
+        if self._retry_at is not None and self._clock() < self._retry_at:
             self._lost += 1
             return
         try:
@@ -59,8 +58,8 @@ class BoundedFile:
             self._lost += 1
             self._give_up(error)
             return
-        if self._failing:
-            self._failing = False
+        if self._retry_at is not None:
+            self._retry_at = None
             self._on_trouble(f"{self.path} is written again; {self._lost} lines were lost")
             self._lost = 0
 
@@ -74,11 +73,11 @@ class BoundedFile:
         written = self._file.write(line) or 0
         if written < len(line):  # a disk that fills up takes part of a line
             self._file.truncate(self._size)
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += written
 
     def _let_go_deleted(self) -> None:
-        """What is written to a file without a name would be lost in silence."""
+        """Close a file that was deleted: lines written to it would be lost in silence."""
         now = self._clock()
         if self._file is not None and now >= self._look_at:
             self._look_at = now + LOOK_S
@@ -111,13 +110,12 @@ class BoundedFile:
 
     def _give_up(self, error: OSError) -> None:
         self.close()
-        self._retry_at = self._clock() + RETRY_S
-        if not self._failing:
-            self._failing = True
+        told, self._retry_at = self._retry_at is not None, self._clock() + RETRY_S
+        if not told:
             self._on_trouble(f"{self.path} cannot be written ({error.strerror}): lines are lost until it can")
 
     def close(self) -> None:
-        """Closes the file; `write` would open it again."""
+        """Close the file; `write` would open it again."""
         if self._file is not None:
             file, self._file = self._file, None
             with suppress(OSError):  # what a broken disk says here it has said before

@@ -1,4 +1,4 @@
-"""What systemd is told: that the pilot is ready, that it lives, how it is doing. The protocol of sd_notify(3)."""
+"""Tells systemd that the pilot is ready, that it lives, how it is doing: the protocol of sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from loguru import logger
 
 BEAT_S = 1.0
 EXTENSION_S = 60.0
-"""How much longer than now the start may take, told anew with every status."""
+"""The time that the start may still take, told again with every status."""
 STATUS_S = 10.0
 SEND_S = 0.1
-"""As long a message may wait for a service manager that does not take it; then it is lost, and the pilot goes on."""
+"""The time that a message may wait for a service manager that does not take it; then it is lost."""
 
 
 class Heartbeat:
-    """Speaks to the service manager that started this process; says nothing where none did.
+    """Speaks to the service manager that started this process; silent where none did.
 
     The socket is the one that NOTIFY_SOCKET names, a path or, after an @, an abstract name. Heartbeats are sent where
     WATCHDOG_USEC asks for them and WATCHDOG_PID, if set, is this process.
@@ -48,7 +48,7 @@ class Heartbeat:
             self._socket = None
 
     def beat(self) -> bool:
-        """The loop turns: WATCHDOG=1, at most once a second. Whether it was time for one."""
+        """Send WATCHDOG=1, at most once a second, as the loop turns. True if it was time for one."""
         now = self._clock()
         if now < self._beats_at:
             return False
@@ -58,7 +58,7 @@ class Heartbeat:
         return True
 
     def status(self, text: str, kind: object = None) -> None:
-        """STATUS=text, one line for people; sent where the kind (by default the text) changed, and every 10 s."""
+        """Send STATUS=text, one line for people; sent where the kind (by default the text) changed, and every 10 s."""
         now = self._clock()
         kind = text if kind is None else kind
         if kind != self._status or now - self._status_at >= STATUS_S:
@@ -66,22 +66,22 @@ class Heartbeat:
             self._send(f"STATUS={_one_line(text)}")
 
     def ready(self) -> None:
-        """READY=1: the start, or the reading of new settings, is over."""
+        """Send READY=1: the start, or the reading of new settings, is over."""
         self._send("READY=1")
 
     def extend(self, text: str) -> None:
-        """The start takes its time: EXTEND_TIMEOUT_USEC with STATUS=text, at most every 10 s."""
+        """Ask for more time to start: EXTEND_TIMEOUT_USEC with STATUS=text, at most every 10 s."""
         now = self._clock()
         if now - self._status_at >= STATUS_S or not self._extends:
             self._extends, self._status, self._status_at = True, text, now
             self._send(f"EXTEND_TIMEOUT_USEC={EXTENSION_S * 1e6:.0f}\nSTATUS={_one_line(text)}")
 
     def reloading(self) -> None:
-        """RELOADING=1: new settings are read from here on until `ready`."""
+        """Send RELOADING=1: new settings are read from here on until `ready`."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """STOPPING=1: the pilot is about to end."""
+        """Send STOPPING=1: the pilot is about to end."""
         self._send("STOPPING=1\nSTATUS=stopping")
 
     def _send(self, message: str) -> None:
@@ -98,7 +98,7 @@ class Heartbeat:
 
 
 def _address(name: str) -> str:
-    """The address for the socket module; empty where there is nobody to speak to."""
+    """Return the address for the socket module; empty where no service manager listens."""
     if name.startswith("@"):
         return f"\0{name[1:]}"
     if name and not name.startswith("/"):

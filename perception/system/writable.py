@@ -1,4 +1,4 @@
-"""Whether a file or folder that a run is to write can be written, told before the run and without touching it."""
+"""Checks before a run, without touching it, that a file or folder can be written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from perception.core.errors import BusyError, PilotError, SettingsError
 
 
 def check_writable(flag: str, path: Path) -> None:
-    """Raises SettingsError, naming the flag, for a path that this user may not write.
+    """Raise SettingsError, naming the flag, for a path that this user may not write.
 
     BusyError where its folder is missing: its disk may not be mounted yet.
     """
@@ -30,7 +30,7 @@ def _without_folder(what: str, folder: Path) -> PilotError:
 
 
 def check_folder_writable(flag: str, path: Path) -> None:
-    """As check_writable, for a folder that is there or is to be made."""
+    """Do as check_writable for a folder that is there or is to be made."""
     if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name too long
         check_writable(flag, path)
         if os.path.lexists(path):

@@ -119,7 +119,7 @@ def running(pilot: Pilot) -> Iterator[subprocess.Popen[str]]:
 
 
 def messages(done: Done) -> list[str]:
-    """The logged texts, without time and level."""
+    """Return the lines logged, without time and level."""
     return [re.sub(r"^\S+ \S+ [A-Z]+ +", "", line) for line in done.stderr.splitlines()]
 
 

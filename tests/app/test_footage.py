@@ -11,7 +11,7 @@ import pytest
 
 from perception.app.footage import protect
 from perception.core.errors import SettingsError
-from perception.reporting.keep import free_name, reserve
+from perception.reporting.output_file import free_name, reserve
 from perception.settings.model import Settings, load
 
 NAMES = {"record.path": "--record", "record.truth": "--truth", "record.overwrite": "--overwrite"}

@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def text(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What goes to stderr."""
+    """The text that goes to stderr."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     yield stream

@@ -1,4 +1,4 @@
-"""When a warning is logged, and what it says."""
+"""Warnings of heat and throttling: their moment and their words."""
 
 from __future__ import annotations
 

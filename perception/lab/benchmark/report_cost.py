@@ -10,28 +10,36 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+from perception.core.frame import BackendInfo, BoardSnapshot, Detections, Frame, Report, Result, StageTimes
+from perception.reporting.records import record_line
+
+START_S = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()
 PERIOD_S = 1 / 30
 BLOCK = 3000
 RESTART = 400 * BLOCK
 Whole = npt.NDArray[np.int64]
-BOARD = (
-    '{"temperatures_c":{"cpu":58.2,"gpu":%.1f,"tj":61.0},"throttle_from_c":{"gpu":99.0},"power_w":%.2f,'
-    '"rails_w":{"VDD_IN":7.2},"gpu_load":0.61,"memory_total_mib":7620.0,"power_mode":"15W","throttling":%s}'
+BACKEND = BackendInfo("tensorrt", "int8", (640, 640), 1, {2: "car"})
+BOARD = BoardSnapshot(
+    {"cpu": 58.2, "gpu": 61.0, "tj": 61.0},
+    {"gpu": 99.0},
+    rails_w={"VDD_IN": 7.2},
+    gpu_load=0.61,
+    memory_total_mib=7620.0,
+    power_mode="15W",
 )
-_VEHICLE = '{"class":"car","confidence":0.8123,"xyxy":[312.4,201.9,402.7,262.3]}'
 
 
 def write_records(path: Path, count: int, seed: int = 1) -> None:
     """Write `count` records in the form of frames.jsonl, 30 a second: slow frames, drops, restarts, hot spells."""
     next_id = 0
-    with path.open("w", encoding="ascii", buffering=2**20) as file:
+    with path.open("w", encoding="utf-8", buffering=2**20) as file:
         for first in range(0, count, BLOCK):
             if first % RESTART == 0:
                 next_id = 0
@@ -49,19 +57,26 @@ def _lines(first: int, ids: Whole, dropped: Whole, random: np.random.Generator) 
     total = pre + infer + post + 0.05
     age = total + 5 + random.gamma(2, 2, count)
     hot = (first // BLOCK) % 50 == 7
+    found = [_vehicles(shown) for shown in range(5)]
+    frame = Frame(np.zeros((1, 1, 3), np.uint8), 0, 0.0, "csi://0?width=1280&height=720")
     for row in range(count):
         number = first + row
-        moment = (START + timedelta(seconds=number * PERIOD_S)).isoformat(timespec="milliseconds")
-        board = "null"
-        if number % 30 == 0:
-            board = BOARD % (98.5 if hot else 61.0 + row % 5, 7.2 + row % 3, '["gpu-throttle-alert"]' if hot else "[]")
-        yield (
-            f'{{"schema":1,"ts":"{moment}","frame_id":{ids[row]},"source":"csi://0?width=1280&height=720",'
-            f'"age_ms":{age[row]:.3f},"preprocess_ms":{pre[row]:.3f},"infer_ms":{infer[row]:.3f},'
-            f'"postprocess_ms":{post[row]:.3f},"total_ms":{total[row]:.3f},"dropped":{dropped[row]},'
-            f'"backend":"tensorrt","precision":"int8",'
-            f'"vehicles":[{",".join([_VEHICLE] * (number // 90 % 5))}],"board":{board}}}\n'
-        )
+        stages = StageTimes(pre[row], infer[row], post[row])
+        result = Result(found[number // 90 % 5], stages, total[row], age[row])
+        board = _board(row, hot) if number % 30 == 0 else None
+        report = Report(replace(frame, frame_id=ids[row]), result, dropped[row], BACKEND, board)
+        yield record_line(report, START_S + number * PERIOD_S)
+
+
+def _vehicles(count: int) -> Detections:
+    box = np.array([312.4, 201.9, 402.7, 262.3], np.float32)
+    return Detections(np.tile(box, (count, 1)), np.full(count, 0.8123, np.float32), np.full(count, 2))
+
+
+def _board(row: int, hot: bool) -> BoardSnapshot:
+    zones = {**BOARD.temperatures_c, "gpu": 98.5 if hot else 61.0 + row % 5}
+    slowed = ("gpu-throttle-alert",) if hot else ()
+    return replace(BOARD, temperatures_c=zones, power_w=7.2 + row % 3, throttling=slowed)
 
 
 def measure(root: Path, path: Path) -> tuple[dict[str, float], int]:

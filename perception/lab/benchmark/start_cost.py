@@ -13,10 +13,10 @@ from pathlib import Path
 
 from perception.core.errors import BackendError
 from perception.lab.benchmark import predict
+from perception.reporting.lines import FRAME
 
 FRAMES = 20
 LOOK_S = 0.05
-FRAME_LINE = "Vehicle detection:"
 BOXES = '{"xyxy"'
 """The beginning of a frame in the output of predict.py."""
 
@@ -70,7 +70,7 @@ def measure(command: Sequence[str], look: Callable[[int], None] = lambda pid: No
             last = line
             if first_s is None:
                 lines.append(line)
-                first_s = time.perf_counter() - started if line.startswith(BOXES) or FRAME_LINE in line else None
+                first_s = time.perf_counter() - started if line.startswith(BOXES) or FRAME in line else None
             if time.perf_counter() - looked > LOOK_S:
                 looked = time.perf_counter()
                 try:

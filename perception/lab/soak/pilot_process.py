@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perception.core.errors import BackendError, PilotError, SettingsError, SourceError
+from perception.reporting.lines import FRAME, SUMMARY_PATTERN
 from perception.settings.model import ROOT
-from perception.workshop.latency.logs.text import FRAME
 
 STOP_S = 30.0
 HIDDEN = ("JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_USEC")
 """Environment variables of a service that must not be handed on."""
 _PAUSE = re.compile(r"Next attempt to open .* in ([\d.]+) s$")
-_SUMMARY = re.compile(r"Latency over (\d+) frames: .*\| dropped (\d+) ")
+_SUMMARY = re.compile(SUMMARY_PATTERN)
 _HEAD = re.compile(r"^\S+ \S+ [A-Z]+ +")
-_FAULTS: dict[int, type[PilotError]] = {3: SourceError, 4: BackendError}
+_FAULTS: dict[int, type[PilotError]] = {fault.exit_code: fault for fault in (SourceError, BackendError)}
 
 
 @dataclass

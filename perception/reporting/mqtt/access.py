@@ -1,4 +1,4 @@
-"""What the settings of MQTT name, read and checked before a run: broker, topic, password, certificates."""
+"""The settings of MQTT, checked before a run, and the files that they name: password, certificates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a broker and be let in. The password is in no text of it."""
+    """The address and credentials of a broker. The password is in no text of it."""
 
     host: str
     port: int
@@ -34,12 +34,12 @@ class Access:
 
     @property
     def place(self) -> str:
-        """The broker, for the log."""
+        """Return the broker's address, for the log."""
         return f"{self.host}:{self.port}"
 
 
 def read_access(settings: MqttSettings) -> Access:
-    """Reads every file that the settings name; settings.host must not be None.
+    """Read every file that the settings name; settings.host must not be None.
 
     Raises SettingsError for what cannot be used.
     """
@@ -98,7 +98,7 @@ def _password(settings: MqttSettings) -> str | None:
 
 
 def _check_secret(key: str, path: Path) -> None:
-    """SettingsError for a file that is none, or that others may read or its group may change."""
+    """Raise SettingsError for a file that is none, or that others may read or its group may change."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:

@@ -12,32 +12,32 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from perception.reporting.mqtt.access import Access
-from perception.reporting.mqtt.screen import Screen, Unasked, make_client
+from perception.reporting.mqtt.packet_filter import PacketFilter, UnexpectedPacket, make_client
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
 
 LOOK_S = 0.05
-"""How often the thread looks for what is to be sent."""
+"""Seconds between two looks for messages to send."""
 ANSWER_S = 10.0
-"""As long a broker may take to answer a connection."""
+"""The time that a broker may take to answer a connection."""
 MAX_PAUSE_S = 30.0
 STEADY_S = 2 * MAX_PAUSE_S
-"""A connection that lasts so long has no rival: another device with the same name would have been back by then."""
+"""A connection that lasts this long has no rival: another device of the same name would be back by then."""
 RIVALRY = 2
-"""After so many connections in a row that did not last, a rival is named as the likely cause."""
+"""After this many connections in a row that did not last, a rival is named as the likely cause."""
 MAX_UNANSWERED = 20
-"""So many messages are under way at a time; the broker's answers make room for others."""
+"""The most messages under way at a time; the broker's answers make room for others."""
 ENDING_S = 1.0
 JOIN_S = 2.0
 
 
 class _Lost(Exception):
-    """The connection is of no more use; says why."""
+    """The connection is of no more use; the text says why."""
 
 
 class Outbox:
-    """Messages that wait, oldest first; where there are too many, the oldest go."""
+    """Messages that wait, oldest first; where there are too many, the oldest are dropped."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -49,7 +49,7 @@ class Outbox:
         return len(self._waiting)
 
     def put(self, message: Callable[[], bytes]) -> None:
-        """Adds a message, as a function that makes it when it is sent."""
+        """Add a message, as a function that makes it when it is sent."""
         with self._lock:
             if len(self._waiting) >= self._size:
                 self._waiting.popleft()
@@ -57,13 +57,13 @@ class Outbox:
             self._waiting.append(message)
 
     def take(self) -> Callable[[], bytes] | None:
-        """The oldest message, or None."""
+        """Return the oldest message, or None."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
 
 class Link:
-    """Keeps a broker told: availability with a last will, the state every state_s seconds, what is in the outbox.
+    """Sends to a broker: availability with a last will, the state every state_s seconds, the messages of the outbox.
 
     A broker that is away, or that ends each connection, is tried again with pauses of 1 to 30 s. What was sent and not
     answered is sent again.
@@ -79,7 +79,7 @@ class Link:
         self._state = state
         self._state_s = state_s
         self._state_at = 0.0
-        self._screen = Screen(keepalive_s)
+        self._filter = PacketFilter(keepalive_s)
         self._client = self._make_client()
         self._stop = threading.Event()
         self._started = False
@@ -95,7 +95,7 @@ class Link:
 
     def _make_client(self) -> Client:
         access = self._access
-        client = make_client(access.client_id, self._screen)
+        client = make_client(access.client_id, self._filter)
         if access.username is not None:
             client.username_pw_set(access.username, access.password)
         if access.tls:
@@ -107,13 +107,13 @@ class Link:
         return client
 
     def start(self) -> None:
-        """Begins to connect. Returns at once; a second call does nothing."""
+        """Begin to connect. Returns at once; a second call does nothing."""
         if not self._started:
             self._started = True
             self._thread.start()
 
     def stop(self) -> None:
-        """Says what waits, then offline, and ends: within two seconds, whatever the broker does."""
+        """Send the waiting messages, then offline, and end: within two seconds, whatever the broker does."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
@@ -137,7 +137,7 @@ class Link:
                 try:
                     self._converse()
                 # A certificate that does not fit is a ValueError.
-                except (_Lost, Unasked, OSError, ValueError) as fault:
+                except (_Lost, UnexpectedPacket, OSError, ValueError) as fault:
                     self._hang_up()
                     pause_s = self._pause_after(fault, pause_s)
                     self._tell(fault)
@@ -148,24 +148,24 @@ class Link:
         self._hang_up()
 
     def _pause_after(self, fault: Exception, pause_s: float) -> float:
-        """Seconds until the next attempt. pause_s: where no connection was made."""
+        """Return seconds until the next attempt. pause_s: where no connection was made."""
         if self._connected_at is None:
             return pause_s
         lasted = time.monotonic() - self._connected_at >= STEADY_S
         self._short_lived = 0 if lasted else self._short_lived + 1
-        if isinstance(fault, Unasked):  # it is no good news when such a one is reached again
+        if isinstance(fault, UnexpectedPacket):  # reaching such a broker again is no news
             self._short_lived = max(self._short_lived, RIVALRY)
         return min(2.0 ** max(self._short_lived - 1, 0), MAX_PAUSE_S)
 
     def _hang_up(self) -> None:
-        """Lets go of a connection that paho has left open, with all that the broker has sent over it."""
+        """Close a connection that paho has left open, with all that the broker has sent over it."""
         if (left := self._client.socket()) is not None:
             left.close()
 
     def _tell(self, fault: Exception) -> None:
-        """One warning a reason, until the broker was reached again."""
+        """Log one warning a reason, until the broker was reached again."""
         said = f"is not reached ({' '.join(str(fault).split())}); tried again"
-        if self._connected_at is not None and self._short_lived >= RIVALRY and not isinstance(fault, Unasked):
+        if self._connected_at is not None and self._short_lived >= RIVALRY and not isinstance(fault, UnexpectedPacket):
             said = (
                 "is lost soon after each connect: another device may have the same mqtt.client_id "
                 f"({self._access.client_id!r}), for which mqtt.topic stands where it is not set, and the broker keeps "
@@ -176,9 +176,9 @@ class Link:
             logger.warning(f"The broker {self._access.place} {said}, the run goes on")
 
     def _converse(self) -> None:
-        """From connecting to the loss of the connection, which it raises, or to the end."""
+        """Connect and send until the end, or until the connection is lost, which raises _Lost."""
         self._refusal = ""
-        self._screen.begin(len(self._unanswered))
+        self._filter.begin(len(self._unanswered))
         self._client.connect(self._access.host, self._access.port, self._keepalive_s)
         answer_by = time.monotonic() + ANSWER_S
         while self._connected_at is None:
@@ -187,7 +187,7 @@ class Link:
                 raise _Lost(f"it does not answer within {ANSWER_S:g} s")
             if self._stop.is_set():
                 return
-        if not self._screen.packets:
+        if not self._filter.packets:
             raise _Lost(
                 "this version of paho-mqtt reads past the pilot's checks; see requirements.txt for one that fits"
             )
@@ -207,12 +207,12 @@ class Link:
         if self._refusal:
             raise _Lost(f"it refuses: {self._refusal}; see mqtt.username and mqtt.password_path")
         if code == MQTTErrorCode.MQTT_ERR_PROTOCOL:
-            raise Unasked("it sends what is no MQTT")
+            raise UnexpectedPacket("it sends what is no MQTT")
         if code:
             raise _Lost(error_string(code).rstrip("."))
 
     def _say_reached(self) -> None:
-        """Once a connection; while connections do not last, only of one that does."""
+        """Log that the broker is reached: once a connection; while connections do not last, only for one that does."""
         assert self._connected_at is not None
         if self._reached_at == self._connected_at:
             return
@@ -242,7 +242,7 @@ class Link:
         if payload == b"online" and self._newest.get(name) in self._unanswered:
             return  # it is sent again by itself
         number = self._client.publish(f"{self._access.topic}/{name}", payload, qos=1, retain=retain).mid
-        self._screen.expect_answer()
+        self._filter.expect_answer()
         self._unanswered.add(number)
         self._newest[name] = number
 

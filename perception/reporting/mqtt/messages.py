@@ -1,37 +1,32 @@
-"""What the messages say: JSON, schema 1, as docs/mqtt.md describes them."""
+"""The messages: JSON, schema 1, as docs/mqtt.md describes them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from perception.core.frame import BackendInfo, BoardSnapshot, Detections
+from perception.core.frame import BackendInfo, BoardSnapshot, Result
 from perception.core.source_state import SourceState
-from perception.reporting.figures import rounded
-
-SCHEMA = 1
+from perception.reporting.vehicles import SCHEMA, moment, rounded_fields, vehicle_objects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """A frame with vehicles, without its picture. wall_s: Unix seconds; times in ms."""
+class VehicleFrame:
+    """A frame with vehicles, without its image. wall_s: Unix seconds."""
 
     wall_s: float
     frame_id: int
     source: str
-    age_ms: float
-    total_ms: float
+    result: Result
     backend: BackendInfo
-    found: Detections
 
 
-class Turn(NamedTuple):
-    """What the state counts of a frame."""
+class FrameFigures(NamedTuple):
+    """The figures of a frame that go into the state."""
 
     total_ms: float
     age_ms: float
@@ -39,12 +34,12 @@ class Turn(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Now:
-    """How the pilot is doing over the last elapsed_s seconds; None where something is not known."""
+class PilotState:
+    """The pilot over the last elapsed_s seconds; None for what is not known."""
 
     wall_s: float
     elapsed_s: float
-    turns: Sequence[Turn]
+    frames: Sequence[FrameFigures]
     source: str | None
     backend: BackendInfo | None
     source_state: SourceState | None
@@ -54,62 +49,53 @@ class Now:
     lost: int
 
 
-def vehicles_message(seen: Seen) -> bytes:
-    """The vehicles of one frame, boxes in pixels."""
-    names, found = seen.backend.class_names, seen.found
-    vehicles = [
-        {"class": names[class_id], "confidence": round(confidence, 4), "xyxy": [round(value, 1) for value in box]}
-        for box, confidence, class_id in zip(found.xyxy.tolist(), found.confidence.tolist(), found.class_id.tolist())
-    ]
+def vehicles_message(frame: VehicleFrame) -> bytes:
+    """Return the message on the vehicles of one frame, boxes in pixels."""
     return _encoded(
         {
             "schema": SCHEMA,
-            "ts": _moment(seen.wall_s),
-            "frame_id": seen.frame_id,
-            "source": seen.source,
-            "age_ms": round(seen.age_ms, 3),
-            "total_ms": round(seen.total_ms, 3),
-            "backend": seen.backend.name,
-            "precision": seen.backend.precision,
-            "vehicles": vehicles,
+            "ts": moment(frame.wall_s),
+            "frame_id": frame.frame_id,
+            "source": frame.source,
+            "age_ms": round(frame.result.age_ms, 3),
+            "total_ms": round(frame.result.total_ms, 3),
+            "backend": frame.backend.name,
+            "precision": frame.backend.precision,
+            "vehicles": vehicle_objects(frame.result.detections, frame.backend.class_names),
         }
     )
 
 
-def state_message(now: Now) -> bytes:
-    """The state of the pilot; a figure that is not known is null."""
-    state, backend = now.source_state, now.backend
+def state_message(pilot: PilotState) -> bytes:
+    """Return the message on the state of the pilot; a figure that is not known is null."""
+    state, backend = pilot.source_state, pilot.backend
     return _encoded(
         {
             "schema": SCHEMA,
-            "ts": _moment(now.wall_s),
-            "frames": len(now.turns),
-            "fps": round(len(now.turns) / now.elapsed_s, 2) if now.elapsed_s > 0 else None,
-            "p50_ms": _percentile(now.turns, 0, 50),
-            "p95_ms": _percentile(now.turns, 0, 95),
-            "age_p95_ms": _percentile(now.turns, 1, 95),
-            "dropped": sum(turn.dropped for turn in now.turns),
+            "ts": moment(pilot.wall_s),
+            "frames": len(pilot.frames),
+            "fps": round(len(pilot.frames) / pilot.elapsed_s, 2) if pilot.elapsed_s > 0 else None,
+            "p50_ms": _percentile(pilot.frames, 0, 50),
+            "p95_ms": _percentile(pilot.frames, 0, 95),
+            "age_p95_ms": _percentile(pilot.frames, 1, 95),
+            "dropped": sum(figures.dropped for figures in pilot.frames),
             "backend": backend and backend.name,
             "precision": backend and backend.precision,
-            "source": now.source,
+            "source": pilot.source,
             "source_state": state and state.state,
-            "source_state_s": None if now.source_for_s is None else round(now.source_for_s, 1),
+            "source_state_s": None if pilot.source_for_s is None else round(pilot.source_for_s, 1),
             "source_fault": (state and state.fault) or None,
             "reconnects": state and state.reconnects,
-            "board": rounded(asdict(now.board)) if now.board else None,
-            "messages_waiting": now.waiting,
-            "messages_lost": now.lost,
+            "board": rounded_fields(pilot.board),
+            "messages_waiting": pilot.waiting,
+            "messages_lost": pilot.lost,
         }
     )
 
 
-def _percentile(turns: Sequence[Turn], field: int, percent: float) -> float | None:
-    values = [turn[field] for turn in turns]
+def _percentile(frames: Sequence[FrameFigures], field: int, percent: float) -> float | None:
+    values = [figures[field] for figures in frames]
     return round(float(np.percentile(values, percent)), 3) if values else None
-
-
-def _moment(wall_s: float) -> str:
-    return datetime.fromtimestamp(wall_s, timezone.utc).isoformat(timespec="milliseconds")
 
 
 def _encoded(message: Mapping[str, Any]) -> bytes:

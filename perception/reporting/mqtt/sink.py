@@ -1,4 +1,4 @@
-"""The sink that tells a fleet: it takes note of each frame in microseconds, and leaves the rest to a thread."""
+"""The sink that sends to an MQTT broker: it notes each frame in microseconds, and leaves the rest to a thread."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from perception.core.frame import BackendInfo, BoardSnapshot, Report
 from perception.core.source_state import SourceState
 from perception.reporting.mqtt.access import read_access
 from perception.reporting.mqtt.link import Link, Outbox
-from perception.reporting.mqtt.messages import Now, Seen, Turn, state_message, vehicles_message
+from perception.reporting.mqtt.messages import FrameFigures, PilotState, VehicleFrame, state_message, vehicles_message
 from perception.settings.model import MqttSettings
 
-MAX_TURNS = 20_000
-"""Frames that a state counts at most, where the broker is away for long."""
+MAX_FRAMES = 20_000
+"""The most frames that a state counts, where the broker is away for long."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -42,22 +42,22 @@ class MqttSink:
         self._outbox = Outbox(settings.queue)
         self._link = Link(access, settings.keepalive_s, self._outbox, self._state, state_s)
         self._source_state: Callable[[], SourceState] | None = None
-        self._turns: deque[Turn] = deque(maxlen=MAX_TURNS)
+        self._figures: deque[FrameFigures] = deque(maxlen=MAX_FRAMES)
         self._counted_from = clock()
         self._source: str | None = None
         self._backend: BackendInfo | None = None
         self._board: BoardSnapshot | None = None
 
     def follow(self, source_state: Callable[[], SourceState]) -> None:
-        """Begins to speak, before the first frame, too. source_state: how the source is doing, for any thread."""
+        """Connect, even before the first frame. source_state: the state of the source, for any thread."""
         self._source_state = source_state
         self._link.start()
 
     def write(self, report: Report) -> None:
-        """Takes note of one frame; holds no picture."""
+        """Note one frame; holds no image."""
         self._link.start()
         result, frame = report.result, report.frame
-        self._turns.append(Turn(result.total_ms, result.age_ms, report.dropped))
+        self._figures.append(FrameFigures(result.total_ms, result.age_ms, report.dropped))
         self._source, self._backend = frame.source, report.backend
         self._board = report.board or self._board
         now = self._clock()
@@ -65,28 +65,20 @@ class MqttSink:
             return
         # From the moment it was due, not from this one, or frames would pull the rate below the one that was set.
         self._next_at = (self._next_at if now - self._next_at < self._period_s else now) + self._period_s
-        seen = Seen(
-            self._wall_clock(),
-            frame.frame_id,
-            frame.source,
-            result.age_ms,
-            result.total_ms,
-            report.backend,
-            result.detections,
-        )
-        self._outbox.put(partial(vehicles_message, seen))
+        noted = VehicleFrame(self._wall_clock(), frame.frame_id, frame.source, result, report.backend)
+        self._outbox.put(partial(vehicles_message, noted))
 
     def _state(self) -> bytes:
-        """The state since the last one; called by the link's thread."""
+        """Return the state since the last one; called by the link's thread."""
         now = self._clock()
-        turns = [self._turns.popleft() for _ in range(len(self._turns))]
+        frames = [self._figures.popleft() for _ in range(len(self._figures))]
         elapsed_s, self._counted_from = now - self._counted_from, now
         state = self._source_state() if self._source_state else None
         return state_message(
-            Now(
+            PilotState(
                 wall_s=self._wall_clock(),
                 elapsed_s=elapsed_s,
-                turns=turns,
+                frames=frames,
                 source=self._source,
                 backend=self._backend,
                 source_state=state,
@@ -98,7 +90,7 @@ class MqttSink:
         )
 
     def close(self) -> None:
-        """Says offline and ends, within two seconds."""
+        """Say offline and end, within two seconds."""
         self._link.stop()
         if self._outbox.lost or len(self._outbox):
             lost = self._outbox.lost + len(self._outbox)

@@ -1,4 +1,4 @@
-"""The programs that turn raw pictures on their stdin into H.264 in an .mp4, as pure functions."""
+"""Command lines of the programs that turn raw pictures on their stdin into H.264 in an .mp4."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Stream(NamedTuple):
-    """What goes in and where it comes out.
+    """The pictures that go in, and the file that comes out.
 
     size: width and height in pixels, both even. fragmented: written in pieces that play by themselves, so that the file
     plays after a kill; else with one index, which every player and editor takes.
@@ -21,14 +21,14 @@ class Stream(NamedTuple):
 
 
 KEY_FRAME_S = 2.0
-"""A fragment begins at a key frame: so much is lost where the power is cut."""
+"""A fragment begins at a key frame: this much is lost when the power is cut."""
 
 BITS_PER_PIXEL = 0.15
 """NVIDIA's element asks for a rate: this is 4.1 Mbit/s for 720p at 30 fps."""
 
 
 def ffmpeg_command(program: str, stream: Stream) -> list[str]:
-    """libx264 through the ffmpeg program."""
+    """Return the command line of ffmpeg with libx264."""
     width, height = stream.size
     flags = "+frag_keyframe+empty_moov+default_base_moof" if stream.fragmented else "+faststart"
     return [
@@ -40,7 +40,7 @@ def ffmpeg_command(program: str, stream: Stream) -> list[str]:
 
 
 def hardware_pipeline(stream: Stream) -> list[str]:
-    """The words for gst-launch-1.0: the encoder of a Jetson, to which pictures go as NV12 in its own memory."""
+    """Return the words for gst-launch-1.0: the encoder of a Jetson, to which pictures go as NV12 in its own memory."""
     rate = round(stream.size[0] * stream.size[1] * stream.fps * BITS_PER_PIXEL)
     key_frames = f"iframeinterval={_key_interval(stream)} idrinterval={_key_interval(stream)} insert-sps-pps=true"
     encode = (
@@ -51,7 +51,7 @@ def hardware_pipeline(stream: Stream) -> list[str]:
 
 
 def software_pipeline(stream: Stream) -> list[str]:
-    """The words for gst-launch-1.0: libx264."""
+    """Return the words for gst-launch-1.0: libx264."""
     encode = f"video/x-raw,format=I420 ! x264enc speed-preset=veryfast key-int-max={_key_interval(stream)} threads=2"
     return _pipeline(stream, encode)
 

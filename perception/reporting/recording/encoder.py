@@ -1,4 +1,4 @@
-"""What writes pictures into an .mp4 on this machine: hardware first, then libx264, then what OpenCV has."""
+"""Encoders of this machine that write pictures into an .mp4: hardware first, then libx264, then OpenCV's."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from perception.system.opencv_process import prepare_opencv
 # NVENC by the names of JetPack 6 and 5. The Orin Nano has none, but the element that would use it.
 NVENC_NODES = (Path("/dev/v4l2-nvenc"), Path("/dev/nvhost-msenc"))
 FEED_BYTES, FEED_PICTURES = 64 * 2**20, 50
-"""What waits at most for an encoder process, which takes a moment to start. A kill of the pilot loses it."""
+"""The most that waits for an encoder process, which takes a moment to start. A kill of the pilot loses it."""
 STUCK_S = 10.0
-"""An encoder that takes no picture for so long is given up."""
+"""An encoder that takes no picture for this long is given up."""
 PROBE_S = 20.0
-"""GStreamer reads all its plugins anew after an update."""
+"""GStreamer reads all its plugins again after an update."""
 NICENESS = 10
 
 
@@ -34,11 +34,11 @@ class Encoder(Protocol):
     """An .mp4 that is being written. Pictures are (H, W, 3) uint8 BGR of the size it was opened with."""
 
     def write(self, image: Image) -> None:
-        """Appends one picture, which must not change afterwards. OSError where it cannot be written any more."""
+        """Append one picture, which must not change afterwards. OSError where it cannot be written any more."""
         ...
 
     def close(self, wait_s: float) -> bool:
-        """No more pictures come. Waits up to wait_s for the file, and says whether it is finished; may be repeated."""
+        """End the file. Waits up to wait_s for it; True if it is finished. May be repeated."""
         ...
 
 
@@ -118,7 +118,7 @@ class PipeEncoder:
 
 
 class OpenCvEncoder:
-    """What OpenCV can write. A kill loses the file: its index comes last."""
+    """An encoder of OpenCV's. A kill loses the file: its index comes last."""
 
     def __init__(self, writer: cv2.VideoWriter) -> None:
         self._writer = writer
@@ -133,8 +133,40 @@ class OpenCvEncoder:
         return True
 
 
+class Encoders:
+    """The ways to encode that have not failed."""
+
+    def __init__(self, kinds: list[Kind]) -> None:
+        self._kinds = kinds
+        self._told = ""
+
+    def open(self, stream: Stream, place: Path) -> Encoder:
+        """Return an encoder of the best kind. OSError where there is none."""
+        while True:
+            try:
+                encoder = self._kinds[0].open(stream)
+            except OSError:
+                if not self.give_up_best():
+                    raise
+            else:
+                break
+        if self._kinds[0].title != self._told:
+            self._told = self._kinds[0].title
+            logger.info(f"Recording to {place} ({self._told})")
+        return encoder
+
+    def give_up_best(self) -> bool:
+        """Take the next kind from here on. False where there is no other."""
+        if len(self._kinds) < 2:
+            return False
+        failed = self._kinds.pop(0)
+        if failed.title == self._told:
+            logger.warning(f"The encoder does not work: {failed.title}")
+        return True
+
+
 def find_encoders() -> list[Kind]:
-    """Every way that this machine seems to have, best first. Asks other programs: takes up to some seconds."""
+    """Return every way that this machine seems to have, best first. Asks other programs: takes up to some seconds."""
     return list(_kinds())
 
 
@@ -173,7 +205,7 @@ def _said_by(*command: str) -> bytes:
 
 
 def _ask(*command: str) -> tuple[int, bytes]:
-    """The exit code of a program of the system, and its stdout; a Ctrl-C at the terminal is not for it."""
+    """Return exit code and stdout of a program of the system; a Ctrl-C at the terminal is not for it."""
     try:
         done = subprocess.run(  # noqa: S603 - its arguments are made here
             command, capture_output=True, timeout=PROBE_S, check=False, start_new_session=True

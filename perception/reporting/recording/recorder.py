@@ -14,11 +14,10 @@ from loguru import logger
 from perception.core.errors import PilotError, SettingsError
 from perception.core.frame import Report
 from perception.reporting.annotate import annotate
-from perception.reporting.claim import claim
-from perception.reporting.keep import free_name
+from perception.reporting.output_file import claim, free_name
 from perception.reporting.recording.encoder import find_encoders
-from perception.reporting.recording.segment import Shot
-from perception.reporting.recording.tape import FileTape, FolderTape, Tape, usable_fps
+from perception.reporting.recording.recordings import FileRecording, FolderRecording, Recording, usable_fps
+from perception.reporting.recording.segment import RecordedFrame
 from perception.reporting.records import record_line
 from perception.settings.model import RecordSettings
 from perception.system.lock import Lock
@@ -27,9 +26,9 @@ from perception.system.writable import check_folder_writable, check_writable
 WAITING = 2
 """Frames that wait to be copied: they may be lent, and a backend has few to lend."""
 PATIENCE_S = 30.0
-"""As long a source that can wait does so; longer than an encoder that is stuck is given."""
+"""The longest that a source which can wait does wait: longer than STUCK_S of an encoder."""
 END_S = 9.0
-"""As long the end of a run waits; within the 15 s that systemd gives it."""
+"""The longest that the end of a run waits: less than the 15 s that systemd gives it."""
 
 
 class _Job(NamedTuple):
@@ -85,7 +84,7 @@ class Recorder:
         claim(self._lock, path, "Give --record another name.")
 
     def write(self, report: Report) -> None:
-        """Takes one frame. Raises BusyError where another pilot has taken the file since the start."""
+        """Take one frame. Raises BusyError where another pilot has taken the file since the start."""
         if self._fault:
             raise self._fault
         if self._ended:
@@ -106,13 +105,13 @@ class Recorder:
 
     def _run(self) -> None:
         try:
-            tape = self._open_tape()
+            recording = self._open_recording()
             try:
-                while (shot := self._next()) is not None:
-                    if not tape.add(shot):
+                while (frame := self._next()) is not None:
+                    if not recording.add(frame):
                         self.lost += 1
             finally:
-                tape.close()
+                recording.close()
         except PilotError as fault:
             self._fault = fault
         except Exception:
@@ -123,33 +122,33 @@ class Recorder:
             self._jobs.clear()
             self._changed.notify_all()
 
-    def _open_tape(self) -> Tape:
+    def _open_recording(self) -> Recording:
         kinds = find_encoders()
         if self._single:
-            return FileTape(self._path, kinds, self._claim, self._settings.overwrite)
-        return FolderTape(self._path, self._settings, kinds, self._claim)
+            return FileRecording(self._path, kinds, self._claim, self._settings.overwrite)
+        return FolderRecording(self._path, self._settings, kinds, self._claim)
 
-    def _next(self) -> Shot | None:
-        """The next shot: a copy, so that from here on nobody holds the frame, which may be lent."""
+    def _next(self) -> RecordedFrame | None:
+        """Return a copy of the next frame: from here on nobody holds the original, which may be lent."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closing)
             if not self._jobs:
                 return None
             job = self._jobs.popleft()
             self._changed.notify_all()
-        return self._shot(job)
+        return self._copied(job)
 
-    def _shot(self, job: _Job) -> Shot:
+    def _copied(self, job: _Job) -> RecordedFrame:
         report, frame = job.report, job.report.frame
         image = frame.image.copy() if self._settings.clean else annotate(report)
         fps = usable_fps(frame.fps)
         moment_s = frame.captured_at if frame.live else self._counted / fps
         self._counted += 1
         record = b"" if self._single else record_line(report, job.wall_s).encode("utf-8", "replace")
-        return Shot(image, moment_s, job.wall_s, fps, len(report.result.detections), record)
+        return RecordedFrame(image, moment_s, job.wall_s, fps, len(report.result.detections), record)
 
     def close(self) -> None:
-        """Finishes the file, and says how many frames are missing."""
+        """Finish the file, and log how many frames are missing."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -165,7 +164,7 @@ class Recorder:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether it names one .mp4. SettingsError for what is neither that nor a folder."""
+    """Return True for the name of an .mp4. SettingsError for what is neither that nor a folder."""
     if path.suffix.lower() == ".mp4":
         return True
     if path.is_dir() or not (path.suffix or path.name == ".mp4"):

@@ -1,4 +1,4 @@
-"""Where the server listens, and under which names it answers."""
+"""The address on which the server listens, and the names under which it answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """`127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Raises SettingsError for anything else."""
+    """Parse `127.0.0.1:8080`, `[::1]:8080` or `localhost:8080`. Raises SettingsError for anything else."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):(\d{1,5})", text.strip(), re.ASCII)
     if not match or int(match[3]) > 65_535:
         raise SettingsError(
@@ -36,7 +36,7 @@ def parse(text: str) -> Address:
 
 
 def listen(address: Address) -> socket.socket:
-    """A listening socket.
+    """Return a listening socket.
 
     Raises BusyError where the address is taken or not one of this machine, which it may be yet; SettingsError for what
     can never be had.
@@ -65,7 +65,7 @@ def listen(address: Address) -> socket.socket:
 
 
 def is_loopback(listener: socket.socket) -> bool:
-    """Whether this machine alone reaches the listener."""
+    """Return True if this machine alone reaches the listener."""
     return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
@@ -82,7 +82,7 @@ class Names:
         self._names = {"localhost", host.lower(), machine, f"{machine}.local", *(name.lower() for name in more)}
 
     def know(self, header: str) -> bool:
-        """Whether a Host header, with or without a port, is one of ours."""
+        """Return True for a Host header, with or without a port, that is one of ours."""
         match = re.fullmatch(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::\d{1,5})?", header.strip())
         if not match:
             return False

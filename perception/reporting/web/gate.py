@@ -1,4 +1,4 @@
-"""What every request passes before it is answered: who asks, under which name, how often; what goes back with it."""
+"""The check of every request before it is answered: who asks, under which name, how often; and headers for all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perception.reporting.web.address import Names
-from perception.reporting.web.tokens import Guard, Limiter
+from perception.reporting.web.tokens import COOKIE, Guard, Limiter
 
 HEADERS = {
     "content-security-policy": (
@@ -28,78 +28,52 @@ HEADERS = {
     "cache-control": "no-store",
 }
 OPEN = ("/sign-in", "/healthz", "/readyz", "/page/page.css", "/page/icon.svg")
-"""What needs no token."""
+"""Paths that need no token."""
 HEALTH = ("/healthz", "/readyz")
-"""What no flood of other requests may keep from being answered."""
+"""Paths that are answered whatever flood of other requests comes."""
 _HEALTH_CHECK = re.compile(rb"(?:GET|HEAD) /(?:healthz|readyz)[ ?]")
 _AUTHORIZATION = re.compile(rb"(?im)^authorization:[ \t]*bearer[ \t]+([^\r\n]*)")
-_COOKIE = re.compile(rb"(?im)^cookie:[^\r\n]*?\bpilot_session=([^;\s]*)")
+_COOKIE = re.compile(rb"(?im)^cookie:[^\r\n]*?\b%s=([^;\s]*)" % COOKIE.encode())
 REQUESTS_BURST, REQUESTS_PER_S = 60, 30
 HEALTH_BURST, HEALTH_PER_S = 300, 100
-GUESSES_BURST, GUESSES_PER_S = 5, 5 / 60
 
 
 class Gate:
-    """An ASGI application before another one; `app` is set once that exists."""
+    """An ASGI application before another one."""
 
-    cookie = "pilot_session"
-
-    def __init__(self, names: Names, guard: Guard | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """guard: None where nobody needs a token. clock: monotonic seconds."""
+    def __init__(self, app: ASGIApp, names: Names, guard: Guard, clock: Callable[[], float] = time.monotonic) -> None:
+        """app: gets what is let through. clock: monotonic seconds."""
+        self._app = app
         self._names = names
         self._guard = guard
         self._requests = Limiter(REQUESTS_BURST, REQUESTS_PER_S, clock)
         self._health = Limiter(HEALTH_BURST, HEALTH_PER_S, clock)
-        self._guesses = Limiter(GUESSES_BURST, GUESSES_PER_S, clock)
-        self.app: ASGIApp | None = None
-
-    @property
-    def guarded(self) -> bool:
-        """Whether a token is needed."""
-        return self._guard is not None
 
     def admits(self, address: str, head: bytes) -> bool:
-        """Whether a request is read at all, which begins with these bytes: as often as its address may ask.
+        """Return True if a request that begins with these bytes is read at all: as often as its address may ask.
 
-        Whoever brings the token or a session is always let in, as all who come through ssh have one address.
+        A request with the token or a session is always let in, as all that come through ssh have one address.
         """
         limiter = self._health if _HEALTH_CHECK.match(head) else self._requests
-        return limiter.would_allow(address) or self._brings_right(head)
+        return limiter.would_allow(address) or self._has_credentials(head)
 
-    def _brings_right(self, head: bytes) -> bool:
-        if self._guard is None:
-            return False
-        token = _AUTHORIZATION.search(head)
-        if token and self._guard.is_token(token[1].decode("latin-1").strip()):
-            return True
-        session = _COOKIE.search(head)
-        return session is not None and self._guard.is_session(session[1].decode("latin-1"))
-
-    def may_fail(self, scope: Scope) -> bool:
-        """Whether this address, which just gave a wrong token, may give another one."""
-        return self._guesses.allows(_address(scope))
-
-    def is_token(self, text: str) -> bool:
-        """Whether this lets somebody in."""
-        return self._guard is not None and self._guard.is_token(text)
-
-    def new_session(self) -> str:
-        """The value of the cookie."""
-        assert self._guard is not None
-        return self._guard.new_session()
+    def _has_credentials(self, head: bytes) -> bool:
+        token, session = _AUTHORIZATION.search(head), _COOKIE.search(head)
+        return (token is not None and self._guard.is_token(token[1].decode("latin-1").strip())) or (
+            session is not None and self._guard.is_session(session[1].decode("latin-1"))
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request through, or answers it."""
-        assert self.app is not None
-        headers = Headers(scope=scope)
-        refusal = self._refusal(scope, headers)
+        """Let a request through, or answer it."""
+        refusal = self._refusal(scope, Headers(scope=scope))
         try:
-            await (refusal or self.app)(scope, receive, _with_headers(send))
+            await (refusal or self._app)(scope, receive, _with_headers(send))
         except ClientDisconnect:  # in the middle of a body: there is nobody to answer, and nothing is wrong here
             return
 
     def _refusal(self, scope: Scope, headers: Headers) -> ASGIApp | None:
-        is_let_in = self._guard is not None and self._is_let_in(self._guard, headers)
+        guard = self._guard
+        is_let_in = guard.is_session(_cookie(headers)) or guard.is_token(_bearer(headers) or "")
         limiter = self._health if scope["path"] in HEALTH else self._requests
         if not is_let_in and not limiter.allows(_address(scope)):
             return PlainTextResponse("Too many requests.\n", 429, {"retry-after": "1"})
@@ -110,16 +84,13 @@ class Gate:
             return PlainTextResponse("This name is not one of the pilot's: web.hosts lists further ones.\n", 421)
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
             return PlainTextResponse("Another site may not use this one.\n", 403)
-        if self._guard is None or is_let_in or scope["path"] in OPEN:
+        if is_let_in or not guard.needs_token or scope["path"] in OPEN:
             return None
-        return self._door(scope, headers)
+        return self._refuse_stranger(scope, headers)
 
-    def _is_let_in(self, guard: Guard, headers: Headers) -> bool:
-        return guard.is_session(_cookie(headers, self.cookie)) or guard.is_token(_bearer(headers) or "")
-
-    def _door(self, scope: Scope, headers: Headers) -> ASGIApp:
-        """What a stranger gets. A wrong token is counted, and only a wrong one."""
-        if _bearer(headers) is not None and not self.may_fail(scope):
+    def _refuse_stranger(self, scope: Scope, headers: Headers) -> ASGIApp:
+        """Return the answer to a request without a right token. A wrong one is counted, and only a wrong one."""
+        if _bearer(headers) is not None and not self._guard.may_guess(_address(scope)):
             return PlainTextResponse("Too many attempts.\n", 429, {"retry-after": "60"})
         if scope["path"] == "/":
             return RedirectResponse("/sign-in", 303)
@@ -143,14 +114,14 @@ def _address(scope: Scope) -> str:
 
 
 def _bearer(headers: Headers) -> str | None:
-    """The token of a request; None where it brings none."""
+    """Return the token of a request; None where it brings none."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else None
 
 
-def _cookie(headers: Headers, name: str) -> str:
+def _cookie(headers: Headers) -> str:
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
         return ""
     return found.value if found else ""

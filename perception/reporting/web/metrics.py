@@ -1,4 +1,4 @@
-"""/metrics, in a registry of its own: base units in the names, everything made at the moment of the scrape."""
+"""The metrics for Prometheus, made at the moment of the scrape, in a registry of their own."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from perception.reporting.web.overview import Overview
-from perception.reporting.web.tally import PrometheusHistogram
+from perception.reporting.web.statistics import PrometheusHistogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(Collector):
-    """Everything that a scrape gets."""
+    """A collector of all metrics."""
 
     def __init__(self, overview: Overview) -> None:
         self._overview = overview
@@ -23,15 +23,15 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """The answer to a scrape, in Prometheus' text format."""
+        """Return the answer to a scrape, in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: what is there depends on the board and on the backend."""
+        """Return nothing: the metrics depend on the board and on the backend."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Every family that has a value."""
+        """Yield every family that has a value."""
         self._overview.settle()
         families: tuple[Callable[[], Iterable[Metric]], ...] = (
             self._counters,
@@ -45,36 +45,36 @@ class Metrics(Collector):
             yield from family()
 
     def _counters(self) -> Iterator[Metric]:
-        tally = self._overview.tally
-        yield CounterMetricFamily("pilot_frames", "Frames that were processed.", tally.frames)
-        yield CounterMetricFamily("pilot_frames_dropped", "Frames captured but not processed.", tally.dropped)
+        statistics = self._overview.statistics
+        yield CounterMetricFamily("pilot_frames", "Frames that were processed.", statistics.frames)
+        yield CounterMetricFamily("pilot_frames_dropped", "Frames captured but not processed.", statistics.dropped)
         vehicles = CounterMetricFamily(
             "pilot_vehicles", "Vehicles found, once for each frame that shows them.", labels=["class"]
         )
-        for name, count in sorted(tally.vehicles.items()):
+        for name, count in sorted(statistics.vehicles.items()):
             vehicles.add_metric([name], count)
         yield vehicles
 
     def _histograms(self) -> Iterator[Metric]:
-        tally = self._overview.tally
+        statistics = self._overview.statistics
         total = HistogramMetricFamily(
             "pilot_frame_duration_seconds", "From a frame in host memory to its vehicles in Python."
         )
-        _add(total, [], tally.total)
+        _add(total, [], statistics.total)
         yield total
         stages = HistogramMetricFamily(
             "pilot_stage_duration_seconds", "The stages of a frame, where the backend tells them.", labels=["stage"]
         )
-        for name, histogram in tally.stages.items():
+        for name, histogram in statistics.stages.items():
             if any(histogram.counts):
                 _add(stages, [name], histogram)
         yield stages
 
     def _flow(self) -> Iterator[Metric]:
-        overview, tally = self._overview, self._overview.tally
-        rate_hz = tally.history[-1].frames if tally.history else None
+        overview, statistics = self._overview, self._overview.statistics
+        rate_hz = statistics.history[-1].frames if statistics.history else None
         yield _gauge("pilot_frame_rate_hertz", "Frames processed in the last whole second.", rate_hz)
-        latest = tally.latest
+        latest = statistics.latest
         yield _gauge(
             "pilot_frame_age_seconds",
             "From the capture of the last frame to its vehicles in Python.",
@@ -87,8 +87,8 @@ class Metrics(Collector):
         yield _gauge("pilot_ready", "1 while frames flow.", float(overview.ready()[0]))
 
     def _source(self) -> Iterator[Metric]:
-        state = self._overview.source
-        if state is not None:
+        if status := self._overview.status:
+            state = status.source_state
             yield CounterMetricFamily(
                 "pilot_source_reconnects", "How often pictures came again after a loss.", state.reconnects
             )
@@ -112,15 +112,15 @@ class Metrics(Collector):
         yield _gauge("pilot_board_throttling", "1 while something slows the board down.", float(bool(board.throttling)))
 
     def _backend(self) -> Iterator[Metric]:
-        info = self._overview.backend
-        if info is not None:
+        if status := self._overview.status:
+            info = status.backend
             family = GaugeMetricFamily("pilot_backend_info", "What serves.", labels=["backend", "precision", "input"])
             family.add_metric([info.name, info.precision, f"{info.input_hw[1]}x{info.input_hw[0]}"], 1)
             yield family
 
 
 def _gauge(name: str, help_text: str, value: float | None) -> GaugeMetricFamily:
-    """A gauge; without a sample where there is no value."""
+    """Return a gauge; without a sample where there is no value."""
     return GaugeMetricFamily(name, help_text, value=value)
 
 

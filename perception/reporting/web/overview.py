@@ -1,4 +1,4 @@
-"""What /api/state, /healthz and /readyz tell: counted figures and the readings of the other parts, in one place."""
+"""The answers to /api/state, /healthz and /readyz, made of counted figures and readings of the other parts."""
 
 from __future__ import annotations
 
@@ -7,33 +7,48 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from perception.core.frame import BackendInfo
+from perception.core.frame import BackendInfo, Summary
 from perception.core.source_state import SourceState
-from perception.reporting.figures import rounded
-from perception.reporting.web.facts import Lines, Parts
-from perception.reporting.web.sink import WebSink
-from perception.reporting.web.tally import Second, Tally
+from perception.reporting.vehicles import rounded, rounded_fields
+from perception.reporting.web.sink import LogLine, WebSink
+from perception.reporting.web.statistics import Second, Statistics
 
 LIVE_S = 10.0
-"""A loop that has not turned for so long hangs: it turns five times a second while it waits for a frame."""
+"""A loop that has not turned for this long hangs: it turns five times a second while it waits for a frame."""
 FLOW_S = 5.0
-"""Frames flow while the last one is not older."""
+"""Frames flow while the last one is no older than this."""
 
 Verdict = tuple[bool, str]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunStatus:
+    """The state of a run besides its frames. passed_over: each step of the selection before the backend that serves,
+    with its reason. source: its URI without credentials. window: the last one that ended.
+    """
+
+    passed_over: Sequence[str]
+    backend: BackendInfo
+    source: str
+    source_state: SourceState
+    window: Summary | None
+
+
 class Overview:
-    """For the thread of the server. clock: monotonic seconds; wall_clock: Unix seconds."""
+    """For the thread of the server.
+
+    read_status: set once the run is open. clock: monotonic seconds; wall_clock: Unix seconds.
+    """
 
     def __init__(
         self,
         sink: WebSink,
-        lines: Lines,
+        lines: Callable[[], Sequence[LogLine]],
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.tally = Tally()
-        self.parts: Parts | None = None
+        self.statistics = Statistics()
+        self.read_status: Callable[[], RunStatus] | None = None
         self.sink = sink
         self._lines = lines
         self._clock = clock
@@ -41,92 +56,85 @@ class Overview:
         self._run = f"{wall_clock():.3f}"
 
     def settle(self) -> None:
-        """Counts what the loop has left, and closes the seconds that are over."""
-        self.tally.add(self.sink.take_measured())
-        self.tally.tick(self._clock(), self.sink.board)
+        """Count what the loop has left, and close the seconds that are over."""
+        self.statistics.add(self.sink.take_measured())
+        self.statistics.tick(self._clock(), self.sink.board)
 
     def live(self) -> Verdict:
-        """Whether the loop turns; a pilot that still starts is alive."""
-        if self.parts is None:
+        """Return True while the loop turns, with the words for it; a pilot that still starts is alive."""
+        if self.read_status is None:
             return True, "starting"
         ago_s = self._clock() - self.sink.turned_at
         return ago_s < LIVE_S, "the loop turns" if ago_s < LIVE_S else f"the loop has not turned for {ago_s:.0f} s"
 
     def ready(self) -> Verdict:
-        """Whether frames flow."""
+        """Return True while frames flow, with the words for it."""
         self.settle()
         age_s = self.frame_age_s()
         if age_s is not None and age_s < FLOW_S:
             return True, "frames flow"
-        source = self.source
-        why = f"source {source.state}" if source else "starting"
+        status = self.status
+        why = f"source {status.source_state.state}" if status else "starting"
         return False, f"no frame yet, {why}" if age_s is None else f"no frame for {age_s:.0f} s, {why}"
 
     def frame_age_s(self) -> float | None:
-        """Seconds since the vehicles of the last frame were known; None before the first frame."""
-        latest = self.tally.latest
+        """Return seconds since the vehicles of the last frame were known; None before the first frame."""
+        latest = self.statistics.latest
         return max(self._clock() - latest.ended_at, 0.0) if latest else None
 
     @property
-    def source(self) -> SourceState | None:
-        """How the source is doing; None while the pilot starts."""
-        return self.parts.source.state if self.parts else None
-
-    @property
-    def backend(self) -> BackendInfo | None:
-        """What serves; None while the pilot starts."""
-        return self.parts.meter.backend if self.parts else None
+    def status(self) -> RunStatus | None:
+        """The state of the run now; None while the pilot starts."""
+        return self.read_status() if self.read_status else None
 
     def state(self, after: int, log: int) -> dict[str, Any]:
-        """Everything, as JSON takes it: seconds of the history after `after`, lines of the log after number `log`."""
+        """Return all of it for JSON: seconds of the history after `after`, lines of the log after number `log`."""
         self.settle()
-        tally, now = self.tally, self._clock()
-        latest = tally.latest
+        counted, status, now = self.statistics, self.status, self._clock()
+        latest = counted.latest
         known = {
             "run": self._run,
             "at": self._wall_clock(),
             "live": self.live()[0],
             "ready": self.ready()[0],
-            "source": self._source(now),
-            "backend": self._backend(),
+            "source": _source(status, now) if status else None,
+            "backend": _backend(status) if status else None,
             "frame": {"age_ms": latest.result.age_ms, "ended_ago_s": self.frame_age_s()} if latest else None,
-            "recent": dataclasses.asdict(tally.recent(now)),
-            "window": _fields(self.parts.meter.latest) if self.parts else None,
-            "totals": {"frames": tally.frames, "dropped": tally.dropped, "vehicles": dict(tally.vehicles)},
-            "board": _fields(self.sink.board),
-            "history": _columns([second for second in tally.history if second.number > after]),
-            "log": [_fields(line) for line in self._lines() if line.number > log],
+            "recent": dataclasses.asdict(counted.recent(now)),
+            "window": rounded_fields(status.window) if status else None,
+            "totals": {
+                "frames": counted.frames,
+                "dropped": counted.dropped,
+                "vehicles": dict(counted.vehicles),
+            },
+            "board": rounded_fields(self.sink.board),
+            "history": _columns([second for second in counted.history if second.number > after]),
+            "log": [rounded_fields(line) for line in self._lines() if line.number > log],
         }
         state = rounded(known)
         assert isinstance(state, dict)
         return state
 
-    def _source(self, now: float) -> dict[str, Any] | None:
-        if self.parts is None:
-            return None
-        state = self.parts.source.state
-        return {
-            "label": self.parts.source.label,
-            "state": state.state,
-            "for_s": now - state.since,
-            "reconnects": state.reconnects,
-            "fault": state.fault,
-        }
 
-    def _backend(self) -> dict[str, Any] | None:
-        if self.parts is None:
-            return None
-        info = self.parts.meter.backend
-        return {
-            "name": info.name,
-            "precision": info.precision,
-            "input": f"{info.input_hw[1]}x{info.input_hw[0]}",
-            "passed_over": list(self.parts.service.passed_over),
-        }
+def _source(status: RunStatus, now: float) -> dict[str, Any]:
+    state = status.source_state
+    return {
+        "label": status.source,
+        "state": state.state,
+        "for_s": now - state.since,
+        "reconnects": state.reconnects,
+        "fault": state.fault,
+    }
 
 
-def _fields(noun: Any) -> dict[str, Any] | None:
-    return None if noun is None else {field.name: getattr(noun, field.name) for field in dataclasses.fields(noun)}
+def _backend(status: RunStatus) -> dict[str, Any]:
+    info = status.backend
+    return {
+        "name": info.name,
+        "precision": info.precision,
+        "input": f"{info.input_hw[1]}x{info.input_hw[0]}",
+        "passed_over": list(status.passed_over),
+    }
 
 
 def _columns(history: Sequence[Second]) -> dict[str, list[Any]]:

@@ -21,7 +21,7 @@ from perception.reporting.web.sink import WebSink
 from perception.settings.model import WebSettings
 
 NICE = 15
-"""Where detection wants the same core, the picture gets 36 parts of it to 1024: the weights of the kernel's scheduler.
+"""On a core that detection also wants, the picture gets 36 parts to 1024: the weights of the kernel's scheduler.
 
 With less (19 gives 15) a machine that is busy with other things shows none for seconds."""
 REST = 1.0
@@ -31,7 +31,7 @@ STILL_S = 6.0
 
 
 def shrink(report: Report, max_width: int) -> Report:
-    """The report with a picture of its own, at most max_width pixels wide, and the boxes to it."""
+    """Return the report with a picture of its own, at most max_width pixels wide, and boxes to match."""
     image, found = report.frame.image, report.result.detections
     scale = min(max_width / image.shape[1], 1.0)
     size = (round(image.shape[1] * scale), max(round(image.shape[0] * scale), 1))
@@ -43,7 +43,7 @@ def shrink(report: Report, max_width: int) -> Report:
 
 
 def encode(report: Report, quality: int) -> bytes:
-    """The picture with its boxes as JPEG. quality: 0 to 100."""
+    """Return the picture with its boxes as JPEG. quality: 0 to 100."""
     done, data = cv2.imencode(".jpg", annotate(report), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"OpenCV cannot encode a picture of shape {report.frame.image.shape}")
@@ -51,23 +51,23 @@ def encode(report: Report, quality: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Jpeg:
     """One encoded picture. number: counts from 1."""
 
     number: int
     jpeg: bytes
 
 
-class Projector:
+class PictureStream:
     """Encodes while somebody watches, in a thread of its own, and shows everyone the same newest picture.
 
-    Who is slow misses pictures, nothing is queued. For the thread of the server.
+    A slow viewer misses pictures, nothing is queued. For the thread of the server.
     """
 
     def __init__(self, sink: WebSink, settings: WebSettings) -> None:
         self._sink = sink
         self._settings = settings
-        self._newest: Picture | None = None
+        self._newest: Jpeg | None = None
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "web picture", initializer=yield_to_detection)
@@ -76,7 +76,7 @@ class Projector:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """One more viewer; the first one starts the work, the last one ends it."""
+        """Count one more viewer; the first one starts the work, the last one ends it."""
         self.viewers += 1
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._project())
@@ -89,14 +89,14 @@ class Projector:
                 self._task = self._newest = None
                 self._sink.forget()
 
-    async def after(self, number: int) -> Picture:
-        """The newest picture that is later than this one. To be called while watching."""
+    async def after(self, number: int) -> Jpeg:
+        """Return the newest picture that is later than this one. To be called while watching."""
         while self._newest is None or self._newest.number <= number:
             await self._arrived.wait()
         return self._newest
 
     async def still(self) -> bytes | None:
-        """The next picture; None where none comes within six seconds."""
+        """Return the next picture; None where none comes within six seconds."""
         with self.watching():
             try:
                 return (await asyncio.wait_for(self.after(0), STILL_S)).jpeg
@@ -104,7 +104,7 @@ class Projector:
                 return None
 
     def close(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _project(self) -> None:
@@ -116,7 +116,7 @@ class Projector:
             began = clock()
             if jpeg := await self._make():
                 number += 1
-                self._newest = Picture(number, jpeg)
+                self._newest = Jpeg(number, jpeg)
                 arrived, self._arrived = self._arrived, asyncio.Event()
                 arrived.set()
             took_s = clock() - began
@@ -140,6 +140,6 @@ class Projector:
 
 
 def yield_to_detection() -> None:
-    """Lowers the priority of the calling thread alone: on Linux a thread has a nice value of its own, see sched(7)."""
+    """Lower the priority of the calling thread alone: on Linux a thread has a nice value of its own, see sched(7)."""
     with suppress(OSError):  # it is a favour, and not worth a word where it is refused
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1, bounded: so many connections, so often, so long to ask, so long to take what was sent."""
+"""uvicorn's HTTP/1.1 with bounds: on connections, requests, the time to send a request and to take its answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BoundedProtocol(H11Protocol):
         self._has_begun = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Where there is one too many, the one goes that has kept the server waiting longest; else this one."""
+        """Drop, where there is one too many, the one that has kept the server waiting longest; else this one."""
         if len(self.connections) >= CONNECTIONS and not self._make_room():
             self.transport = transport
             transport.abort()
@@ -43,7 +43,7 @@ class BoundedProtocol(H11Protocol):
         self._expect_request()
 
     def _make_room(self) -> bool:
-        """Drops the connection that has been without a complete request for longest; whether there is one."""
+        """Drop the connection that has been without a complete request for longest. False where there is none."""
         others = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.is_awaited]
         oldest = min(others, key=lambda one: one._waits_since, default=None)
         if oldest is None:
@@ -54,11 +54,11 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def is_awaited(self) -> bool:
-        """Whether it has no complete request that is being answered."""
+        """True while it has no complete request that is being answered."""
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def data_received(self, data: bytes) -> None:
-        """Reads no request of an address that asks too often."""
+        """Read data, but no request of an address that asks too often."""
         if (
             not self._has_begun
             and self.is_awaited
@@ -71,7 +71,7 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the timers."""
+        """Cancel the timers."""
         for timer in (self._ask_timer, self._take_timer):
             if timer:
                 timer.cancel()
@@ -79,24 +79,24 @@ class BoundedProtocol(H11Protocol):
             super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Waits for a whole request no longer than five seconds."""
+        """Stop the timer of five seconds once a whole request has come."""
         super().handle_events()
         if self._ask_timer and self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
             self._ask_timer.cancel()
             self._ask_timer = None
 
     def on_response_complete(self) -> None:
-        """The next request of the connection has its time, too."""
+        """Start the timer of the connection's next request."""
         self._expect_request()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """The viewer is slow: it has five seconds to take what lies in the buffer."""
+        """Give a slow viewer five seconds to take what lies in the buffer."""
         super().pause_writing()
         self._take_timer = self.loop.call_later(TAKE_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It did."""
+        """Stop that timer: it did."""
         if self._take_timer:
             self._take_timer.cancel()
             self._take_timer = None

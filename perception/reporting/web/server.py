@@ -14,16 +14,14 @@ from typing import Any
 import uvicorn
 from loguru import logger
 
-from perception.core.frame import BoardSnapshot, Report
+from perception.reporting.lines import PAGE
 from perception.reporting.web.address import BACKLOG, Names, is_loopback, listen, parse
-from perception.reporting.web.answers import Answers
-from perception.reporting.web.facts import Meter, Parts, Service, Source
 from perception.reporting.web.gate import Gate
-from perception.reporting.web.log_ring import LogRing
-from perception.reporting.web.overview import Overview
-from perception.reporting.web.picture import Projector
+from perception.reporting.web.overview import Overview, RunStatus
+from perception.reporting.web.picture import PictureStream
 from perception.reporting.web.protocol import HEADER_BYTES, BoundedProtocol
-from perception.reporting.web.sink import WebSink
+from perception.reporting.web.routes import Routes
+from perception.reporting.web.sink import LogRing, WebSink
 from perception.reporting.web.tokens import Guard, need_token, read_token
 from perception.settings.model import WebSettings
 
@@ -34,7 +32,7 @@ CLOSING_S = 3.0
 COMPLAINT_S = 60.0
 
 
-class WebPage:
+class WebPage(WebSink):
     """A sink that shows the run in a browser. The server runs from here to `close`."""
 
     def __init__(self, settings: WebSettings, bind: str, environment: Mapping[str, str] = os.environ) -> None:
@@ -48,31 +46,25 @@ class WebPage:
         if token is None and not is_loopback(listener):
             listener.close()
             raise need_token(address.host)
-        self._sink = WebSink()
+        super().__init__()
         self._ring = LogRing()
-        self._overview = Overview(self._sink, self._ring.lines)
-        gate = Gate(Names(address.host, settings.hosts), Guard(token) if token else None)
+        self._overview = Overview(self, self._ring.lines)
         self.port: int = listener.getsockname()[1]
-        self._server = _Server(self._overview, Projector(self._sink, settings), gate, listener)
+        pictures, guard = PictureStream(self, settings), Guard(token)
+        routes = Routes(self._overview, pictures, guard)
+        gate = Gate(routes.app(), Names(address.host, settings.hosts), guard)
+        self._server = _Server(self._overview, pictures, gate, listener)
         self._thread = threading.Thread(target=self._server.serve_until_told, name="web", daemon=True)
         self._thread.start()
-        logger.info(f"The live page: http://{_shown(listener)}/" + (" (with the token)" if token else ""))
+        logger.info(f"{PAGE}http://{_shown(listener)}/" + (" (with the token)" if token else ""))
 
-    def follow(self, service: Service, source: Source, meter: Meter) -> None:
-        """Tells of these parts from here on."""
-        self._sink.turn(self._sink.board)
-        self._overview.parts = Parts(service, source, meter)
-
-    def write(self, report: Report) -> None:
-        """Leaves the report to the server."""
-        self._sink.write(report)
-
-    def turn(self, board: BoardSnapshot | None) -> None:
-        """The loop turns, with or without a frame. board: its newest figures."""
-        self._sink.turn(board)
+    def follow(self, read_status: Callable[[], RunStatus]) -> None:
+        """Tell of the open run from here on. read_status: for any thread."""
+        self.turn(self.board)
+        self._overview.read_status = read_status
 
     def close(self) -> None:
-        """Ends the server; viewers are cut off."""
+        """End the server; viewers are cut off."""
         self._server.should_exit = True
         self._thread.join(CLOSING_S)
         self._ring.close()
@@ -81,7 +73,7 @@ class WebPage:
 class _Server(uvicorn.Server):
     """uvicorn with the housekeeping of the page in its loop."""
 
-    def __init__(self, overview: Overview, projector: Projector, gate: Gate, listener: socket.socket) -> None:
+    def __init__(self, overview: Overview, pictures: PictureStream, gate: Gate, listener: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
                 gate,
@@ -100,12 +92,11 @@ class _Server(uvicorn.Server):
             )
         )
         self._overview = overview
-        self._projector = projector
+        self._pictures = pictures
         self._listener = listener
-        gate.app = Answers(overview, projector, gate).app()
 
     def serve_until_told(self) -> None:
-        """Serves until should_exit is set. Whatever goes wrong here must not end the run."""
+        """Serve until should_exit is set. Whatever goes wrong here must not end the run."""
         handler = _ToLog()
         log = logging.getLogger("uvicorn.error")
         log.addHandler(handler)
@@ -117,7 +108,7 @@ class _Server(uvicorn.Server):
         finally:
             log.removeHandler(handler)
             log.propagate = True
-            self._projector.close()
+            self._pictures.close()
 
     async def _run(self, complain: Callable[[str, BaseException | None], None]) -> None:
         def on_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -131,28 +122,28 @@ class _Server(uvicorn.Server):
     async def _settle(self) -> None:
         while True:
             self._overview.settle()
-            if not self._projector.viewers:
+            if not self._pictures.viewers:
                 self._overview.sink.forget()  # the loop may have left a picture just after the last viewer went
             await asyncio.sleep(SETTLE_S)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to accept: asyncio takes BACKLOG connections at a time, and reads from them before it takes others.
+        """Begin to accept: asyncio takes BACKLOG connections at a time, and reads from them before it takes others.
 
-        In a storm a health check is read then before so many have come after it that it would have to go. The kernel
-        keeps more waiting, who would else come again a second later.
+        So in a storm a health check is read before connections after it push it out. The kernel keeps more waiting,
+        which would otherwise come again a second later.
         """
         await super().startup(sockets)
         self._listener.listen(WAITING)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Cuts every connection, since a viewer of the picture would never leave by itself."""
+        """Cut every connection, since a viewer of the picture would never leave by itself."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await super().shutdown(sockets)
 
 
 class _ToLog(logging.Handler):
-    """What uvicorn calls an error is a bug of the page, and told once a minute; what strangers send is not told."""
+    """Logs what uvicorn calls an error, a bug of the page, once a minute; what strangers send is not logged."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(logging.ERROR)
@@ -160,11 +151,11 @@ class _ToLog(logging.Handler):
         self._next = float("-inf")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes a record of uvicorn's."""
+        """Take a record of uvicorn's."""
         self.complain(record.getMessage(), record.exc_info[1] if record.exc_info else None)
 
     def complain(self, what: str, fault: BaseException | None) -> None:
-        """Logs a bug of the page, with its traceback."""
+        """Log a bug of the page, with its traceback."""
         if self._clock() >= self._next:
             self._next = self._clock() + COMPLAINT_S
             logger.opt(exception=fault).error(f"The live page has a fault, detection goes on: {what.strip()}")

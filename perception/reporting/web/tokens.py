@@ -1,4 +1,4 @@
-"""The secret that lets somebody in where the page is not bound to this machine alone."""
+"""The token that lets somebody in where others than this machine reach the page, sessions, and limits on guesses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from perception.core.errors import SettingsError
 from perception.core.redact import shown_secret_path
 
 VARIABLE = "PILOT_WEB_TOKEN"
+COOKIE = "pilot_session"
 SHORTEST = 16
 SESSION_S = 7 * 86_400
+GUESSES_BURST, GUESSES_PER_S = 5, 5 / 60
 _MAKE = "(umask 077; openssl rand -hex 32 > web.token)"
 
 
 def read_token(path: Path | None, environment: Mapping[str, str]) -> str | None:
-    """The token of the file, else of PILOT_WEB_TOKEN; None where neither is given.
+    """Return the token of the file, else of PILOT_WEB_TOKEN; None where neither is given.
 
     Raises SettingsError for a file that cannot be read or that others may read, and for a token that is too short.
     """
@@ -35,7 +37,7 @@ def read_token(path: Path | None, environment: Mapping[str, str]) -> str | None:
 
 
 def need_token(host: str) -> SettingsError:
-    """What is said where others can reach the page and there is no token."""
+    """Return the fault of a page that others can reach, without a token."""
     return SettingsError(
         f"web.bind: {host} can be reached by others, and there is no token",
         f"Make one, {_MAKE}, and set web.token_path: web.token; or bind to 127.0.0.1 and come through ssh -L.",
@@ -60,42 +62,12 @@ def _read(path: Path) -> str:
 
 
 def _without_waiting(name: str, flags: int) -> int:
-    """Opens a file; a pipe, too, at once."""
+    """Open a file without waiting, even a pipe."""
     return os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-class Guard:
-    """Judges tokens and sessions. A session is its end and a seal made with the token: nothing is kept here.
-
-    wall_clock: Unix seconds.
-    """
-
-    def __init__(self, token: str, wall_clock: Callable[[], float] = time.time) -> None:
-        self._digest = hashlib.sha256(token.encode()).digest()
-        self._key = hashlib.sha256(b"vehicle pilot session\0" + token.encode()).digest()
-        self._wall_clock = wall_clock
-
-    def is_token(self, text: str) -> bool:
-        """Whether this is the token; takes the same time whatever it is."""
-        return hmac.compare_digest(hashlib.sha256(text.encode("utf-8", "replace")).digest(), self._digest)
-
-    def new_session(self) -> str:
-        """The value of a cookie that lets in for a week."""
-        ends = str(int(self._wall_clock()) + SESSION_S)
-        return f"{ends}.{self._seal(ends)}"
-
-    def is_session(self, value: str) -> bool:
-        """Whether the cookie is one of ours, and its week is not over."""
-        ends, _, seal = value.partition(".")
-        sealed = hmac.compare_digest(seal.encode("utf-8", "replace"), self._seal(ends).encode())
-        return sealed and int(ends) > self._wall_clock()
-
-    def _seal(self, ends: str) -> str:
-        return hmac.new(self._key, ends.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
-
-
 class Limiter:
-    """So many in a burst, then so many a second, for each of the last 256 addresses. clock: monotonic seconds."""
+    """Allows a burst, then a steady rate, for each of the last 256 addresses. clock: monotonic seconds."""
 
     ADDRESSES = 256
 
@@ -106,7 +78,7 @@ class Limiter:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def allows(self, address: str) -> bool:
-        """Whether one more may come from this address; counts it if so."""
+        """Return True if one more may come from this address, and count it."""
         now = self._clock()
         left, at = self._left.pop(address, (self._burst, now))
         left = min(left + (now - at) * self._per_s, self._burst)
@@ -117,7 +89,47 @@ class Limiter:
         return allowed
 
     def would_allow(self, address: str) -> bool:
-        """Whether one more may come from this address; counts nothing."""
+        """Return True if one more may come from this address; counts nothing."""
         now = self._clock()
         left, at = self._left.get(address, (self._burst, now))
         return left + (now - at) * self._per_s >= 1
+
+
+class Guard:
+    """Judges tokens and sessions. A session is its end and a seal made with the token: nothing is kept here."""
+
+    def __init__(
+        self,
+        token: str | None,
+        wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """token: None where nobody needs one, and none is right. wall_clock: Unix seconds; clock: monotonic seconds."""
+        self.needs_token = token is not None
+        self._digest = hashlib.sha256((token or "").encode()).digest()
+        self._key = hashlib.sha256(b"vehicle pilot session\0" + (token or "").encode()).digest()
+        self._wall_clock = wall_clock
+        self._guesses = Limiter(GUESSES_BURST, GUESSES_PER_S, clock)
+
+    def is_token(self, text: str) -> bool:
+        """Return True for the token, after the same time whatever the text is."""
+        digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
+        return hmac.compare_digest(digest, self._digest) and self.needs_token
+
+    def may_guess(self, address: str) -> bool:
+        """Return True if this address, which just gave a wrong token, may give another one; counts it."""
+        return self._guesses.allows(address)
+
+    def new_session(self) -> str:
+        """Return the value of a cookie that lets in for a week."""
+        ends = str(int(self._wall_clock()) + SESSION_S)
+        return f"{ends}.{self._seal(ends)}"
+
+    def is_session(self, value: str) -> bool:
+        """Return True for a cookie of this token whose week is not over."""
+        ends, _, seal = value.partition(".")
+        sealed = hmac.compare_digest(seal.encode("utf-8", "replace"), self._seal(ends).encode())
+        return sealed and self.needs_token and int(ends) > self._wall_clock()
+
+    def _seal(self, ends: str) -> str:
+        return hmac.new(self._key, ends.encode("utf-8", "replace"), hashlib.sha256).hexdigest()

@@ -110,7 +110,7 @@ class Listener:
         self.heard.append((message.topic, bytes(message.payload), message.retain))
 
     def of(self, name: str) -> list[bytes]:
-        """What was said under the last part of a topic."""
+        """Return the messages under the last part of a topic."""
         return [payload for topic, payload, _ in self.heard if topic.rpartition("/")[2] == name]
 
     def ids(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the settings of MQTT name is checked before the run."""
+"""The settings of MQTT, and the files that they name, are checked before the run."""
 
 from __future__ import annotations
 

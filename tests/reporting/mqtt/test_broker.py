@@ -24,7 +24,7 @@ from tests.journeys.service.manager import running, wait_until
 from tests.reporting.mqtt.broker import PASSWORD, USER, Broker, broker, free_port, listener, secured
 
 OUTAGE_S = float(os.environ.get("PILOT_OUTAGE_S", "3"))
-"""How long the broker is away; PILOT_OUTAGE_S=60 for the whole minute."""
+"""The time that the broker is away; PILOT_OUTAGE_S=60 for the whole minute."""
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from perception.core.frame import BoardSnapshot
 from perception.core.source_state import SourceState
-from perception.reporting.mqtt.messages import Now, Seen, Turn, state_message, vehicles_message
+from perception.reporting.mqtt.messages import FrameFigures, PilotState, VehicleFrame, state_message, vehicles_message
 from perception.settings.model import ROOT
 from tests.doubles.fakes import INFO, make_report
 
@@ -42,16 +42,15 @@ def assert_fits(message: dict[str, Any], topic: str) -> None:
         assert isinstance(value, TYPES[kind]) or (null and value is None), (key, value)
 
 
-def seen(vehicles: int = 1) -> Seen:
-    result = make_report(vehicles=vehicles).result
-    return Seen(NOON, 7, "rtsp://***@cam/1", result.age_ms, result.total_ms, INFO, result.detections)
+def seen(vehicles: int = 1) -> VehicleFrame:
+    return VehicleFrame(NOON, 7, "rtsp://***@cam/1", make_report(vehicles=vehicles).result, INFO)
 
 
-def now(**others: Any) -> Now:
+def now(**others: Any) -> PilotState:
     figures = {
         "wall_s": NOON,
         "elapsed_s": 10.0,
-        "turns": [Turn(float(number), 2.0 * number, number % 2) for number in range(1, 101)],
+        "frames": [FrameFigures(float(number), 2.0 * number, number % 2) for number in range(1, 101)],
         "source": "csi://0",
         "backend": INFO,
         "source_state": SourceState("lost", 5.0, 2, "no signal"),
@@ -60,7 +59,7 @@ def now(**others: Any) -> Now:
         "waiting": 4,
         "lost": 3,
     }
-    return Now(**{**figures, **others})
+    return PilotState(**{**figures, **others})
 
 
 def test_vehicles_of_a_frame() -> None:
@@ -91,7 +90,7 @@ def test_the_state_of_a_run() -> None:
 
 
 def test_the_state_before_the_first_frame() -> None:
-    nothing = now(elapsed_s=0.0, turns=[], source=None, backend=None, source_state=None, source_for_s=None, board=None)
+    nothing = now(elapsed_s=0.0, frames=[], source=None, backend=None, source_state=None, source_for_s=None, board=None)
     message = json.loads(state_message(nothing))
     assert_fits(message, "state")
     assert (message["frames"], message["fps"], message["p50_ms"]) == (0, None, None)

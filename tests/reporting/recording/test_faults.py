@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perception.core.errors import PilotError, SettingsError
-from perception.reporting.recording import encoder, tape
+from perception.reporting.recording import encoder, recordings
 from perception.reporting.recording.recorder import Recorder
 from perception.settings.model import RecordSettings
 from tests.camera.readers import wait_for
@@ -125,7 +125,7 @@ def test_an_encoder_that_hangs_holds_up_no_live_source_and_no_frames(
 ) -> None:
     on_path(fake_ffmpeg(tmp_path, f"exec {sys.executable} -c 'import time; time.sleep(60)'"))
     monkeypatch.setattr(encoder, "STUCK_S", 0.5)
-    monkeypatch.setattr(tape, "FINISH_S", 0.5)
+    monkeypatch.setattr(recordings, "FINISH_S", 0.5)
     monkeypatch.setattr(encoder, "FEED_BYTES", 2**20)
     sink = recorder(tmp_path / "out.mp4")
     for number in range(100):

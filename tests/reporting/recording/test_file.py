@@ -11,7 +11,7 @@ import pytest
 
 from perception.core.frame import Frame
 from perception.reporting.recording import encoder
-from perception.reporting.recording.tape import RESERVE_BYTES
+from perception.reporting.recording.recordings import RESERVE_BYTES
 from tests.camera.readers import wait_for
 from tests.doubles.fakes import make_report
 from tests.needs import path_of

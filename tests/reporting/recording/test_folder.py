@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from perception.core.errors import PilotError, SettingsError
 from perception.core.frame import Image, Report
-from perception.reporting.recording import tape
+from perception.reporting.recording import recordings
 from perception.reporting.recording.commands import Stream
 from perception.reporting.recording.encoder import find_encoders
-from perception.reporting.recording.preroll import PreRoll
 from perception.reporting.recording.recorder import Recorder
-from perception.reporting.recording.segment import Segment, Shot
-from perception.reporting.recording.shelf import Shelf
-from perception.reporting.recording.tape import RESERVE_BYTES, FolderTape
+from perception.reporting.recording.recordings import RESERVE_BYTES, FolderRecording
+from perception.reporting.recording.segment import PreRoll, RecordedFrame, Segment
+from perception.reporting.recording.segment_folder import SegmentFolder
 from perception.settings.model import RecordSettings
 from tests.camera.readers import wait_for
 from tests.doubles.fakes import make_image
@@ -30,16 +29,18 @@ from tests.small_disk import small_disk
 NOON = 1_767_268_800.0  # 2026-01-01T12:00:00Z
 
 
-def shot(moment_s: float, value: int = 100, vehicles: int = 0, fps: float = 10.0, wall_s: float | None = None) -> Shot:
+def frame(
+    moment_s: float, value: int = 100, vehicles: int = 0, fps: float = 10.0, wall_s: float | None = None
+) -> RecordedFrame:
     record = f'{{"frame_id":{round(moment_s * fps)}}}\n'.encode()
-    return Shot(make_image(value, 48, 64), moment_s, wall_s or NOON + moment_s, fps, vehicles, record)
+    return RecordedFrame(make_image(value, 48, 64), moment_s, wall_s or NOON + moment_s, fps, vehicles, record)
 
 
-def record(folder: Path, shots: list[Shot], **settings: object) -> None:
-    """Records the shots into the folder."""
+def record(folder: Path, frames: list[RecordedFrame], **settings: object) -> None:
+    """Records the frames into the folder."""
     wanted = RecordSettings.model_validate({"path": folder, **settings})
-    film = FolderTape(folder, wanted, find_encoders(), lambda path: None)
-    for one in shots:
+    film = FolderRecording(folder, wanted, find_encoders(), lambda path: None)
+    for one in frames:
         assert film.add(one)
     film.close()
 
@@ -49,7 +50,7 @@ def ids(video: Path) -> list[int]:
 
 
 def test_segments_follow_one_another_without_a_gap(tmp_path: Path) -> None:
-    record(tmp_path, [shot(number / 10, number * 4) for number in range(50)], segment_s=2)
+    record(tmp_path, [frame(number / 10, number * 4) for number in range(50)], segment_s=2)
     assert [path.name for path in segments(tmp_path)] == [
         "20260101T120000Z.mp4",
         "20260101T120002Z.mp4",
@@ -61,7 +62,7 @@ def test_segments_follow_one_another_without_a_gap(tmp_path: Path) -> None:
 
 
 def test_segments_of_one_second_have_names_of_their_own(tmp_path: Path) -> None:
-    record(tmp_path, [shot(number / 10, wall_s=NOON) for number in range(30)], segment_s=1)
+    record(tmp_path, [frame(number / 10, wall_s=NOON) for number in range(30)], segment_s=1)
     assert [path.stem for path in segments(tmp_path)] == [
         "20260101T120000Z",
         "20260101T120000Z-1",
@@ -73,7 +74,7 @@ def test_segments_of_one_second_have_names_of_their_own(tmp_path: Path) -> None:
 @pytest.mark.needs("ffprobe")
 def test_a_camera_that_stutters_is_recorded_in_true_time(tmp_path: Path) -> None:
     moments = [0.0, 0.09, 0.31, 0.33, 0.34, 0.9, 2.0, 2.1, 3.43, 3.5, 4.98]
-    record(tmp_path, [shot(moment) for moment in moments], segment_s=2)
+    record(tmp_path, [frame(moment) for moment in moments], segment_s=2)
     lengths = [length_s(path) for path in segments(tmp_path)]
     assert sum(lengths) == pytest.approx(4.98 + 0.1, abs=0.11)
     assert lengths == pytest.approx([2.0, 2.98, 0.1], abs=0.11)  # one ends where a picture comes
@@ -81,13 +82,13 @@ def test_a_camera_that_stutters_is_recorded_in_true_time(tmp_path: Path) -> None
 
 @pytest.mark.needs("ffprobe")
 def test_an_outage_ends_the_segment_and_is_not_in_it(tmp_path: Path) -> None:
-    record(tmp_path, [shot(moment) for moment in (0.0, 0.1, 0.2, 100.0, 100.1)])
+    record(tmp_path, [frame(moment) for moment in (0.0, 0.1, 0.2, 100.0, 100.1)])
     assert [length_s(path) for path in segments(tmp_path)] == pytest.approx([0.3, 0.2], abs=0.01)
 
 
 def test_another_size_begins_a_segment(tmp_path: Path) -> None:
-    large = Shot(make_image(9, 96, 128), 0.1, NOON + 1, 10.0, 0, b"{}\n")
-    record(tmp_path, [shot(0.0), large])
+    large = RecordedFrame(make_image(9, 96, 128), 0.1, NOON + 1, 10.0, 0, b"{}\n")
+    record(tmp_path, [frame(0.0), large])
     assert [pictures(path)[0].shape for path in segments(tmp_path)] == [(48, 64, 3), (96, 128, 3)]
 
 
@@ -112,7 +113,7 @@ def test_every_picture_stands_within_one_picture_of_its_time(gaps_s: list[float]
     for gap_s in gaps_s:
         moments.append(moments[-1] + gap_s)
     for number, moment in enumerate(moments):
-        segment.add(shot(moment, number))
+        segment.add(frame(moment, number))
         assert len(kept.images) / fps == pytest.approx(moment - 5.0 + 1 / fps, abs=1 / fps + 1e-6)
     shown = [int(image[0, 0, 0]) for image in kept.images]
     assert shown == sorted(shown)
@@ -120,8 +121,8 @@ def test_every_picture_stands_within_one_picture_of_its_time(gaps_s: list[float]
         assert moments[number] - 5.0 < (place + 1) / fps + 1e-6  # nothing is shown before it was
 
 
-def vehicles_at(*places: int, count: int = 60) -> list[Shot]:
-    return [shot(number / 10, 40 + number, int(number in places)) for number in range(count)]
+def vehicles_at(*places: int, count: int = 60) -> list[RecordedFrame]:
+    return [frame(number / 10, 40 + number, int(number in places)) for number in range(count)]
 
 
 @pytest.mark.needs("ffprobe")
@@ -154,7 +155,7 @@ def test_a_road_without_vehicles_leaves_no_file(tmp_path: Path) -> None:
 def test_the_seconds_before_a_vehicle_are_bounded_in_memory() -> None:
     kept = PreRoll(keep_s=60, max_bytes=20_000)
     for number in range(500):
-        kept.add(shot(number / 10, number % 200))
+        kept.add(frame(number / 10, number % 200))
         assert kept.bytes <= 20_000
     left = list(kept.take())
     assert 2 < len(left) < 500
@@ -164,7 +165,7 @@ def test_the_seconds_before_a_vehicle_are_bounded_in_memory() -> None:
 
 def test_a_picture_larger_than_the_bound_is_not_kept() -> None:
     kept = PreRoll(keep_s=60, max_bytes=10)
-    kept.add(shot(0))
+    kept.add(frame(0))
     assert (kept.bytes, list(kept.take())) == (0, [])
 
 
@@ -176,7 +177,7 @@ def test_the_oldest_segments_go_first_and_no_other_file(tmp_path: Path) -> None:
     for name in others:
         (tmp_path / name).write_bytes(bytes(5000))
     (tmp_path / "20240101T000000Z.mp4").mkdir()
-    Shelf(tmp_path, 2300).make_room(None)
+    SegmentFolder(tmp_path, 2300).make_room(None)
     left = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     assert left == sorted(
         [
@@ -188,15 +189,15 @@ def test_the_oldest_segments_go_first_and_no_other_file(tmp_path: Path) -> None:
 
 def test_the_segment_that_is_being_written_stays(tmp_path: Path) -> None:
     (tmp_path / "20200101T000000Z.mp4").write_bytes(bytes(1000))
-    Shelf(tmp_path, 10).make_room(tmp_path / "20200101T000000Z.mp4")
+    SegmentFolder(tmp_path, 10).make_room(tmp_path / "20200101T000000Z.mp4")
     assert (tmp_path / "20200101T000000Z.mp4").exists()
 
 
 def test_the_bound_holds_over_restarts(tmp_path: Path) -> None:
     bound = 20_000
     for start in range(2):
-        shots = [shot(start * 100 + number / 10, number * 40 % 255) for number in range(60)]
-        record(tmp_path, shots, segment_s=1, max_gib=bound / 2**30)
+        frames = [frame(start * 100 + number / 10, number * 40 % 255) for number in range(60)]
+        record(tmp_path, frames, segment_s=1, max_gib=bound / 2**30)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < bound * 1.5  # the newest one grew after the look
     assert segments(tmp_path)[-1].stem == "20260101T120145Z"
     assert all(path.with_suffix(".jsonl").exists() for path in segments(tmp_path))
@@ -205,16 +206,16 @@ def test_the_bound_holds_over_restarts(tmp_path: Path) -> None:
 def test_a_full_disk_loses_pictures_until_it_has_room_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
-    monkeypatch.setattr(tape, "RETRY_S", 0.0)
-    monkeypatch.setattr(tape, "SHELF_S", 0.0)
+    monkeypatch.setattr(recordings, "RETRY_S", 0.0)
+    monkeypatch.setattr(recordings, "ROOM_S", 0.0)
     with small_disk(tmp_path / "disk", kib=RESERVE_BYTES // 1024 + 2000) as disk:
         folder = disk.path / "out"
-        film = FolderTape(folder, RecordSettings(path=folder), find_encoders(), lambda path: None)
-        assert film.add(shot(0))
+        film = FolderRecording(folder, RecordSettings(path=folder), find_encoders(), lambda path: None)
+        assert film.add(frame(0))
         filler = disk.fill()
-        assert [film.add(shot(number / 10)) for number in range(1, 20)] == [False] * 19
+        assert [film.add(frame(number / 10)) for number in range(1, 20)] == [False] * 19
         filler.unlink()
-        assert film.add(shot(2.0))
+        assert film.add(frame(2.0))
         film.close()
         assert [len(pictures(path)) for path in segments(folder)] == [1, 1]
     assert [line for line in logged if not line.startswith("DEBUG")][1:] == [
@@ -270,6 +271,6 @@ def test_hidden_programs_leave_opencv(on_path: OnPath) -> None:
 
 
 def test_names_of_segments_grow_with_time(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, 2**30)
-    names = [shelf.new(NOON + 86_400 * day)[0].name for day in range(0, 400, 30)]
+    folder = SegmentFolder(tmp_path, 2**30)
+    names = [folder.new(NOON + 86_400 * day)[0].name for day in range(0, 400, 30)]
     assert all(one < other for one, other in pairwise(names))

@@ -51,7 +51,7 @@ def greys(path: Path) -> list[float]:
 
 
 def length_s(path: Path) -> float:
-    """How long a player says that the video is. The test needs("ffprobe")."""
+    """Return the length that a player says the video has. The test needs("ffprobe")."""
     command = [path_of("ffprobe"), "-v", "error", "-of", "json", "-show_entries", "format=duration", str(path)]
     found = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=20).stdout)
     return float(found["format"]["duration"])

@@ -35,7 +35,7 @@ def until(true: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered; the names of the headers in lower case."""
+    """The answer of a server; the names of the headers in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,7 +65,7 @@ def ask(
 
 
 def state(port: int) -> dict[str, Any]:
-    """What /api/state says, once this address, whose requests another test may have used up, is let in again."""
+    """Return what /api/state says, once this address, whose requests another test may have used up, is let in again."""
     ends_at = time.monotonic() + PATIENCE_S
     while (answer := ask(port, "/api/state")).status == 429 and time.monotonic() < ends_at:
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""What strangers and slow viewers may do to a pilot: nothing. Its loop goes on and its memory is bounded."""
+"""Strangers and slow viewers do nothing to a pilot: its loop goes on and its memory is bounded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from perception.reporting.web.address import BACKLOG
-from perception.reporting.web.answers import VIEWERS
 from perception.reporting.web.protocol import CONNECTIONS
+from perception.reporting.web.routes import VIEWERS
 from perception.reporting.web.server import WebPage
 from tests.reporting.web.pilots import PATIENCE_S, WebPilot, ask, start, until
 

@@ -74,7 +74,7 @@ class Window:
         pytest.fail(f"it did not come: {what}")
 
     def picture(self) -> str:
-        """What the picture shows."""
+        """Return what the picture shows."""
         return str(self.page.evaluate(HASH))
 
     def picture_moves(self) -> None:
@@ -84,7 +84,7 @@ class Window:
 
 
 def faults(page: Page) -> list[str]:
-    """What axe-core calls serious or critical."""
+    """Return what axe-core calls serious or critical."""
     violations: list[dict[str, Any]] = Axe().run(page).response["violations"]
     return [f"{found['id']}: {found['help']}" for found in violations if found["impact"] in ("serious", "critical")]
 

@@ -1,4 +1,4 @@
-"""Who may ask the server, under which name, how often; and what goes back with every answer."""
+"""The gate: who may ask the server, under which name, how often; and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ def test_another_site_gets_nothing(page: WebPage, headers: dict[str, str], statu
 
 def test_a_burst_of_requests_is_slowed_down_for_its_address_alone() -> None:
     clock = FakeClock()
-    gate = Gate(Names("127.0.0.1", ()), None, clock)
-    gate.app = PlainTextResponse("through")
+    gate = Gate(PlainTextResponse("through"), Names("127.0.0.1", ()), Guard(None), clock)
 
     async def status(address: str) -> int:
         sent: list[Message] = []
@@ -75,7 +74,7 @@ def test_a_burst_of_requests_is_slowed_down_for_its_address_alone() -> None:
     assert asyncio.run(burst(REQUESTS_PER_S + 1, "192.0.2.1")) == [200] * REQUESTS_PER_S + [429]
 
 
-def test_strangers_see_the_door_alone(guarded: WebPage) -> None:
+def test_strangers_see_the_form_to_sign_in_alone(guarded: WebPage) -> None:
     for path in ("/api/state", "/metrics", "/picture.jpg", "/picture.mjpeg", "/page/page.js"):
         answer = ask(guarded.port, path)
         assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
@@ -118,12 +117,12 @@ def test_a_scraper_comes_in_by_bearer_and_is_never_slowed_down(guarded: WebPage)
     assert [ask(guarded.port, "/metrics", headers=right).status for _ in range(20)] == [200] * 20
 
 
-class Door:
+class Asker:
     """A gate with nothing behind it, asked without a network."""
 
     def __init__(self, clock: FakeClock) -> None:
-        self.gate = Gate(Names("127.0.0.1", ()), Guard(TOKEN), clock)
-        self.gate.app = PlainTextResponse("through")
+        self.guard = Guard(TOKEN, clock=clock)
+        self.gate = Gate(PlainTextResponse("through"), Names("127.0.0.1", ()), self.guard, clock)
 
     def ask(self, path: str, **headers: str) -> int:
         """The status of the answer to somebody at 127.0.0.1, where the head of the request is read at all; else 0."""
@@ -146,33 +145,33 @@ class Door:
 
 def test_guesses_of_one_lock_out_nobody_who_knows_the_token() -> None:
     clock = FakeClock()
-    door = Door(clock)
-    session = f"pilot_session={door.gate.new_session()}"
+    asker = Asker(clock)
+    session = f"pilot_session={asker.guard.new_session()}"
     wrong, right = [], []
     for _ in range(600):
         clock.now += 1
-        wrong.append(door.ask("/metrics", authorization="Bearer wrong"))
-        right += [door.ask("/metrics", authorization=f"Bearer {TOKEN}"), door.ask("/api/state", cookie=session)]
+        wrong.append(asker.ask("/metrics", authorization="Bearer wrong"))
+        right += [asker.ask("/metrics", authorization=f"Bearer {TOKEN}"), asker.ask("/api/state", cookie=session)]
     assert right == [200] * 1200
     assert set(wrong) == {401, 429} and wrong.count(401) < 60
 
 
 def test_a_flood_from_their_own_address_keeps_out_neither_health_checks_nor_who_knows_the_token() -> None:
-    door = Door(FakeClock())
-    flood = [door.ask("/metrics") for _ in range(REQUESTS_BURST + 500)]
+    asker = Asker(FakeClock())
+    flood = [asker.ask("/metrics") for _ in range(REQUESTS_BURST + 500)]
     assert flood == [401] * REQUESTS_BURST + [0] * 500  # the rest is not even read
-    assert [door.ask(path) for path in ("/healthz", "/readyz")] == [200] * 2
-    assert door.ask("/metrics", authorization=f"Bearer {TOKEN}") == 200
-    assert door.ask("/metrics", Authorization=f"bearer {TOKEN} ", accept="*/*") == 200
-    assert door.ask("/api/state", cookie=f"a=b; pilot_session={door.gate.new_session()}") == 200
+    assert [asker.ask(path) for path in ("/healthz", "/readyz")] == [200] * 2
+    assert asker.ask("/metrics", authorization=f"Bearer {TOKEN}") == 200
+    assert asker.ask("/metrics", Authorization=f"bearer {TOKEN} ", accept="*/*") == 200
+    assert asker.ask("/api/state", cookie=f"a=b; pilot_session={asker.guard.new_session()}") == 200
     for stranger in ({"authorization": "Bearer wrong"}, {"cookie": "pilot_session=1.x"}, {"x": f"Bearer {TOKEN}"}):
-        assert door.ask("/metrics", **stranger) == 0
+        assert asker.ask("/metrics", **stranger) == 0
 
 
 def test_a_flood_of_health_checks_is_slowed_down_too() -> None:
-    door = Door(FakeClock())
-    assert [door.ask("/healthz") for _ in range(HEALTH_BURST + 1)] == [200] * HEALTH_BURST + [0]
-    assert door.ask("/page/page.css") == 200
+    asker = Asker(FakeClock())
+    assert [asker.ask("/healthz") for _ in range(HEALTH_BURST + 1)] == [200] * HEALTH_BURST + [0]
+    assert asker.ask("/page/page.css") == 200
 
 
 def test_a_request_of_an_address_over_its_limit_is_refused_before_it_is_read(

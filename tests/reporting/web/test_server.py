@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -18,8 +19,9 @@ from perception.core.errors import BusyError
 from perception.core.frame import BoardSnapshot, Summary
 from perception.core.source_state import SourceState
 from perception.reporting.logs import TextLog, start_logging
-from perception.reporting.web.answers import VIEWERS
+from perception.reporting.web.overview import RunStatus
 from perception.reporting.web.picture import encode, shrink
+from perception.reporting.web.routes import VIEWERS
 from perception.reporting.web.server import WebPage
 from perception.settings.model import LogSettings, Settings, WebSettings
 from perception.system.stop import StopFlag
@@ -29,18 +31,18 @@ from tests.reporting.web.pilots import ask, state, until
 SUMMARY = Summary(298, 12.1, 13.4, 15.0, 17.2, 41.0, 29.8, 2, 2 / 300)
 
 
+STATUS = RunStatus(("TensorRT: no engine",), INFO, "rtsp://camera/road", SourceState("live", 0.0, 2), SUMMARY)
+
+
 class FakeParts:
     """A service, a source and a meter in one."""
 
-    passed_over = ("TensorRT: no engine",)
-    label = "rtsp://camera/road"
-    state = SourceState("live", 0.0, 2)
-    latest = SUMMARY
-    backend = INFO
+    passed_over, label = STATUS.passed_over, STATUS.source
+    state, latest, backend = STATUS.source_state, STATUS.window, STATUS.backend
 
 
 def follow(page: WebPage) -> None:
-    page.follow(FakeParts(), FakeParts(), FakeParts())
+    page.follow(lambda: STATUS)
 
 
 @contextmanager
@@ -233,16 +235,16 @@ def log() -> TextLog:
 
 
 def test_the_page_is_off_unless_asked_for_and_a_sink_among_the_others(tmp_path: Path, log: TextLog) -> None:
-    quiet = LogSettings(dir=tmp_path, records=False)
+    quiet, parts = LogSettings(dir=tmp_path, records=False), cast(Any, FakeParts())
     with Sinks(Settings(log=quiet), StopFlag(), log) as sinks:
         sinks.turn()
-        sinks.follow(FakeParts(), FakeParts(), FakeParts())
+        sinks.follow(parts, parts, parts)
     assert not [thread for thread in threading.enumerate() if thread.name == "web"]
     board = BoardSnapshot(power_w=9.0)
     settings = Settings(log=quiet, web=WebSettings(bind="127.0.0.1:0"))
     with Sinks(settings, StopFlag(), log, lambda: board) as sinks:
         page = next(sink for sink in sinks._sinks if isinstance(sink, WebPage))
-        sinks.follow(FakeParts(), FakeParts(), FakeParts())
+        sinks.follow(parts, parts, parts)
         sinks.turn()
         sinks.write(make_report(), None)
         until(lambda: state(page.port)["totals"]["frames"] == 1, "the frame")

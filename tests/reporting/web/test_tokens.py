@@ -1,4 +1,4 @@
-"""Who is let in: tokens, sessions, limits, names and addresses."""
+"""Access to the page: tokens, sessions, limits, names and addresses."""
 
 from __future__ import annotations
 

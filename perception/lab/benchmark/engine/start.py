@@ -12,7 +12,8 @@ from statistics import median
 
 from perception.core.errors import BackendError
 from perception.lab.benchmark import start_cost
-from perception.lab.benchmark.start_cost import FRAME_LINE, Start
+from perception.lab.benchmark.start_cost import Start
+from perception.reporting.lines import FRAME
 
 # A context as the pilot makes it, and nothing else; then it holds still to be measured.
 CONTEXT_ALONE = """
@@ -31,7 +32,7 @@ MARKS = {
     "process start to first log line": "",
     "to Loading": "Loading vehicle detection model",
     "to Serving": "Serving with",
-    "to the first vehicle line": FRAME_LINE,
+    "to the first vehicle line": FRAME,
 }
 """The parts of a start, each with what its last line holds."""
 STAMP = "%Y-%m-%d %H:%M:%S.%f"

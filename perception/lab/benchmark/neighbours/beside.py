@@ -18,11 +18,11 @@ from datetime import datetime
 from pathlib import Path
 
 from perception.core.errors import BackendError
+from perception.reporting.lines import FRAME, PAGE_PATTERN
 
 SETTLING_S = 1.5
 """After a neighbour comes or goes, before frames count."""
 START_S = 60.0
-PAGE_LINE = re.compile(r"The live page: (http://\S+/)")
 Span = tuple[float, float]
 Neighbour = Callable[[str], AbstractContextManager[None]]
 """Given the URL of the pilot's page, it is there for the length of the block."""
@@ -121,7 +121,7 @@ def _url(process: subprocess.Popen[bytes], log: Path) -> str:
     ends_at = time.monotonic() + START_S
     while time.monotonic() < ends_at and process.poll() is None:
         text = log.read_text(encoding="utf-8", errors="replace")
-        if (said := PAGE_LINE.search(text)) and "Vehicle detection:" in text:
+        if (said := re.search(PAGE_PATTERN, text)) and FRAME in text:
             return said[1]
         time.sleep(0.2)
     raise BackendError(f"The pilot did not start: {_last_line(log)}")

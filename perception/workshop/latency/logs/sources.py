@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from perception.core.errors import SettingsError
-from perception.workshop.latency.logs.text import FRAME
+from perception.reporting.lines import FRAME
 from perception.workshop.latency.plain import printable
 
 BLOCK = 2 * 2**20

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+from perception.reporting.lines import FRAME, FRAME_PATTERN, SUMMARY
 from perception.workshop.latency.board_reading import MOST_REASONS, Reading
 from perception.workshop.latency.columns import (
     HIGHEST_ID,
@@ -20,17 +21,11 @@ from perception.workshop.latency.columns import (
 from perception.workshop.latency.moments import Stamps, bounded
 from perception.workshop.latency.plain import printable
 
-FRAME = "Vehicle detection: "
-TOLD = (FRAME, "Latency over ", "Throttling began: ")
+TOLD = (FRAME, SUMMARY, "Throttling began: ")
 
-_MS = r"(\d{1,12}(?:\.\d{1,9})?)"
-_STAGES = rf"(?: \| (?=pre|infer|post)(?:pre {_MS} ?)?(?:infer {_MS} ?)?(?:post {_MS})?)?"
-_LINE = re.compile(
-    rf"Vehicle detection: \d+ vehicles in {_MS}ms{_STAGES} \| age {_MS}ms"
-    r" \| frame (\d{1,16}) dropped (\d{1,16}) \| ([^|\s]{1,64}(?: [^|\s]{1,64})?)"
-)
+_LINE = re.compile(FRAME_PATTERN)
 _TEMPERATURE, _POWER = r"(?:gpu|tj|\w{1,20}) (-?\d{1,3}(?:\.\d+)?) C", r"(\d{1,5}(?:\.\d+)?) W"
-_BOARD = re.compile(rf"Latency over .* \| (?=\S+ -?\d|\d)(?:{_TEMPERATURE})? ?(?:{_POWER})?$")
+_BOARD = re.compile(rf"{SUMMARY}.* \| (?=\S+ -?\d|\d)(?:{_TEMPERATURE})? ?(?:{_POWER})?$")
 _THROTTLING = re.compile(rf"Throttling began: ([^()]{{1,200}}) \((?:{_TEMPERATURE})?(?:, )?(?:{_POWER})?")
 _ORDER = ("total", *TIMES[:3], "age")
 

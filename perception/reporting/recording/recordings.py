@@ -1,4 +1,4 @@
-"""What a recording does with each picture: which file it goes to, and when that begins and ends."""
+"""Recordings to one file or to a folder: which file each frame goes to, and when a file begins and ends."""
 
 from __future__ import annotations
 
@@ -11,116 +11,83 @@ from typing import Protocol
 
 from loguru import logger
 
-from perception.reporting.keep import reserve
+from perception.reporting.output_file import reserve
 from perception.reporting.recording.commands import Stream
-from perception.reporting.recording.encoder import Encoder, Kind
-from perception.reporting.recording.preroll import PreRoll
-from perception.reporting.recording.segment import Segment, Shot, even
-from perception.reporting.recording.shelf import Shelf
+from perception.reporting.recording.encoder import Encoders, Kind
+from perception.reporting.recording.segment import PreRoll, RecordedFrame, Segment, even
+from perception.reporting.recording.segment_folder import SegmentFolder
 from perception.settings.model import RecordSettings
 
 FALLBACK_FPS = 25.0
-"""For a source that does not tell its rate, or one that cannot be."""
+"""The rate for a source that tells none, or an impossible one."""
 RESERVE_BYTES = 32 * 2**20
 """A recording ends while there is room for the index of its file, and for the logs."""
 RETRY_S = 10.0
 GAP_S = 5.0
-"""A source that gave nothing for so long ends the segment; shorter gaps are filled with the last picture."""
-SHELF_S = 2.0
-"""How often the space that all segments take is looked at."""
+"""A source that gave nothing for this long ends the segment; shorter gaps are filled with the last picture."""
+ROOM_S = 2.0
+"""Seconds between two looks at the space that all segments take."""
 SEGMENTS = 4
 """A segment ends before it takes more than this part of max_gib, so that there is always an older one to delete."""
 FINISH_S = 5.0
 FINISHING = 2
-"""So many segments may be finished by their encoders while the next one is written."""
+"""The most segments that their encoders finish while the next one is written."""
 
 
-class Tape(Protocol):
-    """Where shots go. Used by one thread."""
+class Recording(Protocol):
+    """Takes the frames to record. Used by one thread."""
 
-    def add(self, shot: Shot) -> bool:
-        """Takes one shot. False where it is lost, which was told in the log."""
+    def add(self, frame: RecordedFrame) -> bool:
+        """Take one frame. False where it is lost, which was told in the log."""
         ...
 
     def close(self) -> None:
-        """Finishes the file that is being written."""
+        """Finish the file that is being written."""
         ...
 
 
-class _Encoders:
-    """The ways to encode that have not failed."""
-
-    def __init__(self, kinds: list[Kind]) -> None:
-        self._kinds = kinds
-        self._told = ""
-
-    def open(self, stream: Stream, place: Path) -> Encoder:
-        """An encoder of the best kind. OSError where there is none."""
-        while True:
-            try:
-                encoder = self._kinds[0].open(stream)
-            except OSError:
-                if not self.give_up_best():
-                    raise
-            else:
-                break
-        if self._kinds[0].title != self._told:
-            self._told = self._kinds[0].title
-            logger.info(f"Recording to {place} ({self._told})")
-        return encoder
-
-    def give_up_best(self) -> bool:
-        """Takes the next kind from here on. False where there is no other."""
-        if len(self._kinds) < 2:
-            return False
-        failed = self._kinds.pop(0)
-        if failed.title == self._told:
-            logger.warning(f"The encoder does not work: {failed.title}")
-        return True
-
-
 def usable_fps(fps: float) -> float:
-    """The rate of a video: some streams call a clock of theirs their rate."""
+    """Return the rate of a video: some streams call a clock of theirs their rate."""
     return fps if 1 <= fps <= 240 else FALLBACK_FPS
 
 
 def check_room(folder: Path) -> None:
-    """OSError where the disk is about to be full."""
+    """Raise OSError where the disk is about to be full."""
     status = os.statvfs(folder)
     if status.f_bavail * status.f_frsize < RESERVE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def is_empty(path: Path) -> bool:
-    """Whether nothing was written to it yet."""
+    """Return True if nothing was written to it yet."""
     return not path.exists() or path.stat().st_size == 0
 
 
-class FileTape:
+class FileRecording:
     """One .mp4 for the whole run. Where it cannot be written any more it ends, with a warning."""
 
     def __init__(self, path: Path, kinds: list[Kind], claim: Callable[[Path], None], overwrite: bool = False) -> None:
         """claim: called with the file once it exists. overwrite: one that is there is replaced."""
         self._path = path
         self._overwrite = overwrite
-        self._encoders = _Encoders(kinds)
+        self._encoders = Encoders(kinds)
         self._claim = claim
         self._segment: Segment | None = None
         self._ended = False
 
-    def add(self, shot: Shot) -> bool:
-        """See Tape."""
+    def add(self, frame: RecordedFrame) -> bool:
+        """See Recording."""
         if self._ended:
             return False
         try:
             check_room(self._path.parent)
             if self._segment is None:
-                self._segment = self._open(shot)
-            self._segment.add(shot)
+                self._segment = self._open(frame)
+            self._segment.add(frame)
         except OSError as error:
             if error.errno == errno.EPIPE and is_empty(self._path) and self._encoders.give_up_best():
                 self._close(0)
-                return self.add(shot)
+                return self.add(frame)
             full = error.errno == errno.ENOSPC
             reason = f"The disk of {self._path} is full" if full else f"{self._path} cannot be written any more"
             reason += "" if full else f" ({error.strerror})"
@@ -130,17 +97,17 @@ class FileTape:
             return False
         return True
 
-    def _open(self, shot: Shot) -> Segment:
+    def _open(self, frame: RecordedFrame) -> Segment:
         self._claim(self._path)  # of another pilot: BusyError, before another name is taken
         self._path = reserve("record.path", self._path, self._overwrite)
         self._overwrite = True  # from here on it is this run's own
         self._claim(self._path)
-        size = even((shot.image.shape[1], shot.image.shape[0]))
-        stream = Stream(self._path, usable_fps(shot.fps), size, fragmented=False)
-        return Segment(self._encoders.open(stream, self._path), stream, shot.moment_s, None)
+        size = even((frame.image.shape[1], frame.image.shape[0]))
+        stream = Stream(self._path, usable_fps(frame.fps), size, fragmented=False)
+        return Segment(self._encoders.open(stream, self._path), stream, frame.moment_s, None)
 
     def close(self) -> None:
-        """See Tape."""
+        """See Recording."""
         self._close(FINISH_S)
 
     def _close(self, wait_s: float) -> None:
@@ -150,7 +117,7 @@ class FileTape:
                 logger.debug(f"The encoder has not finished {self._path} yet")
 
 
-class FolderTape:
+class FolderRecording:
     """Segments in a folder, of all pictures or of those with vehicles and some seconds around them.
 
     Where they cannot be written, pictures are lost, with one warning, until they can.
@@ -167,93 +134,89 @@ class FolderTape:
         """claim: called with the folder once it exists."""
         self._settings = settings
         self._claim = claim
-        self._encoders = _Encoders(kinds)
-        self._shelf = Shelf(folder, round(settings.max_gib * 2**30))
+        self._encoders = Encoders(kinds)
+        self._folder = SegmentFolder(folder, round(settings.max_gib * 2**30))
         self._clock = clock
         self._segment: Segment | None = None
         self._finishing: list[Segment] = []
-        self._size = (0, 0)
         self._preroll = PreRoll(settings.pre_s)
         self._until_s = float("-inf")
         self._look_at = 0.0
-        self._failing = False
-        self._retry_at = 0.0
+        self._retry_at: float | None = None  # while it cannot be written
 
-    def add(self, shot: Shot) -> bool:
-        """See Tape."""
+    def add(self, frame: RecordedFrame) -> bool:
+        """See Recording."""
         if self._settings.on == "vehicles":
-            if shot.vehicles:
-                self._until_s = shot.moment_s + self._settings.post_s
-            if shot.moment_s > self._until_s:
+            if frame.vehicles:
+                self._until_s = frame.moment_s + self._settings.post_s
+            if frame.moment_s > self._until_s:
                 self._close_segment()
-                self._preroll.add(shot)
+                self._preroll.add(frame)
                 return True
         kept = [self._record(old) for old in self._preroll.take()]
-        return self._record(shot) and all(kept)
+        return self._record(frame) and all(kept)
 
-    def _record(self, shot: Shot) -> bool:
-        if self._failing and self._clock() < self._retry_at:
+    def _record(self, frame: RecordedFrame) -> bool:
+        if self._retry_at is not None and self._clock() < self._retry_at:
             return False
         try:
-            self._write(shot)
+            self._write(frame)
         except OSError as error:
             # One that has written something works, and was ended by somebody else: it is started again.
             worked = self._segment is not None and not is_empty(self._segment.path)
             self._close_segment()
             if error.errno == errno.EPIPE and (worked or self._encoders.give_up_best()):
-                return self._record(shot)
+                return self._record(frame)
             self._fail(error)
             return False
-        if self._failing:
-            self._failing = False
-            logger.info(f"{self._shelf.folder} is recorded to again")
+        if self._retry_at is not None:
+            self._retry_at = None
+            logger.info(f"{self._folder.path} is recorded to again")
         return True
 
-    def _write(self, shot: Shot) -> None:
-        start_s = shot.moment_s
-        size = even((shot.image.shape[1], shot.image.shape[0]))
+    def _write(self, frame: RecordedFrame) -> None:
+        start_s = frame.moment_s
+        size = even((frame.image.shape[1], frame.image.shape[0]))
         if self._segment:
-            gap = not 0 <= shot.moment_s - self._segment.last_s <= GAP_S
+            gap = not 0 <= frame.moment_s - self._segment.last_s <= GAP_S
             if not gap:
-                self._segment.fill(shot.moment_s)
-            if gap or size != self._size or self._is_over(self._segment, shot.moment_s):
-                start_s = shot.moment_s if gap else self._segment.end_s
+                self._segment.fill(frame.moment_s)
+            if gap or size != self._segment.size or self._is_over(self._segment, frame.moment_s):
+                start_s = frame.moment_s if gap else self._segment.end_s
                 self._close_segment()
         if self._segment is None:
-            self._segment = self._open(shot, size, start_s)
+            self._segment = self._open(frame, size, start_s)
         elif self._clock() >= self._look_at:
             self._look(self._segment.path)
-        self._segment.add(shot)
+        self._segment.add(frame)
 
     def _is_over(self, segment: Segment, moment_s: float) -> bool:
         if moment_s - segment.start_s >= self._settings.segment_s:
             return True
-        return segment.path.exists() and segment.path.stat().st_size > self._shelf.max_bytes / SEGMENTS
+        return segment.path.exists() and segment.path.stat().st_size > self._folder.max_bytes / SEGMENTS
 
-    def _open(self, shot: Shot, size: tuple[int, int], start_s: float) -> Segment:
-        video, records = self._shelf.new(shot.wall_s)
-        self._claim(self._shelf.folder)
+    def _open(self, frame: RecordedFrame, size: tuple[int, int], start_s: float) -> Segment:
+        video, records = self._folder.new(frame.wall_s)
+        self._claim(self._folder.path)
         self._look(None)
-        self._size = size
-        stream = Stream(video, usable_fps(shot.fps), size, fragmented=True)
-        return Segment(self._encoders.open(stream, self._shelf.folder), stream, start_s, records)
+        stream = Stream(video, usable_fps(frame.fps), size, fragmented=True)
+        return Segment(self._encoders.open(stream, self._folder.path), stream, start_s, records)
 
     def _look(self, current: Path | None) -> None:
-        self._look_at = self._clock() + SHELF_S
-        self._shelf.make_room(current)
-        check_room(self._shelf.folder)
+        self._look_at = self._clock() + ROOM_S
+        self._folder.make_room(current)
+        check_room(self._folder.path)
 
     def _fail(self, error: OSError) -> None:
-        self._retry_at = self._clock() + RETRY_S
-        if not self._failing:
-            self._failing = True
+        told, self._retry_at = self._retry_at is not None, self._clock() + RETRY_S
+        if not told:
             logger.warning(
-                f"{self._shelf.folder} cannot be recorded to ({error.strerror}): pictures are lost until it can, the "
+                f"{self._folder.path} cannot be recorded to ({error.strerror}): pictures are lost until it can, the "
                 "run goes on"
             )
 
     def _close_segment(self) -> None:
-        """Leaves the segment to its encoder; waits where that has not finished earlier ones."""
+        """Leave the segment to its encoder; wait where that has not finished earlier ones."""
         if self._segment:
             segment, self._segment = self._segment, None
             segment.close(0)
@@ -262,7 +225,7 @@ class FolderTape:
                 self._finishing.pop(0).close(FINISH_S)
 
     def close(self) -> None:
-        """See Tape."""
+        """See Recording."""
         self._close_segment()
         ends = time.monotonic() + FINISH_S
         for segment in self._finishing:

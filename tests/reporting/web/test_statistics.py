@@ -1,4 +1,4 @@
-"""What is counted of the frames, and what the loop leaves for it."""
+"""The figures counted of frames, and the queue that the loop leaves them in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from perception.core.frame import BoardSnapshot, Detections, Report, Result, StageTimes
 from perception.reporting.web.sink import QUEUE_FRAMES, Measured, WebSink
-from perception.reporting.web.tally import BUCKETS_S, HISTORY_S, PrometheusHistogram, Tally, hottest_c
+from perception.reporting.web.statistics import BUCKETS_S, HISTORY_S, PrometheusHistogram, Statistics, hottest_c
 from tests.doubles.fakes import INFO, FakeClock, make_report
 
 
@@ -32,52 +32,52 @@ def test_every_duration_is_in_the_buckets_that_are_not_below_it(values_ms: list[
 
 
 def test_frames_drops_and_vehicles_are_counted() -> None:
-    tally = Tally()
-    tally.add([measured(1.0, dropped=3), measured(1.1)])
-    assert (tally.frames, tally.dropped) == (2, 3)
-    assert tally.vehicles == {"bicycle": 2, "car": 2}
-    assert sum(tally.stages["infer"].counts) == 2
+    statistics = Statistics()
+    statistics.add([measured(1.0, dropped=3), measured(1.1)])
+    assert (statistics.frames, statistics.dropped) == (2, 3)
+    assert statistics.vehicles == {"bicycle": 2, "car": 2}
+    assert sum(statistics.stages["infer"].counts) == 2
 
 
 def test_each_second_has_its_own_figures_and_an_empty_one_has_none() -> None:
-    tally = Tally()
-    tally.tick(100.0, None)
-    tally.add([measured(100.2, 10), measured(100.4, 30), measured(100.9, 20, dropped=1), measured(102.5, 50)])
+    statistics = Statistics()
+    statistics.tick(100.0, None)
+    statistics.add([measured(100.2, 10), measured(100.4, 30), measured(100.9, 20, dropped=1), measured(102.5, 50)])
     board = BoardSnapshot(temperatures_c={"cpu": 50.0, "gpu": 61.5}, power_w=7.5)
-    tally.tick(102.6, board)
-    first, second = tally.history
+    statistics.tick(102.6, board)
+    first, second = statistics.history
     assert (first.number, first.frames, first.dropped, first.p50_ms, first.max_ms) == (100, 3, 1, 20.0, 30)
     assert (second.number, second.frames, second.p50_ms, second.stages_ms) == (101, 0, None, (None, None, None))
     assert (first.temperature_c, first.power_w) == (61.5, 7.5)
-    tally.tick(103.0, board)
-    assert tally.history[-1].p50_ms == 50
+    statistics.tick(103.0, board)
+    assert statistics.history[-1].p50_ms == 50
 
 
 def test_the_history_is_bounded_however_long_nobody_asked() -> None:
-    tally = Tally()
-    tally.tick(0.0, None)
-    tally.tick(1e6, None)
-    assert len(tally.history) == HISTORY_S
-    assert tally.history[-1].number == 999_999
+    statistics = Statistics()
+    statistics.tick(0.0, None)
+    statistics.tick(1e6, None)
+    assert len(statistics.history) == HISTORY_S
+    assert statistics.history[-1].number == 999_999
 
 
 def test_the_last_ten_seconds_have_percentiles_and_a_rate() -> None:
-    tally = Tally()
-    tally.add([measured(0.0, 500.0), *(measured(100 + number / 10, number) for number in range(1, 101))])
-    recent = tally.recent(110.0)
+    statistics = Statistics()
+    statistics.add([measured(0.0, 500.0), *(measured(100 + number / 10, number) for number in range(1, 101))])
+    recent = statistics.recent(110.0)
     assert recent.frames == 100
     assert recent.p50_ms == 50.5
     assert recent.max_ms == 100
     assert recent.fps == pytest.approx(10.0)
     assert recent.stages_ms == (1.0, 8.0, 0.5)
-    assert tally.recent(1000.0).p50_ms is None
+    assert statistics.recent(1000.0).p50_ms is None
 
 
 def test_a_stage_that_the_backend_does_not_tell_is_left_out() -> None:
-    tally = Tally()
-    tally.add([measured(1.0, infer_ms=None)])
-    assert tally.recent(1.0).stages_ms == (1.0, None, 0.5)
-    assert not any(tally.stages["infer"].counts)
+    statistics = Statistics()
+    statistics.add([measured(1.0, infer_ms=None)])
+    assert statistics.recent(1.0).stages_ms == (1.0, None, 0.5)
+    assert not any(statistics.stages["infer"].counts)
 
 
 @pytest.mark.parametrize(

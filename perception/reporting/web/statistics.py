@@ -1,4 +1,4 @@
-"""Counters, histograms and the last minutes, made of the figures of frames in batches."""
+"""Counters, histograms and the last ten minutes, made of the figures of frames in batches."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from perception.core.frame import BoardSnapshot, StageTimes
 from perception.core.heat import shown_zone
+from perception.reporting.vehicles import class_names
 from perception.reporting.web.sink import Measured
 
 BUCKETS_S = (
@@ -33,13 +34,13 @@ class PrometheusHistogram:
         self.sum_s = 0.0
 
     def add(self, value_ms: float) -> None:
-        """Counts one duration."""
+        """Count one duration."""
         seconds = value_ms / 1000
         self.counts[bisect_left(BUCKETS_S, seconds)] += 1
         self.sum_s += seconds
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Upper bound in seconds as text, and how many were not above it."""
+        """Return each upper bound in seconds as text, with the count of durations not above it."""
         bounds = [f"{bound:g}" for bound in BUCKETS_S] + ["+Inf"]
         return list(zip(bounds, np.cumsum(self.counts).astype(float).tolist()))
 
@@ -77,8 +78,8 @@ class Recent:
     vehicles: int
 
 
-class Tally:
-    """Everything that was counted. For one thread."""
+class Statistics:
+    """All that was counted of the frames. For one thread."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -93,7 +94,7 @@ class Tally:
         self._number: int | None = None
 
     def add(self, batch: Iterable[Measured]) -> None:
-        """Counts a batch of frames."""
+        """Count a batch of frames."""
         for measured in batch:
             self.frames += 1
             self.dropped += measured.dropped
@@ -101,14 +102,13 @@ class Tally:
             for histogram, value in zip(self.stages.values(), _stages(measured.result.stages)):
                 if value is not None:
                     histogram.add(value)
-            for class_id in measured.result.detections.class_id.tolist():
-                self.vehicles[measured.class_names[class_id]] += 1
+            self.vehicles.update(class_names(measured.result.detections, measured.class_names))
             self.latest = measured
             self._recent.append(measured)
             self._open.append(measured)
 
     def tick(self, now: float, board: BoardSnapshot | None) -> None:
-        """Closes every second that is over. now: monotonic seconds."""
+        """Close every second that is over. now: monotonic seconds."""
         current = math.floor(now)
         first = max(self._number if self._number is not None else current, current - HISTORY_S)
         for number in range(first, current):
@@ -118,7 +118,7 @@ class Tally:
         self._number = current
 
     def recent(self, now: float) -> Recent:
-        """The last ten seconds. now: monotonic seconds."""
+        """Return figures of the last ten seconds. now: monotonic seconds."""
         kept = [measured for measured in self._recent if now - measured.ended_at <= RECENT_S]
         if not kept:
             return Recent(0, None, None, None, None, None, (None,) * len(STAGES), None, 0)
@@ -133,7 +133,7 @@ class Tally:
 
 
 def hottest_c(board: BoardSnapshot | None) -> float | None:
-    """The temperature that stands for the board: of the GPU, else of the chip's hottest part, else the highest."""
+    """Return the temperature shown for the board: of the GPU, else of the chip's hottest part, else the highest."""
     if board is None or not board.temperatures_c:
         return None
     known = board.temperatures_c

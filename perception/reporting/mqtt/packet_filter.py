@@ -1,4 +1,4 @@
-"""What a broker may say to a pilot, which subscribes to nothing: short answers, and none that was not asked for.
+"""Checks that a broker sends short answers alone, and none that was not asked for: a pilot subscribes to nothing.
 
 paho-mqtt keeps whatever a broker sends, up to 256 MB a message. So every byte that it reads is seen here before.
 """
@@ -25,12 +25,12 @@ KINDS = {
 SPARE_PINGS = 2
 
 
-class Unasked(Exception):
-    """The broker sends what a pilot has not asked for; says what. The connection is to end."""
+class UnexpectedPacket(Exception):
+    """The broker sends what a pilot has not asked for; the text says what. The connection is to end."""
 
 
-class Screen:
-    """Sees what comes over a connection, byte after byte; keeps at most five of them.
+class PacketFilter:
+    """Sees every byte that comes over a connection; keeps at most five of them.
 
     keepalive_s: how often the pilot may ask whether the broker is there. clock: monotonic seconds.
     """
@@ -41,7 +41,7 @@ class Screen:
         self.begin(0)
 
     def begin(self, unanswered: int) -> None:
-        """Another connection begins. unanswered: messages that are sent over it again."""
+        """Begin another connection. unanswered: messages that are sent over it again."""
         self._began_at = self._clock()
         self._left = {CONNACK: 1, PUBACK: unanswered, PINGRESP: SPARE_PINGS, DISCONNECT: 1}
         self._head = bytearray()
@@ -49,11 +49,11 @@ class Screen:
         self.packets = 0
 
     def expect_answer(self) -> None:
-        """A message was sent that the broker is to answer."""
+        """Allow one more answer: a message was sent that the broker is to answer."""
         self._left[PUBACK] += 1
 
     def see(self, data: bytes) -> None:
-        """Takes what came next. Raises Unasked as soon as a packet shows that it is none of those awaited."""
+        """Take the bytes that came next. Raises UnexpectedPacket as soon as a packet is none of those awaited."""
         position = 0
         while position < len(data):
             if self._body:
@@ -72,7 +72,7 @@ class Screen:
         length = sum((part & 0x7F) << 7 * place for place, part in enumerate(self._head[1:]))
         is_last = not byte & 0x80
         if length > MAX_BYTES or not (is_last or len(self._head) < 3):
-            raise Unasked(f"it announces {_name(self._head[0])} of more than {MAX_BYTES} bytes")
+            raise UnexpectedPacket(f"it announces {_name(self._head[0])} of more than {MAX_BYTES} bytes")
         if is_last:
             self._body = length
             self._head.clear()
@@ -80,33 +80,33 @@ class Screen:
     def _count(self, kind: int) -> None:
         self.packets += 1
         if kind not in self._left:
-            raise Unasked(f"it sends {_name(kind)}, and the pilot has subscribed to nothing")
+            raise UnexpectedPacket(f"it sends {_name(kind)}, and the pilot has subscribed to nothing")
         self._left[kind] -= 1
         left = self._left[kind]
         if kind == PINGRESP:
             left += int((self._clock() - self._began_at) / self._keepalive_s)
         if left < 0:
-            raise Unasked(f"it sends more of {_name(kind)} than was asked for")
+            raise UnexpectedPacket(f"it sends more of {_name(kind)} than was asked for")
 
 
 def _name(first: int) -> str:
     return KINDS.get(first & 0xF0, f"a packet of kind {first >> 4}")
 
 
-def make_client(client_id: str, screen: Screen) -> Client:
-    """A client of paho-mqtt that shows the screen all it reads. Raises SettingsError where paho-mqtt is missing."""
+def make_client(client_id: str, packets: PacketFilter) -> Client:
+    """Return a client of paho-mqtt that shows the filter all it reads. SettingsError where paho-mqtt is missing."""
     try:
         from paho.mqtt.client import Client, MQTTv311
         from paho.mqtt.enums import CallbackAPIVersion
     except ImportError:
         raise SettingsError("mqtt.host is set, but paho-mqtt is missing", "pip install 'paho-mqtt>=2.0'") from None
 
-    class Screened(Client):
-        """All that paho reads comes through this one method; Screen.packets shows whether it still does."""
+    class FilteredClient(Client):
+        """Reads through this one method alone; PacketFilter.packets shows whether it still does."""
 
         def _sock_recv(self, bufsize: int) -> bytes:
             data: bytes = super()._sock_recv(min(bufsize, MAX_BYTES))
-            screen.see(data)
+            packets.see(data)
             return data
 
-    return Screened(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTv311)
+    return FilteredClient(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTv311)

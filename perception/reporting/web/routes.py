@@ -1,4 +1,4 @@
-"""The answers of the server, each to its path."""
+"""The paths of the server, each with its answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from perception.reporting.web.gate import Gate
 from perception.reporting.web.metrics import CONTENT_TYPE, Metrics
 from perception.reporting.web.overview import Overview, Verdict
-from perception.reporting.web.picture import Projector
-from perception.reporting.web.tokens import SESSION_S
+from perception.reporting.web.picture import PictureStream
+from perception.reporting.web.tokens import COOKIE, SESSION_S, Guard
 
 VIEWERS = 8
 FORM_BYTES = 4096
@@ -33,18 +32,18 @@ _COUNT = 10**15
 
 
 class MotionPicture(Response):
-    """MJPEG: each part replaces the one before, multipart/x-mixed-replace. A slow viewer misses pictures."""
+    """MJPEG as multipart/x-mixed-replace: each part replaces the one before. A slow viewer misses pictures."""
 
-    def __init__(self, projector: Projector) -> None:
+    def __init__(self, pictures: PictureStream) -> None:
         super().__init__(media_type=MOTION)
         del self.headers["content-length"]
-        self._projector = projector
+        self._pictures = pictures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends pictures until the viewer is gone."""
+        """Send pictures until the viewer is gone."""
         gone = asyncio.ensure_future(_gone(receive))
         try:
-            with self._projector.watching():
+            with self._pictures.watching():
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await self._send(gone, send)
         finally:
@@ -53,7 +52,7 @@ class MotionPicture(Response):
     async def _send(self, gone: asyncio.Future[None], send: Send) -> None:
         number, before = 0, b"--" + BOUNDARY + b"\r\n"
         while True:
-            wanted = asyncio.ensure_future(self._projector.after(number))
+            wanted = asyncio.ensure_future(self._pictures.after(number))
             await asyncio.wait((gone, wanted), return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 wanted.cancel()
@@ -71,20 +70,20 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-class Answers:
-    """Every path with what answers it."""
+class Routes:
+    """Every path, and the function that answers it."""
 
-    def __init__(self, overview: Overview, projector: Projector, gate: Gate) -> None:
+    def __init__(self, overview: Overview, pictures: PictureStream, guard: Guard) -> None:
         self._overview = overview
         self._metrics = Metrics(overview)
-        self._projector = projector
-        self._gate = gate
+        self._pictures = pictures
+        self._guard = guard
         self._page = (PAGE / "page.html").read_bytes()
         self._sign_in = (PAGE / "sign_in.html").read_text(encoding="utf-8")
         self._files = {name: (PAGE / name).read_bytes() for name in FILES}
 
     def app(self) -> Starlette:
-        """The application, without the gate before it."""
+        """Return the application, without the gate before it."""
         routes = [
             Route("/", self.page),
             Route("/picture.mjpeg", self.motion),
@@ -100,73 +99,71 @@ class Answers:
         return Starlette(routes=routes)
 
     async def page(self, request: Request) -> Response:
-        """The page."""
+        """Return the page."""
         return Response(self._page, media_type="text/html")
 
     async def file(self, request: Request) -> Response:
-        """Style, scripts and icon of the page; no other file can be asked for."""
+        """Return style, scripts and icon of the page, and no other file."""
         name = request.path_params["name"]
         if name not in self._files:
             return PlainTextResponse("There is no such file.\n", 404)
         return Response(self._files[name], media_type=FILES[name])
 
     async def motion(self, request: Request) -> Response:
-        """The moving picture; its headers alone for HEAD, which needs no place among the viewers."""
+        """Return the moving picture; its headers alone for HEAD, which needs no place among the viewers."""
         if request.method == "HEAD":
             return Response(media_type=MOTION)
-        if self._projector.viewers >= VIEWERS:
+        if self._pictures.viewers >= VIEWERS:
             return PlainTextResponse(f"{VIEWERS} viewers watch already.\n", 503)
-        return MotionPicture(self._projector)
+        return MotionPicture(self._pictures)
 
     async def still(self, request: Request) -> Response:
-        """One picture; its headers alone for HEAD, for which none is made."""
+        """Return one picture; its headers alone for HEAD, for which none is made."""
         if request.method == "HEAD":
             return Response(media_type="image/jpeg")
-        if self._projector.viewers >= VIEWERS:
+        if self._pictures.viewers >= VIEWERS:
             return PlainTextResponse(f"{VIEWERS} viewers watch already.\n", 503)
-        jpeg = await self._projector.still()
+        jpeg = await self._pictures.still()
         if jpeg is None:
             return PlainTextResponse("No picture comes from the source.\n", 503)
         return Response(jpeg, media_type="image/jpeg")
 
     async def state(self, request: Request) -> Response:
-        """Everything the page tells. after: seconds of the history before it are left out; log: as much for lines."""
+        """Return all that the page tells: the history since second `after`, the log since line `log`."""
         try:
             after, log = (_count(request.query_params.get(name, "-1")) for name in ("after", "log"))
         except ValueError:
             return PlainTextResponse("after and log are whole numbers.\n", 400)
-        return JSONResponse({**self._overview.state(after, log), "token": self._gate.guarded})
+        return JSONResponse({**self._overview.state(after, log), "token": self._guard.needs_token})
 
     async def metrics(self, request: Request) -> Response:
-        """For Prometheus."""
+        """Return the metrics for Prometheus."""
         return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def healthz(self, request: Request) -> Response:
-        """Whether the loop turns."""
+        """Return 200 while the loop turns, else 503."""
         return _verdict(self._overview.live())
 
     async def readyz(self, request: Request) -> Response:
-        """Whether frames flow."""
+        """Return 200 while frames flow, else 503."""
         return _verdict(self._overview.ready())
 
     async def sign_in(self, request: Request) -> Response:
-        """The form; with the token, a cookie."""
+        """Return the form; a cookie for the token."""
         if request.method != "POST":
             return self._form("", 200)
-        if not self._gate.is_token(await _posted_token(request)):
-            if not self._gate.may_fail(request.scope):
+        if not self._guard.is_token(await _posted_token(request)):
+            if not self._guard.may_guess(request.client.host if request.client else ""):
                 return self._form("Too many attempts. Wait a minute, then try again.", 429)
             return self._form("That is not the token.", 401)
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(
-            self._gate.cookie, self._gate.new_session(), max_age=SESSION_S, httponly=True, samesite="strict"
-        )
+        answer.set_cookie(COOKIE, self._guard.new_session(), max_age=SESSION_S, httponly=True, samesite="strict")
         return answer
 
     async def sign_out(self, request: Request) -> Response:
-        """Takes the cookie back."""
+        """Take the cookie back."""
         answer = RedirectResponse("/sign-in", 303)
-        answer.delete_cookie(self._gate.cookie, httponly=True, samesite="strict")
+        answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
 
     def _form(self, message: str, status: int) -> Response:
@@ -175,7 +172,7 @@ class Answers:
 
 
 async def _posted_token(request: Request) -> str:
-    """The token of the form, empty where the form is none, or too long."""
+    """Return the token of the form, empty where there is none or the form is too long."""
     body = b""
     async for chunk in request.stream():
         body += chunk
