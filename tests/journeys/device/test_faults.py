@@ -31,11 +31,11 @@ import pilot
 from detector_service import DetectorService
 
 detect = DetectorService.detect
-def detect_then_break(self, frame):
-    if frame.frame_id == 5:
+def detect_then_break(self, frames):
+    if frames[0].frame_id == 5:
         backend = self._backend
         backend._find = lambda slot, image: backend._sources.__setitem__(slot, 64)  # no address of any picture
-    return detect(self, frame)
+    return detect(self, frames)
 DetectorService.detect = detect_then_break
 cli.start(pilot.run, pilot.check, pilot.StopFlag())
 """
