@@ -11,8 +11,9 @@ import numpy as np
 
 from perception.backends.base import Alive, Backend, Export, Request, request_of
 from perception.backends.selection import select
-from perception.core.frame import BackendInfo, Frame, Image, Result, StageTimes
+from perception.core.frame import Frame, Image
 from perception.core.nms import nms
+from perception.core.results import BackendInfo, Result, StageTimes
 from perception.settings.model import Settings
 
 WARM_UP_HW = (720, 1280)

@@ -21,7 +21,7 @@ from types import MappingProxyType
 
 import pytest
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 
 Find = Callable[[], str | None]
 

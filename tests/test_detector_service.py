@@ -15,8 +15,10 @@ from detector_service import DetectorService, open_service
 from perception.backends import pytorch
 from perception.backends.base import Request, Wanted
 from perception.core.errors import BackendError, SettingsError
-from perception.core.frame import Frame, StageTimes
-from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
+from perception.core.frame import Frame
+from perception.core.results import StageTimes
+from perception.settings.model import EngineSettings, ModelSettings, Settings
+from perception.system.home import ROOT
 from tests.doubles import tiny_model
 from tests.doubles.fakes import REQUEST, FakeBackend, FakeClock, make_candidates, make_image
 

@@ -15,7 +15,8 @@ from perception.core.classes import pick
 from perception.core.errors import EndOfStream, PilotError, SettingsError, SourceError
 from perception.core.redact import clean
 from perception.reporting.logs import TextLog, claim_folder
-from perception.settings.model import ROOT, Settings
+from perception.settings.model import Settings
+from perception.system.home import ROOT
 from perception.system.lock import Lock
 from perception.system.stop import StopFlag
 

@@ -15,7 +15,8 @@ from perception.backends.base import Alive
 from perception.backends.models.model_files import ModelFiles
 from perception.backends.tensorrt.place import Place, check_replaceable
 from perception.core.errors import BackendError, BusyError, SettingsError
-from perception.settings.model import ROOT, Settings
+from perception.settings.model import Settings
+from perception.system.home import ROOT
 from perception.system.plain_file import reason_of
 from perception.system.process import Child, signal_name
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from perception.core.frame import BackendInfo, Frame, Report, Result, Summary
+from perception.core.frame import Frame
 from perception.core.histogram import LatencyHistogram
+from perception.core.results import BackendInfo, Report, Result, Summary
 from perception.settings.model import Settings
 
 # Times are put into the histograms this many at once: one by one would cost more than the rest of a frame's report.

@@ -15,7 +15,7 @@ from perception.app.footage import parsed
 from perception.app.meter import Meter
 from perception.camera.feed import Feed
 from perception.core.errors import SettingsError
-from perception.core.frame import BackendInfo, BoardSnapshot, Report, Summary
+from perception.core.results import BackendInfo, BoardSnapshot, Report, Summary
 from perception.reporting.lines import frame_line, summary_line
 from perception.reporting.logs import TextLog
 from perception.reporting.records import RecordSink

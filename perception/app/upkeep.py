@@ -8,7 +8,7 @@ from types import TracebackType
 
 from perception.app.meter import Meter
 from perception.camera.feed import Feed
-from perception.core.frame import BackendInfo, Summary
+from perception.core.results import BackendInfo, Summary
 from perception.core.source_state import SourceState
 from perception.settings.live import LiveSettings, Part
 from perception.system.notify import Heartbeat

@@ -11,7 +11,9 @@ from loguru import logger
 
 from perception.backends.models.model_files import ModelFiles
 from perception.core.classes import vehicle_ids
-from perception.core.frame import BackendInfo, Candidates, Frame, Image, StageTimes
+from perception.core.detections import Candidates
+from perception.core.frame import Frame, Image
+from perception.core.results import BackendInfo, StageTimes
 from perception.settings.model import Settings
 
 Alive = Callable[[str], None]

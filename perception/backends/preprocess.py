@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from perception.core.frame import Boxes, Image
+from perception.core.detections import Boxes
+from perception.core.frame import Image
 from perception.core.layouts import Preprocessing
 
 PAD_GREY = 114

@@ -16,8 +16,9 @@ from perception.backends.models.model_files import find_model
 from perception.backends.tensorrt.identity import ForeignEngineError
 from perception.core.classes import pick
 from perception.core.errors import BackendError
-from perception.core.frame import BackendInfo
-from perception.settings.model import ROOT, Settings
+from perception.core.results import BackendInfo
+from perception.settings.model import Settings
+from perception.system.home import ROOT
 
 
 @dataclass(frozen=True, slots=True)

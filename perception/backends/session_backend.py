@@ -13,9 +13,11 @@ from perception.backends.models.choice import Candidate, Wish, choose
 from perception.backends.preprocess import Letterbox, Preprocessor
 from perception.backends.session import Floats, Session
 from perception.core.decode import decode
+from perception.core.detections import Candidates
 from perception.core.errors import BackendError, GpuError
-from perception.core.frame import BackendInfo, Candidates, Frame, Image, StageTimes
+from perception.core.frame import Frame, Image
 from perception.core.layouts import Head
+from perception.core.results import BackendInfo, StageTimes
 from perception.settings.model import Settings
 from perception.system.trusted_file import sha256_of
 

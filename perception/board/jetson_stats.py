@@ -14,7 +14,7 @@ from typing import Any
 from loguru import logger
 
 from perception.board.sysfs import COLDEST_C
-from perception.core.frame import BoardSnapshot
+from perception.core.results import BoardSnapshot
 
 SOCKET = Path("/run/jtop.sock")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from perception.core.frame import BoardSnapshot
+from perception.core.results import BoardSnapshot
 
 # nvmlClocksEventReasons of nvml.h. Idling, clocks that a user set and the card's own power cap are no throttling.
 THROTTLE_REASONS = {

@@ -11,7 +11,7 @@ from loguru import logger
 from perception.board.jetson_stats import JetsonStatsSource
 from perception.board.nvml import NvmlSource
 from perception.board.sources import Source, SysfsSource, merged
-from perception.core.frame import BoardSnapshot
+from perception.core.results import BoardSnapshot
 
 INTERVAL_S = 1.0
 # A source that failed is asked again after this.

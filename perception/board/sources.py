@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perception.board import sysfs
-from perception.core.frame import BoardSnapshot
+from perception.core.results import BoardSnapshot
 
 # Events a second that slow the device down noticeably. Instantaneous ones last about 1 ms at half the clocks and are
 # normal in the highest power modes: twenty a second cost about 2 % of the time. The others should never come.

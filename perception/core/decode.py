@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from perception.core.frame import Boxes, Candidates, Scores
+from perception.core.detections import Boxes, Candidates, Scores
 from perception.core.layouts import FARTHEST_PX, MAX_DETECTIONS, Layout
 
 Floats = npt.NDArray[np.floating]

@@ -11,7 +11,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from perception.core.frame import Boxes, Candidates, Detections
+from perception.core.detections import Boxes, Candidates, Detections
 from perception.core.layouts import MAX_DETECTIONS
 
 MAX_CANDIDATES = 30_000

@@ -8,7 +8,8 @@ import sys
 import cv2
 
 from perception.core.errors import SettingsError
-from perception.core.frame import Image, Report
+from perception.core.frame import Image
+from perception.core.results import Report
 from perception.reporting.vehicles import headline, vehicles
 
 # Colour-blind safe (Okabe and Ito), BGR, by class id: seven, so that the vehicle ids of COCO all differ.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perception.core.frame import BoardSnapshot, Report, Summary
 from perception.core.heat import shown_zone
+from perception.core.results import BoardSnapshot, Report, Summary
 from perception.reporting.vehicles import headline
 
 FRAME = "Vehicle detection: "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from perception.core.frame import BoardSnapshot, Report
+from perception.core.results import BoardSnapshot, Report
 from perception.reporting.vehicles import SCHEMA, moment, quoted, rounded_fields, vehicles_json
 from perception.system.bounded_file import BoundedFile
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from loguru import logger
 
-from perception.core.frame import BoardSnapshot
 from perception.core.heat import HOT_MARGIN_C
+from perception.core.results import BoardSnapshot
 from perception.reporting.lines import board_words
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from loguru import logger
 
 from perception.core.boxes import overlaps, shares_inside
-from perception.core.frame import Boxes, Report, Truth
+from perception.core.detections import Boxes
+from perception.core.frame import Truth
+from perception.core.results import Report
 from perception.reporting.output_file import free_name, reserve
 from perception.reporting.vehicles import class_names
 from perception.settings.model import COCO_VEHICLES

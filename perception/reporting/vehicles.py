@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
-from perception.core.frame import Detections, Result
+from perception.core.detections import Detections
+from perception.core.results import Result
 
 SCHEMA = 1
 """The version of records and messages."""

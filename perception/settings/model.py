@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from perception.core.errors import SettingsError
 from perception.settings.faults import describe_faults
 from perception.settings.yaml_file import read_mapping
-from perception.system.home import ROOT as ROOT
+from perception.system.home import ROOT
 from perception.system.plain_file import from_home
 
 COCO_VEHICLES = ("bicycle", "car", "motorcycle", "bus", "truck")

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception.app.meter import BATCH, Meter
-from perception.core.frame import Detections, Frame, Report, Result, StageTimes, Summary
+from perception.core.detections import Detections
+from perception.core.frame import Frame
+from perception.core.results import Report, Result, StageTimes, Summary
 from tests.doubles.fakes import INFO, FakeClock, make_image
 
 MS = st.floats(0.002, 900_000, allow_nan=False)

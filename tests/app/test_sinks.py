@@ -14,7 +14,7 @@ from loguru import logger
 
 from perception.app.sinks import Sinks, text_and_record_bytes
 from perception.core.errors import BusyError
-from perception.core.frame import BoardSnapshot, Summary
+from perception.core.results import BoardSnapshot, Summary
 from perception.reporting.logs import TextLog, start_logging
 from perception.settings.model import LogSettings, RecordSettings, RunSettings, Settings
 from perception.system.stop import StopFlag

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from detector_service import open_service
-from perception.core.frame import Detections, Frame
+from perception.core.detections import Detections
+from perception.core.frame import Frame
 from perception.lab.benchmark import predict
 from perception.settings.model import CpuSettings, ModelSettings, Settings
 from perception.workshop.quantize.agreement import agreement

@@ -16,8 +16,10 @@ import pytest
 
 from detector_service import open_service
 from perception.backends.preprocess import Preprocessor
-from perception.core.frame import Detections, Frame, Image
-from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
+from perception.core.detections import Detections
+from perception.core.frame import Frame, Image
+from perception.settings.model import EngineSettings, ModelSettings, Settings
+from perception.system.home import ROOT
 from perception.workshop.quantize.agreement import agreement
 from perception.workshop.quantize.ultralytics_model import load
 

@@ -24,7 +24,8 @@ from perception.backends.base import Export
 from perception.backends.gpu import kernels
 from perception.core.errors import BackendError, SettingsError
 from perception.core.frame import Frame
-from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
+from perception.settings.model import EngineSettings, ModelSettings, Settings
+from perception.system.home import ROOT
 from perception.system.trusted_file import REBUILD
 from tests.doubles.emulated_errors import LogicError
 from tests.doubles.emulated_gpu import BINARY, Device

@@ -14,7 +14,7 @@ import pytest
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.waiting import POLICY
 from perception.lab.benchmark import wait_cost
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.doubles import tiny_model
 
 SPINNING = "session.intra_op.allow_spinning"

@@ -12,7 +12,7 @@ import pytest
 from perception.board import poller
 from perception.board.poller import Board
 from perception.board.sources import Source, SysfsSource
-from perception.core.frame import BoardSnapshot
+from perception.core.results import BoardSnapshot
 from tests.board.planting import plant
 from tests.doubles.fakes import FakeClock
 

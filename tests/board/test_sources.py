@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perception.board.sources import SysfsSource, merged
-from perception.core.frame import BoardSnapshot
+from perception.core.results import BoardSnapshot
 from tests.board.planting import NAMES, plant, write
 from tests.doubles.fakes import FakeClock
 

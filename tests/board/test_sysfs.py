@@ -12,7 +12,7 @@ import pytest
 
 from perception.board import sysfs
 from perception.board.sysfs import Clock, MemoryUse, PowerMode
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.board.planting import NAMES, plant, write
 
 READERS: tuple[Callable[[Path], object], ...] = (

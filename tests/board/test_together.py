@@ -16,7 +16,7 @@ from loguru import logger
 from perception.app.sinks import Sinks
 from perception.board.poller import Board
 from perception.board.sources import SysfsSource
-from perception.core.frame import Summary
+from perception.core.results import Summary
 from perception.reporting.logs import TextLog, start_logging
 from perception.settings.model import LogSettings, Settings
 from perception.system.stop import StopFlag

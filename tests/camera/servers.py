@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.needs import path_of
 
 SERVER = ROOT / "perception" / "lab" / "rtsp_server.py"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.camera.clips import write_clip
 from tests.camera.servers import StartRtsp
 from tests.needs import path_of

@@ -19,7 +19,8 @@ from perception.camera.opencv import Camera, open_pipeline, open_v4l2, refuse_di
 from perception.camera.uri import parse
 from perception.camera.video_file import VideoFile
 from perception.core.errors import EndOfStream, SourceError
-from perception.settings.model import ROOT, SourceSettings
+from perception.settings.model import SourceSettings
+from perception.system.home import ROOT
 from tests.camera.clips import cut_short, drain, number_of, numbers_of, opened, write_clip
 from tests.doubles.fakes import FakeClock
 

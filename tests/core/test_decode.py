@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 import perception.core.nms as suppression
 from perception.core.decode import decode
-from perception.core.frame import Candidates, Detections
+from perception.core.detections import Candidates, Detections
 from perception.core.layouts import LAYOUTS, MAX_DETECTIONS
 from perception.core.nms import MAX_CANDIDATES, nms
 from tests.doubles.fakes import make_candidates

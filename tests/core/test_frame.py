@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.core.frame import BackendInfo, Candidates, Detections, Frame, StageTimes, Summary
+from perception.core.detections import Candidates, Detections
+from perception.core.frame import Frame
+from perception.core.results import BackendInfo, StageTimes, Summary
 from tests.doubles.fakes import make_image, make_report
 
 

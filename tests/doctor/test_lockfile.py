@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from perception.doctor.checks.lockfile import pinned
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 
 LOCKS = ("requirements", "requirements-jetson", "requirements-dev")
 PYTHONS = ("3.10.12", "3.11.7", "3.12.3", "3.13.0")

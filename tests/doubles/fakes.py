@@ -9,8 +9,10 @@ import numpy as np
 from perception.backends.base import Backend, Found, Request
 from perception.backends.gpu.launches import NOTHING_SUPPRESSED
 from perception.camera.capture import Picture
+from perception.core.detections import Candidates, Detections
 from perception.core.errors import EndOfStream
-from perception.core.frame import BackendInfo, Candidates, Detections, Frame, Image, Report, Result, StageTimes
+from perception.core.frame import Frame, Image
+from perception.core.results import BackendInfo, Report, Result, StageTimes
 
 REQUEST = Request(0.25, 0.7, (1, 2))
 VEHICLES = (1, 2, 3, 5, 7)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from perception.app.cli import KEYS
 from perception.core.errors import SettingsError
-from perception.settings.model import ROOT, Settings, load
+from perception.settings.model import Settings, load
+from perception.system.home import ROOT
 from tests.fuzz.mutations import mutated
 
 SHIPPED = [path.read_bytes() for path in sorted((ROOT / "config").glob("*.yaml"))]

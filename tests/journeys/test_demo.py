@@ -13,7 +13,7 @@ import cv2
 import pytest
 
 from perception.drive import Drive, DriveSettings, read_stamp
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.camera.clips import drain, opened
 from tests.camera.servers import StartRtsp, rtsp
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.doubles import tiny_model
 from tests.doubles.fakes import make_image
 

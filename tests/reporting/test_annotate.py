@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from perception.core.detections import Detections
 from perception.core.errors import SettingsError
-from perception.core.frame import BackendInfo, Detections, Frame, Report
+from perception.core.frame import Frame
+from perception.core.results import BackendInfo, Report
 from perception.reporting.annotate import COLOURS, WindowSink, annotate
 from tests.doubles.fakes import make_image, make_report
 

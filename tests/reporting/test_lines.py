@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from perception.core.frame import BoardSnapshot, Report, StageTimes, Summary
+from perception.core.results import BoardSnapshot, Report, StageTimes, Summary
 from perception.reporting.lines import frame_line, summary_line
 from tests.doubles.fakes import make_report
 

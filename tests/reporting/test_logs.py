@@ -14,7 +14,8 @@ import pytest
 from loguru import logger
 
 from perception.reporting.logs import TextLog, goes_to_journal, start_logging
-from perception.settings.model import ROOT, LogSettings, Settings
+from perception.settings.model import LogSettings, Settings
+from perception.system.home import ROOT
 from tests.processes import open_files
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"

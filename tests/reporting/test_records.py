@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perception.core.frame import BackendInfo, BoardSnapshot, Detections, Report, StageTimes
+from perception.core.detections import Detections
+from perception.core.results import BackendInfo, BoardSnapshot, Report, StageTimes
 from perception.reporting.records import RecordSink, record_line
 from tests.doubles.fakes import make_report
 from tests.small_disk import small_disk

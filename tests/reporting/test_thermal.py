@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perception.core.frame import BoardSnapshot
+from perception.core.results import BoardSnapshot
 from perception.reporting.thermal import ThermalWatch
 from tests.doubles.fakes import FakeClock
 

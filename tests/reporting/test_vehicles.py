@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from perception.core.frame import Detections, Report
+from perception.core.detections import Detections
+from perception.core.results import Report
 from perception.reporting.lines import frame_line
 from perception.reporting.mqtt.messages import VehicleFrame, vehicles_message
 from perception.reporting.records import record_line

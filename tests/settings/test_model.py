@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from perception.core.errors import SettingsError
-from perception.settings.model import COCO_VEHICLES, ROOT, Settings, load
+from perception.settings.model import COCO_VEHICLES, Settings, load
+from perception.system.home import ROOT
 
 PILOT_YAML = ROOT / "config" / "pilot.yaml"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from perception.settings.model import ROOT
 from perception.system import lock
+from perception.system.home import ROOT
 from perception.system.lock import Held, Lock
 
 HOLD = (

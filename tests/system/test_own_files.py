@@ -17,8 +17,8 @@ from perception.camera import exclusive
 from perception.camera.exclusive import lock_camera
 from perception.camera.uri import parse
 from perception.core.errors import BackendError, SettingsError
-from perception.settings.model import ROOT
 from perception.system.bounded_file import BoundedFile
+from perception.system.home import ROOT
 from perception.system.own_files import NotMine, private_folder, read_mine
 from perception.workshop.accuracy.command import default_cache
 from perception.workshop.accuracy.model_run import read

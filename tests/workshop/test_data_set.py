@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from perception.core.errors import SettingsError
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.workshop.accuracy.check import find_pictures
 from perception.workshop.calibration.calibration_set import read_set
 from perception.workshop.data_set import read_data_set

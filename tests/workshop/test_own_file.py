@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.doubles import tiny_model
 from tests.workshop.accuracy.folders import write_set
 from tests.workshop.latency.runs import steady, write

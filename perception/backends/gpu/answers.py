@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.backends.gpu.cuda import Gpu
-from perception.core.frame import Candidates
+from perception.core.detections import Candidates
 from perception.core.layouts import MAX_DETECTIONS, Head
 
 SUPPRESSED = 1 << 31

@@ -28,8 +28,9 @@ from perception.backends.gpu.staging import Staging
 from perception.backends.preprocess import PAD_GREY, Letterbox
 from perception.backends.tensorrt.runtime import Engine
 from perception.core.errors import BackendError
-from perception.core.frame import BackendInfo, Frame, Image, StageTimes
+from perception.core.frame import Frame, Image
 from perception.core.layouts import Head
+from perception.core.results import BackendInfo, StageTimes
 
 STATE_HEAD_BYTES = 28
 PLACEMENTS = 16  # sizes of image whose taps are kept

@@ -12,7 +12,7 @@ from perception.backends.gpu.cuda import has_cuda_driver
 from perception.backends.models.model_files import find_model
 from perception.backends.tensorrt.engine_file import open_engine as open_file
 from perception.backends.tensorrt.identity import class_names, precision_of
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.system.trusted_file import REBUILD
 
 

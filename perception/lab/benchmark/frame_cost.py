@@ -12,7 +12,8 @@ import cv2
 from perception.backends.preprocess import Preprocessor
 from perception.backends.session import Session
 from perception.core.errors import SourceError
-from perception.core.frame import Frame, Image, Result
+from perception.core.frame import Frame, Image
+from perception.core.results import Result
 from perception.lab.benchmark.predict import OPTIONS, load_with_threads
 
 WARMUP = 10

@@ -11,7 +11,7 @@ from perception.app.meter import Meter
 from perception.app.sinks import Sinks
 from perception.app.stream import frames, open_source
 from perception.board.poller import Board
-from perception.core.frame import BackendInfo
+from perception.core.results import BackendInfo
 from perception.lab.benchmark.frame_cost import Detector
 from perception.reporting.logs import TextLog
 from perception.settings.model import Settings

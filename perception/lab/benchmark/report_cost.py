@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from perception.core.frame import BackendInfo, BoardSnapshot, Detections, Frame, Report, Result, StageTimes
+from perception.core.detections import Detections
+from perception.core.frame import Frame
+from perception.core.results import BackendInfo, BoardSnapshot, Report, Result, StageTimes
 from perception.reporting.records import record_line
 
 START_S = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp()

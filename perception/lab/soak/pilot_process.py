@@ -16,7 +16,7 @@ from pathlib import Path
 
 from perception.core.errors import BackendError, PilotError, SettingsError, SourceError
 from perception.reporting.lines import FRAME, SUMMARY_PATTERN
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 
 STOP_S = 30.0
 HIDDEN = ("JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_USEC")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perception.core.boxes import overlaps, shares_inside
-from perception.core.frame import Boxes, ClassIds, Detections
+from perception.core.detections import Boxes, ClassIds, Detections
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.labels import Labels
 

@@ -13,8 +13,9 @@ from rich.progress import track
 
 from perception.camera.images import read_image
 from perception.core.boxes import overlaps
+from perception.core.detections import Boxes, Candidates, Detections
 from perception.core.errors import SourceError
-from perception.core.frame import Boxes, Candidates, Detections, Frame, Image, Truth
+from perception.core.frame import Frame, Image, Truth
 from perception.core.nms import nms
 from perception.drive import Drive, DriveSettings
 from perception.lab.benchmark.frame_cost import read_clip

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from perception.core.frame import Detections
+from perception.core.detections import Detections
 from perception.workshop.accuracy.labels import Labels
 from perception.workshop.accuracy.matching import match
 

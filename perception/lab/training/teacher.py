@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from perception.core.detections import Detections
 from perception.core.errors import SourceError
-from perception.core.frame import Detections
 from perception.lab.benchmark.predict import OPTIONS
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.quantize.ultralytics_model import load

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from perception.core.frame import BackendInfo, BoardSnapshot, Result
+from perception.core.results import BackendInfo, BoardSnapshot, Result
 from perception.core.source_state import SourceState
 from perception.reporting.vehicles import SCHEMA, moment, rounded_fields, vehicle_objects
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from loguru import logger
 
-from perception.core.frame import BackendInfo, BoardSnapshot, Report
+from perception.core.results import BackendInfo, BoardSnapshot, Report
 from perception.core.source_state import SourceState
 from perception.reporting.mqtt.access import read_access
 from perception.reporting.mqtt.link import Link, Outbox

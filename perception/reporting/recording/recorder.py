@@ -12,7 +12,7 @@ from typing import NamedTuple
 from loguru import logger
 
 from perception.core.errors import PilotError, SettingsError
-from perception.core.frame import Report
+from perception.core.results import Report
 from perception.reporting.annotate import annotate
 from perception.reporting.output_file import claim, free_name
 from perception.reporting.recording.encoder import find_encoders

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from perception.core.frame import BackendInfo, Summary
+from perception.core.results import BackendInfo, Summary
 from perception.core.source_state import SourceState
 from perception.reporting.vehicles import rounded, rounded_fields
 from perception.reporting.web.sink import LogLine, WebSink

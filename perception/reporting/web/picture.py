@@ -15,7 +15,9 @@ import cv2
 import numpy as np
 from loguru import logger
 
-from perception.core.frame import Detections, Image, Report
+from perception.core.detections import Detections
+from perception.core.frame import Image
+from perception.core.results import Report
 from perception.reporting.annotate import annotate
 from perception.reporting.web.sink import WebSink
 from perception.settings.model import WebSettings

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from loguru import logger
 
-from perception.core.frame import BoardSnapshot, Report, Result
+from perception.core.results import BoardSnapshot, Report, Result
 
 if TYPE_CHECKING:
     from loguru import Message

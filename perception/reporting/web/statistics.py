@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.core.frame import BoardSnapshot, StageTimes
 from perception.core.heat import shown_zone
+from perception.core.results import BoardSnapshot, StageTimes
 from perception.reporting.vehicles import class_names
 from perception.reporting.web.sink import Measured
 

@@ -18,8 +18,9 @@ from typing import Any
 from detector_service import DetectorService
 from perception.backends.preprocess import PREPROCESS_VERSION
 from perception.camera.images import read_image
+from perception.core.detections import Detections
 from perception.core.errors import SettingsError
-from perception.core.frame import Detections, Frame, Image
+from perception.core.frame import Frame, Image
 from perception.system.plain_file import reason_of
 from perception.system.trusted_file import sha256_of
 from perception.workshop.accuracy.detector import Conditions, open_detector, places_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from perception.core.frame import Boxes, Detections
+from perception.core.detections import Boxes, Detections
 from perception.core.layouts import MAX_DETECTIONS
 from perception.workshop.accuracy.labels import Labels
 

@@ -17,7 +17,8 @@ from perception.backends.models.model_files import check_kind
 from perception.backends.session_backend import SessionBackend
 from perception.core.classes import pick, vehicle_ids
 from perception.core.errors import BackendError, SettingsError
-from perception.settings.model import COCO_VEHICLES, ROOT, ModelSettings
+from perception.settings.model import COCO_VEHICLES, ModelSettings
+from perception.system.home import ROOT
 
 ENGINES = (".engine", ".plan")
 LEAST_CONF = 0.001

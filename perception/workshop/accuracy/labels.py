@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from perception.core.detections import Boxes, ClassIds
 from perception.core.errors import SettingsError
-from perception.core.frame import Boxes, ClassIds
 from perception.settings.model import COCO_VEHICLES
 from perception.system.plain_file import read_plain
 

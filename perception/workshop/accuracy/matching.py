@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.core.boxes import overlaps
-from perception.core.frame import Boxes, Detections
+from perception.core.detections import Boxes, Detections
 
 
 def match(

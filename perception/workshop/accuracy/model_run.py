@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from perception.core.detections import Detections
 from perception.core.errors import SettingsError
-from perception.core.frame import Detections
 from perception.system.own_files import read_mine
 from perception.system.plain_file import reason_of
 from perception.system.trusted_file import write_whole

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from perception.core.detections import Detections, Scores
 from perception.core.errors import SettingsError
-from perception.core.frame import Detections, Scores
 from perception.workshop.accuracy.coco import Precision, average_precisions
 from perception.workshop.accuracy.labels import Labels
 from perception.workshop.accuracy.matching import match

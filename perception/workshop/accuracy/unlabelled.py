@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perception.core.frame import Detections
+from perception.core.detections import Detections
 from perception.workshop.accuracy.matching import above, match
 from perception.workshop.accuracy.model_run import ModelRun
 from perception.workshop.accuracy.score import MATCH_IOU

@@ -12,7 +12,7 @@ import typer
 from loguru import logger
 
 from perception.core.errors import SettingsError
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.system.stop import StopFlag, Stopped
 from perception.workshop.calibration.calibration_set import minimum
 from perception.workshop.calibration.choice import Choice, Wanted, choose

@@ -15,7 +15,8 @@ from perception.backends.models.model_files import find_model
 from perception.camera.images import read_image
 from perception.core.errors import BackendError
 from perception.core.frame import Frame, Image
-from perception.settings.model import ROOT, load
+from perception.settings.model import load
+from perception.system.home import ROOT
 from perception.workshop.calibration.scanning import FrameCandidate
 
 SHIPPED = "vehicle-n.onnx"

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from perception.backends.tensorrt.place import Place
 from perception.core.errors import SettingsError
 from perception.core.layouts import LAYOUTS
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.workshop.build.request import CHOICES
 
 METHODS = ("auto", "calibrator", "qdq")

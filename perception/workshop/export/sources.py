@@ -12,7 +12,7 @@ from perception.backends.models.model_files import ModelFiles, find_model
 from perception.backends.models.onnx_file import is_quantized
 from perception.backends.pytorch import why_not_importable
 from perception.core.errors import BackendError, SettingsError
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.workshop.accuracy.check import Pictures
 from perception.workshop.accuracy.labelled import read_labelled
 from perception.workshop.calibration.calibration_set import CalibrationSet, minimum, read_set

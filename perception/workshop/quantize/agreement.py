@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perception.core.boxes import overlaps as overlap_of
-from perception.core.frame import Detections
+from perception.core.detections import Detections
 
 MATCH_IOU = 0.5
 

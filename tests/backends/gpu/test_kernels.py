@@ -20,7 +20,8 @@ from perception.backends.gpu.kernels import needed_rows, staged_bytes, taps
 from perception.backends.gpu.launches import NOTHING_SUPPRESSED
 from perception.backends.preprocess import PAD_GREY, Letterbox, Preprocessor
 from perception.core.decode import decode
-from perception.core.frame import Candidates, Image
+from perception.core.detections import Candidates
+from perception.core.frame import Image
 from perception.core.layouts import LAYOUTS, MAX_DETECTIONS
 from perception.core.nms import _survivors
 from tests.doubles.emulation import FEW, Guarded

@@ -15,8 +15,9 @@ import pytest
 from detector_service import open_service
 from perception.backends.gpu import kernels
 from perception.backends.models import choice, decision
+from perception.core.detections import Detections
 from perception.core.errors import BackendError
-from perception.core.frame import Detections, Frame
+from perception.core.frame import Frame
 from perception.core.layouts import LAYOUTS
 from perception.settings.model import EngineSettings, LayoutName, ModelSettings, Settings
 from tests.doubles.emulated_gpu import BINARY, Device

@@ -15,7 +15,7 @@ import pytest
 from perception.backends.tensorrt import log_tail as tensorrt_memory
 from perception.backends.tensorrt import runtime as tensorrt
 from perception.backends.tensorrt.runtime import USED
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 
 KNOW_TENSORRT = (Path(tensorrt.__file__), Path(tensorrt_memory.__file__))
 # What the code calls TensorRT's objects, and what they are.

@@ -16,7 +16,8 @@ from perception.backends.tensorrt.runtime import import_tensorrt, library_versio
 from perception.core.errors import BackendError
 from perception.lab.benchmark.frame_cost import read_clip
 from perception.lab.benchmark.steady import resident_mib
-from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
+from perception.settings.model import EngineSettings, ModelSettings, Settings
+from perception.system.home import ROOT
 from tests.journeys.device.conftest import MakeSettings
 from tests.journeys.device.test_pipeline import frame
 

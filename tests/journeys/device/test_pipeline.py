@@ -11,7 +11,8 @@ import pytest
 from detector_service import DetectorService, open_service
 from perception.backends.gpu.pipeline import GpuPipeline
 from perception.backends.preprocess import Preprocessor
-from perception.core.frame import Detections, Frame, Image
+from perception.core.detections import Detections
+from perception.core.frame import Frame, Image
 from perception.core.nms import nms
 from perception.lab.benchmark.frame_cost import read_clip
 from perception.settings.model import Settings

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.camera.servers import RtspServer
 
 PATIENCE_S = 60.0

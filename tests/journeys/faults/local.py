@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.settings.model import ROOT
 from perception.system.bounded_file import RETRY_S
+from perception.system.home import ROOT
 from tests.camera.clips import cut_short, write_clip
 from tests.journeys.faults.lab import GOES_ON, RECOVERED, STEP_S, Lab, Needs, Outcome, Row, until
 from tests.needs import path_of

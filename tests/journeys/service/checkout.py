@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 
 INSTALLER = ROOT / "scripts" / "install_service.sh"
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 
 PILOT = ROOT / "pilot.py"
 PATIENCE_S = 60.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perception.app.upkeep import status_line
-from perception.core.frame import Summary
+from perception.core.results import Summary
 from perception.core.source_state import SourceState
 from perception.system.notify import Heartbeat
 from tests.doubles.fakes import INFO, FakeClock

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.journeys.service.conftest import Folder
 from tests.journeys.service.manager import Manager, manager, running
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.journeys.service.checkout import INSTALLER, make_checkout
 from tests.needs import path_of
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.doubles import tiny_model
 
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "soak.py")]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from perception.core.boxes import overlaps, shares_inside
+from perception.core.detections import Detections
 from perception.core.errors import SettingsError, SourceError
-from perception.core.frame import Detections, Frame, Truth
+from perception.core.frame import Frame, Truth
 from perception.lab.training import drive_pictures, scoring
 from perception.lab.training.completion import RULES, Rule, complete, rule_for
 from perception.lab.training.dataset import digest, digests, list_images, prepare

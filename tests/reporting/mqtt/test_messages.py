@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from perception.core.frame import BoardSnapshot
+from perception.core.results import BoardSnapshot
 from perception.core.source_state import SourceState
 from perception.reporting.mqtt.messages import FrameFigures, PilotState, VehicleFrame, state_message, vehicles_message
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.doubles.fakes import INFO, make_report
 
 NOON = 1_767_268_800.25

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perception.core.errors import PilotError, SettingsError
-from perception.core.frame import Image, Report
+from perception.core.frame import Image
+from perception.core.results import Report
 from perception.reporting.recording import recordings
 from perception.reporting.recording.commands import Stream
 from perception.reporting.recording.encoder import find_encoders

@@ -11,7 +11,8 @@ from typing import Any
 
 import cv2
 
-from perception.core.frame import Frame, Image, Report
+from perception.core.frame import Frame, Image
+from perception.core.results import Report
 from perception.reporting.recording.recorder import Recorder
 from perception.settings.model import RecordSettings
 from tests.doubles.fakes import make_image, make_report

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.doubles import tiny_model
 
 PATIENCE_S = 60.0

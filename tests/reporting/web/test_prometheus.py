@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from tests.needs import path_of
 from tests.reporting.web.pilots import WebPilot, ask, until
 

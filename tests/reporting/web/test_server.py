@@ -16,7 +16,7 @@ import pytest
 
 from perception.app.sinks import Sinks
 from perception.core.errors import BusyError
-from perception.core.frame import BoardSnapshot, Summary
+from perception.core.results import BoardSnapshot, Summary
 from perception.core.source_state import SourceState
 from perception.reporting.logs import TextLog, start_logging
 from perception.reporting.web.overview import RunStatus

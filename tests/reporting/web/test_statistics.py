@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.core.frame import BoardSnapshot, Detections, Report, Result, StageTimes
+from perception.core.detections import Detections
+from perception.core.results import BoardSnapshot, Report, Result, StageTimes
 from perception.reporting.web.sink import QUEUE_FRAMES, Measured, WebSink
 from perception.reporting.web.statistics import BUCKETS_S, HISTORY_S, PrometheusHistogram, Statistics, hottest_c
 from tests.doubles.fakes import INFO, FakeClock, make_report

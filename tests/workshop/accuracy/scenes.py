@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from perception.core.frame import Detections
+from perception.core.detections import Detections
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.labels import Labels
 from perception.workshop.accuracy.model_run import ModelRun

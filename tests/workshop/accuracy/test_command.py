@@ -15,7 +15,7 @@ import pytest
 from rich.table import Table
 
 from perception.core.errors import SettingsError
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.workshop.accuracy import child, command
 from perception.workshop.accuracy.check import Comparison, find_pictures, judge
 from perception.workshop.accuracy.command import REFUSED, AccuracyOptions, run

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from perception.core.detections import Detections
 from perception.core.errors import SettingsError
-from perception.core.frame import Detections
 from perception.lab.training.scoring import average_precision
 from perception.settings.model import COCO_VEHICLES
 from perception.workshop.accuracy.coco import average_precisions

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from perception.backends.tensorrt.place import Place
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 
 FAKES = Path(__file__).with_name("fake_device")
 SCRIPT = ROOT / "scripts" / "export_int8_engine.py"

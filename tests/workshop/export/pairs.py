@@ -20,7 +20,7 @@ if __name__ == "__main__":
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.backends.tensorrt.place import Place, work_folder
 from perception.core.errors import BackendError
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.workshop.export.install import install, roll_back
 from tests.doubles.engine_files import install as write_pair
 from tests.doubles.engine_files import plan

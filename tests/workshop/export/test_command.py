@@ -19,7 +19,7 @@ from perception.app.failed_exports import FailureNote
 from perception.backends.models.onnx_file import is_quantized
 from perception.backends.tensorrt.engine_file import open_engine
 from perception.core.errors import BuildError, ExportMemoryError, SettingsError
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.system.lock import Lock
 from perception.workshop.build import preflight
 from perception.workshop.export import command, sources

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from perception.core.errors import BuildError
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.workshop.export.stages.onnx_stage import run
 from perception.workshop.quantize.onnx import onnx_from_weights
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from perception.core.frame import BackendInfo, BoardSnapshot, Detections, Frame, Report, Result, StageTimes
+from perception.core.detections import Detections
+from perception.core.frame import Frame
+from perception.core.results import BackendInfo, BoardSnapshot, Report, Result, StageTimes
 from perception.reporting.lines import frame_line
 from perception.reporting.records import record_line
 from perception.workshop.latency.logs.sources import expand

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from perception.core.frame import BoardSnapshot
+from perception.core.results import BoardSnapshot
 from perception.workshop.latency.report import SCHEMA
 from tests.processes import open_files
 from tests.workshop.latency.runs import FP16, HOT, INT8, Step, figures_of, steady, write

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception.core.errors import SettingsError
-from perception.settings.model import ROOT
+from perception.system.home import ROOT
 from perception.workshop.latency.columns import NO_TIME
 from perception.workshop.latency.moments import Stamps, asked_moment, record_moments
 from perception.workshop.latency.reading import Query

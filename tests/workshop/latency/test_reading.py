@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from perception.core.errors import SettingsError
-from perception.core.frame import Report
+from perception.core.results import Report
 from perception.lab.benchmark.report_cost import write_records
 from perception.reporting.records import RecordSink
 from perception.workshop.latency.logs.sources import expand

@@ -13,7 +13,7 @@ import pytest
 from loguru import logger
 
 from perception.core.errors import SettingsError
-from perception.core.frame import BoardSnapshot, Summary
+from perception.core.results import BoardSnapshot, Summary
 from perception.reporting.lines import summary_line
 from perception.reporting.logs import start_logging
 from perception.workshop.latency.logs.sources import Kind, kind_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from perception.core.detections import Detections
 from perception.core.errors import BackendError
-from perception.core.frame import Detections
 from perception.lab.benchmark.engine.commands import LEAST_IOU_OF_HALF, refuse_disagreement
 from perception.workshop.quantize.agreement import agreement
 

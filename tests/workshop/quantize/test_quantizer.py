@@ -16,8 +16,8 @@ import pytest
 from perception.backends.onnxruntime import OnnxRuntimeSession
 from perception.backends.preprocess import Preprocessor
 from perception.core.decode import decode
+from perception.core.detections import Detections
 from perception.core.errors import BuildError, SettingsError
-from perception.core.frame import Detections
 from perception.core.layouts import LAYOUTS
 from perception.core.nms import nms
 from perception.settings.model import COCO_VEHICLES

@@ -29,7 +29,8 @@ from perception.lab.benchmark.frame_cost import read_clip
 from perception.lab.benchmark.processor import clocks, stay_on
 from perception.lab.benchmark.steady import resident_mib
 from perception.lab.benchmark.timing import each_ms
-from perception.settings.model import ROOT, EngineSettings, ModelSettings, Settings
+from perception.settings.model import EngineSettings, ModelSettings, Settings
+from perception.system.home import ROOT
 from perception.workshop.figures import percentiles, save, show
 from perception.workshop.own_file import check_json
 from perception.workshop.quantize.agreement import Agreement, agreement
