@@ -73,6 +73,13 @@ def test_no_other_token_lets_in(wrong: str) -> None:
     assert not Guard(TOKEN).is_token(wrong)
 
 
+def test_where_no_token_is_needed_none_is_right() -> None:
+    guard = Guard(None)
+    assert not guard.needs_token
+    assert not guard.is_token("")
+    assert not guard.is_session(guard.new_session())
+
+
 def test_a_limit_holds_for_each_address_and_passes() -> None:
     clock = FakeClock()
     limiter = Limiter(3, 0.5, clock)
