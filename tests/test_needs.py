@@ -62,7 +62,7 @@ def test_a_second_part_leaves_out_what_passed_in_the_first(tmp_path: Path, proce
 
 def test_the_last_lines_say_what_to_install_and_in_ci_a_missing_tool_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    test = Path("tests", "workshop", "test_graph.py")  # two of its tests need the data
+    test = Path("tests", "workshop", "quantize", "test_graph.py")  # two of its tests need the data
     without = {"PILOT_DATA": "", "PATH": str(tmp_path / "bin")}
     done = run(test, "-k", "yolov8", **without)
     assert done.returncode == 0, done.stdout

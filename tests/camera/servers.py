@@ -12,7 +12,7 @@ import pytest
 from perception.system.home import ROOT
 from tests.needs import path_of
 
-SERVER = ROOT / "perception" / "lab" / "rtsp_server.py"
+SERVER = ROOT / "perception" / "lab" / "soak" / "rtsp_server.py"
 
 
 class RtspServer:

@@ -13,7 +13,7 @@ import cv2
 from perception.core.errors import SettingsError, SourceError
 from perception.drive import Drive, DriveSettings
 
-SERVER = Path(__file__).parent.with_name("rtsp_server.py")
+SERVER = Path(__file__).with_name("rtsp_server.py")
 PACKAGES = (
     "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
     "gstreamer1.0-plugins-ugly"

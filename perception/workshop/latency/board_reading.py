@@ -25,7 +25,7 @@ class Reading(NamedTuple):
 
 
 def reading_of(at_ms: int, board: Mapping[str, Any]) -> Reading:
-    """Return the reading in the `board` of a record. Its keys are the fields of perception.core.results.BoardSnapshot."""
+    """Return the reading in the `board` of a record. Its keys are the fields of BoardSnapshot (core)."""
     zones = board.get("temperatures_c")
     known = {zone: value for zone, value in zones.items() if _is_number(value)} if isinstance(zones, dict) else {}
     zone = shown_zone(known)
