@@ -1,4 +1,4 @@
-"""What all tests share: the folder of real clips and weights, silence of loguru, and the rules on skipping."""
+"""Fixtures of all tests: the folder of real clips and weights, silence of loguru, and the rules on skipping."""
 
 from __future__ import annotations
 

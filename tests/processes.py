@@ -1,4 +1,4 @@
-"""What Linux says of processes that go on meanwhile: a thread, a child or a file may be gone while it is looked at."""
+"""Readings of live processes: a thread, a child or a file may be gone while it is looked at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which backend serves, and why; and what the service makes of a backend's candidates."""
+"""The backend that serves, with the reason; and what the service makes of its candidates."""
 
 from __future__ import annotations
 

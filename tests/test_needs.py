@@ -1,4 +1,4 @@
-"""How tests ask for tools, what a run says of those that are missing, and a suite that runs in parts."""
+"""The marker `needs`: tools that tests ask for, advice on those that are missing, and a suite that runs in parts."""
 
 from __future__ import annotations
 

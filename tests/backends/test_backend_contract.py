@@ -1,4 +1,4 @@
-"""What every Backend promises, tried on each one that this machine can run, and on the fake."""
+"""The contract of every Backend, tried on each one that this machine can run, and on the fake."""
 
 from __future__ import annotations
 

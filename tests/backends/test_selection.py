@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import json
 import re
@@ -22,6 +23,7 @@ from detector_service import open_service
 from perception.backends import selection
 from perception.backends.base import Export
 from perception.backends.gpu import kernels
+from perception.backends.models.model_files import WEIGHT_KINDS
 from perception.core.errors import BackendError, SettingsError
 from perception.core.frame import Frame
 from perception.settings.model import EngineSettings, ModelSettings, Settings
@@ -31,7 +33,7 @@ from tests.doubles.emulated_errors import LogicError
 from tests.doubles.emulated_gpu import BINARY, Device
 from tests.doubles.engine_files import sidecar
 from tests.doubles.fake_tensorrt import make_plan, write_engine
-from tests.doubles.fakes import make_image
+from tests.doubles.fakes import FakeBackend, make_candidates, make_image
 from tests.doubles.tiny_model import NAMES
 
 Prepare = Callable[["World"], None]
@@ -411,3 +413,20 @@ def test_the_modules_of_the_backends_import_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     heavy = {"torch", "torchvision", "ultralytics", "onnxruntime", "tensorrt", "pycuda", "onnx"}
     assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("step", selection.STEPS, ids=lambda step: step.name)
+def test_every_step_of_the_table_names_a_function_that_is_there(step: selection.Step) -> None:
+    module, _, function = step.opens.partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    assert step.weights in ("", *WEIGHT_KINDS)
+
+
+def test_a_new_runtime_joins_with_a_line_and_a_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = ModuleType("a_new_runtime")
+    vars(runtime)["open_backend"] = lambda wanted: FakeBackend(make_candidates((1, 1, 9, 9, 0.9, 2)))
+    monkeypatch.setitem(sys.modules, "a_new_runtime", runtime)
+    line = selection.Step("Another runtime", "a_new_runtime:open_backend")
+    monkeypatch.setattr(selection, "STEPS", (line, *selection.STEPS))
+    assert serves(world.settings()) == "fake fp32: 1"
+    assert serves(world.settings(require=True)) == "tensorrt fp32: 2"

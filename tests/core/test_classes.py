@@ -1,4 +1,4 @@
-"""Which of a model's classes are vehicles."""
+"""The vehicle classes of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is to write: what may come by itself and what a person must mend are told apart."""
+"""Outputs of a run that cannot be written: faults that pass by themselves and faults that a person must mend."""
 
 from __future__ import annotations
 

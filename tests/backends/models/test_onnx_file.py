@@ -1,4 +1,4 @@
-"""How precisely an ONNX file computes, read from its bytes; and what of ONNX Runtime's reasons reaches the user."""
+"""The precision of an ONNX file, read from its bytes; and ONNX Runtime's reasons as the user reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong with engine and GPU, on the real ones: each ends in its sentence and its exit code."""
+"""Faults of engine and GPU, on the real ones: each ends in its sentence and its exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where faults are injected: a folder, a model, and pilots as real processes that are watched from outside."""
+"""A lab for faults: a folder, a model, and pilots as real processes that are watched from outside."""
 
 from __future__ import annotations
 

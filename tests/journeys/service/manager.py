@@ -1,4 +1,4 @@
-"""What systemd is to a service: a datagram socket that is told things, and a process that is watched."""
+"""A stand-in for systemd: a datagram socket that receives messages, and a process that is watched."""
 
 from __future__ import annotations
 
