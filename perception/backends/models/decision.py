@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.backends.models.evidence import STRIDES, Candidate, Floats, fitting, judged, look_at
+from perception.backends.models.evidence import STRIDES, Candidate, Floats, fitting, judged, read_as
 from perception.backends.models.model_facts import Facts
 from perception.core.errors import BackendError
 from perception.core.layouts import LAYOUTS, Head
@@ -118,10 +118,10 @@ def _numbered(path: object, one: Candidate) -> Head:
 def _refuse_yolox(path: object, one: Candidate, outputs: Sequence[Floats], input_hw: tuple[int, int]) -> None:
     if one.layout.tail != "objectness":
         return
-    look = look_at(one.layout, outputs)
+    reading = read_as(one.layout, outputs)
     height, width = input_hw
     cells = sum((height // stride) * (width // stride) for stride in STRIDES[0])
-    if len(look.rows[0]) == cells and (look.all[:, 4] != 1).any():
+    if len(reading.rows[0]) == cells and (reading.all[:, 4] != 1).any():
         raise BackendError(
             f"{path} is YOLOX by its output {outputs[0].shape}, one box and one objectness for each cell: it takes "
             "pictures of 0 to 255 in BGR, which the pilot does not give",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 REMEMBERED_LINES = 20
 
 
-class Memory:
+class LogTail:
     """The last lines that TensorRT logged, errors apart. interruption: what was raised while it logged."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Memory:
         return self.errors[-1] if self.errors else self.lines[-1] if self.lines else "it gave no reason"
 
 
-def make_logger(module: ModuleType, memory: Memory) -> trt.ILogger:
+def make_logger(module: ModuleType, log_tail: LogTail) -> trt.ILogger:
     """A logger for TensorRT that remembers its lines and passes them on; whether one is an error, the caller judges."""
     severity = module.ILogger.Severity
 
@@ -45,14 +45,14 @@ def make_logger(module: ModuleType, memory: Memory) -> trt.ILogger:
             try:
                 self._log(level, message)
             except BaseException as interruption:  # TensorRT calls this, and would swallow it
-                memory.interruption = interruption
+                log_tail.interruption = interruption
 
         def _log(self, level: Any, message: str) -> None:
             if level == severity.ERROR or level == severity.INTERNAL_ERROR:
-                memory.errors.append(message)
+                log_tail.errors.append(message)
                 logger.debug(f"TensorRT error: {message}")
             elif level == severity.WARNING:
-                memory.lines.append(message)
+                log_tail.lines.append(message)
                 logger.debug(f"TensorRT warning: {message}")
 
     return Logger()

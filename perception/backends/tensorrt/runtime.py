@@ -17,7 +17,7 @@ from perception.backends.input_size import input_size
 from perception.backends.models.model_facts import Facts, facts_of
 from perception.backends.tensorrt.engine_file import EngineFile
 from perception.backends.tensorrt.identity import Machine, check_identity, check_input, precision_of, version_of_number
-from perception.backends.tensorrt.log_tail import Memory, make_logger
+from perception.backends.tensorrt.log_tail import LogTail, make_logger
 from perception.core.errors import BackendError, GpuError
 from perception.system.signals import held_back
 from perception.system.trusted_file import REBUILD
@@ -129,8 +129,8 @@ class Engine:
         machine = Machine(library_version(module), gpu.name, gpu.compute_capability, gpu.cuda_version)
         for unchecked in (*file.warnings, *check_identity(file, machine)):
             logger.warning(unchecked)
-        self._memory = Memory()
-        self._logger = make_logger(module, self._memory)
+        self._log_tail = LogTail()
+        self._logger = make_logger(module, self._log_tail)
         self._made: Any = None  # by TensorRT's last long call, whose end a signal waits for
         try:
             self._open(module, file, imgsz)
@@ -167,11 +167,11 @@ class Engine:
     def _deserialize(self, plan: bytes) -> trt.ICudaEngine:
         with held_back():
             self._made = self._runtime.deserialize_cuda_engine(plan)
-        self._memory.raise_interruption()
+        self._log_tail.raise_interruption()
         engine: trt.ICudaEngine | None = self._made
         if engine is None:
             raise BackendError(
-                f"{self.path} does not load into TensorRT: {self._memory.why()}",
+                f"{self.path} does not load into TensorRT: {self._log_tail.why()}",
                 f"Rebuild it on this device: {REBUILD}",
             )
         return engine
@@ -179,11 +179,11 @@ class Engine:
     def _make_context(self) -> trt.IExecutionContext:
         with held_back():
             self._made = self._engine.create_execution_context()
-        self._memory.raise_interruption()
+        self._log_tail.raise_interruption()
         context: trt.IExecutionContext | None = self._made
         if context is None:
             raise BackendError(
-                f"{self.path} has no room on this device: {self._memory.why()}", "Free memory, or build it smaller."
+                f"{self.path} has no room on this device: {self._log_tail.why()}", "Free memory, or build it smaller."
             )
         # What an engine keeps of its layers for the inspector would be told in each launch, and slow it down.
         context.nvtx_verbosity = self._module.ProfilingVerbosity.NONE
@@ -191,7 +191,7 @@ class Engine:
 
     def _set_shape(self, context: trt.IExecutionContext, shape: tuple[int, ...]) -> None:
         if context.set_input_shape(self.input.name, shape) is False:
-            raise self._misfit(f"it refuses an input of shape {shape}: {self._memory.why()}")
+            raise self._misfit(f"it refuses an input of shape {shape}: {self._log_tail.why()}")
 
     def _set_addresses(self, context: trt.IExecutionContext) -> None:
         for tensor in (self.input, self.output):
@@ -264,7 +264,7 @@ class Engine:
             if context.active_optimization_profile != 0 and not context.set_optimization_profile_async(
                 0, self.gpu.stream.handle
             ):
-                raise BackendError(self._memory.why())
+                raise BackendError(self._log_tail.why())
         except BackendError as fault:
             self._made = None  # a context of no use, and its memory
             logger.warning(f"{images} pictures in one launch can take as long as {self.batch}: {fault.what}")
@@ -301,11 +301,11 @@ class Engine:
 
     def _enqueue(self) -> bool:
         runs = bool(self._context.execute_async_v3(self.gpu.stream.handle))
-        self._memory.raise_interruption()
+        self._log_tail.raise_interruption()
         return runs
 
     def _refusal(self) -> str:
-        return f"TensorRT refused to run {self.path}: {self._memory.why()}"
+        return f"TensorRT refused to run {self.path}: {self._log_tail.why()}"
 
     def close(self) -> None:
         """Frees contexts, engine, run time and memory, in this order."""

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from perception.backends.gpu.cuda import Gpu
-from perception.backends.tensorrt.log_tail import Memory, make_logger
+from perception.backends.tensorrt.log_tail import LogTail, make_logger
 from perception.backends.tensorrt.runtime import import_tensorrt, library_version
 from perception.core.errors import BackendError, BuildError, ExportMemoryError, PilotError
 from perception.system.signals import held_back
@@ -83,10 +83,10 @@ class _Build:
     ) -> None:  # fmt: skip
         self._module, self._gpu, self._request, self._material = module, gpu, request, material
         self._tell, self._interrupt = tell, interrupt
-        self._memory = Memory()
-        self._memory.lines = deque(maxlen=REMEMBERED)
+        self._log_tail = LogTail()
+        self._log_tail.lines = deque(maxlen=REMEMBERED)
         self._version = library_version(module)
-        self._logger = make_logger(module, self._memory)
+        self._logger = make_logger(module, self._log_tail)
         self._seconds: dict[str, float] = {}
 
     def run(self) -> Built:
@@ -106,7 +106,7 @@ class _Build:
             timing_cache.save(self._settings.config, request.timing_cache, self._tell)
         self._let_go()
         stage(self._tell, "inspecting")
-        layers = self._timed("inspect", lambda: inspect.look_into(self._module, self._logger, self._memory, plan))
+        layers = self._timed("inspect", lambda: inspect.look_into(self._module, self._logger, self._log_tail, plan))
         return Built(plan, self._facts(plan, shape, is_dynamic, layers, names))
 
     def _timed(self, what: str, work: Callable[[], Any]) -> Any:
@@ -122,7 +122,7 @@ class _Build:
             raise self._failure("TensorRT gives no builder") from None
         self._network = self._timed(
             "read",
-            lambda: network.parse(self._module, self._builder, self._logger, self._memory, self._request.onnx),
+            lambda: network.parse(self._module, self._builder, self._logger, self._log_tail, self._request.onnx),
         )
 
     def _serialize(self) -> bytes:
@@ -131,7 +131,7 @@ class _Build:
             self._settings.config.progress_monitor = monitor
         with held_back():
             plan = self._builder.build_serialized_network(self._network.definition, self._settings.config)
-        self._memory.raise_interruption()
+        self._log_tail.raise_interruption()
         if self._settings.feed is not None:
             self._settings.feed.raise_fault()
         if plan is None:
@@ -140,20 +140,20 @@ class _Build:
 
     def _goes_on(self) -> bool:
         feed = self._settings.feed
-        return self._memory.interruption is None and not (feed is not None and feed.has_failed)
+        return self._log_tail.interruption is None and not (feed is not None and feed.has_failed)
 
     def _keep(self, fault: BaseException) -> None:
-        self._memory.interruption = self._memory.interruption or fault
+        self._log_tail.interruption = self._log_tail.interruption or fault
 
     def _failure(self, what: str) -> BuildError | ExportMemoryError:
         """Return the fault behind a null pointer of TensorRT, by what it logged."""
-        warned = self._short(self._memory.lines)
-        short = self._short(self._memory.errors)
-        if not self._memory.errors or any(NO_WAY_LEFT in line for line in self._memory.errors):
+        warned = self._short(self._log_tail.lines)
+        short = self._short(self._log_tail.errors)
+        if not self._log_tail.errors or any(NO_WAY_LEFT in line for line in self._log_tail.errors):
             short += warned
         if short:
             return ExportMemoryError(f"{what}: {short[0]}", "Free memory, or build with less workspace.")
-        return BuildError(f"{what}: {self._memory.why()}", "Look this line up in docs/int8.md.")
+        return BuildError(f"{what}: {self._log_tail.why()}", "Look this line up in docs/int8.md.")
 
     @staticmethod
     def _short(lines: Iterable[str]) -> list[str]:
@@ -180,8 +180,8 @@ class _Build:
             "convolutions": {"int8": len(runs.int8), "other": list(runs.other), "unseen": list(runs.unseen)},
             "protected_in_int8": sorted(set(runs.int8) & set(settings.protected)),
             "calibration": None if settings.feed is None else settings.feed.facts(),
-            "warnings": len(self._memory.lines),
-            "tactics_without_memory": len(self._short(self._memory.lines)),
+            "warnings": len(self._log_tail.lines),
+            "tactics_without_memory": len(self._short(self._log_tail.lines)),
         }
 
     def _let_go(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from perception.backends.tensorrt.log_tail import Memory
+from perception.backends.tensorrt.log_tail import LogTail
 from perception.core.errors import BuildError
 from perception.system.signals import held_back
 
@@ -36,14 +36,16 @@ class Convolutions:
         return len(self.int8) / count if count else 0.0
 
 
-def look_into(module: ModuleType, logger: Any, memory: Memory, plan: bytes) -> str:
+def look_into(module: ModuleType, logger: Any, log_tail: LogTail, plan: bytes) -> str:
     """Return the inspector's JSON of a plan. Raises BuildError where the plan does not load."""
     runtime = module.Runtime(logger)
     with held_back():
         engine = runtime.deserialize_cuda_engine(plan)
-    memory.raise_interruption()
+    log_tail.raise_interruption()
     if engine is None:
-        raise BuildError(f"TensorRT does not load what it built: {memory.why()}", "Build it again with less workspace.")
+        raise BuildError(
+            f"TensorRT does not load what it built: {log_tail.why()}", "Build it again with less workspace."
+        )
     inspector = engine.create_engine_inspector()
     return str(inspector.get_engine_information(module.LayerInformationFormat.JSON))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from perception.backends.tensorrt.log_tail import Memory
+from perception.backends.tensorrt.log_tail import LogTail
 from perception.core.errors import BuildError, SettingsError
 from perception.system.reasons import cause_of
 from perception.system.signals import held_back
@@ -55,17 +55,17 @@ def has_precision_flags(module: ModuleType) -> bool:
     return hasattr(module.BuilderFlag, "FP16") and hasattr(module.BuilderFlag, "INT8")
 
 
-def parse(module: ModuleType, builder: trt.Builder, logger: trt.ILogger, memory: Memory, onnx: Path) -> Network:
+def parse(module: ModuleType, builder: trt.Builder, logger: trt.ILogger, log_tail: LogTail, onnx: Path) -> Network:
     """Parse a model with one input (n, 3, H, W). Raises BuildError in plain words for any other."""
     definition = builder.create_network(creation_flags(module))
     parser = module.OnnxParser(definition, logger)
     with held_back():
         parsed = parser.parse_from_file(str(onnx))
-    memory.raise_interruption()
+    log_tail.raise_interruption()
     if not parsed:
         faults = [_parser_fault(parser.get_error(index)) for index in range(min(parser.num_errors, 3))]
         raise BuildError(
-            f"TensorRT {module.__version__} cannot read {onnx}: {'; '.join(faults) or memory.why()}",
+            f"TensorRT {module.__version__} cannot read {onnx}: {'; '.join(faults) or log_tail.why()}",
             "Export the model again with opset 17 (yolo export format=onnx opset=17), or update TensorRT.",
         )
     inputs = [definition.get_input(index) for index in range(definition.num_inputs)]

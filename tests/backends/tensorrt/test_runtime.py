@@ -17,7 +17,7 @@ import pytest
 
 from perception.backends.gpu.cuda import Gpu
 from perception.backends.tensorrt.engine_file import open_engine
-from perception.backends.tensorrt.log_tail import REMEMBERED_LINES, Memory, make_logger
+from perception.backends.tensorrt.log_tail import REMEMBERED_LINES, LogTail, make_logger
 from perception.backends.tensorrt.runtime import USED, Engine, import_tensorrt, missing_names
 from perception.backends.tensorrt.session import TensorRtSession
 from perception.core.errors import BackendError, GpuError
@@ -247,21 +247,21 @@ def test_a_tensorrt_that_does_not_load_is_refused_with_its_reason(
 
 
 def test_the_logger_remembers_the_last_lines_and_puts_errors_first(tensorrt: ModuleType, logged: list[str]) -> None:
-    memory = Memory()
-    assert memory.why() == "it gave no reason"
-    passed_on = make_logger(tensorrt, memory)
+    log_tail = LogTail()
+    assert log_tail.why() == "it gave no reason"
+    passed_on = make_logger(tensorrt, log_tail)
     severity = tensorrt.ILogger.Severity
     for number in range(2 * REMEMBERED_LINES):
         passed_on.log(severity.WARNING, f"warning {number}")
-    assert memory.why() == f"warning {2 * REMEMBERED_LINES - 1}"
+    assert log_tail.why() == f"warning {2 * REMEMBERED_LINES - 1}"
     passed_on.log(severity.ERROR, "an error")
     passed_on.log(severity.WARNING, "a later warning")
     passed_on.log(severity.INFO, "chatter")
     passed_on.log(severity.VERBOSE, "more chatter")
-    assert memory.why() == "an error"
+    assert log_tail.why() == "an error"
     passed_on.log(severity.INTERNAL_ERROR, "a worse one")
-    assert memory.why() == "a worse one"
-    assert len(memory.lines) == REMEMBERED_LINES
+    assert log_tail.why() == "a worse one"
+    assert len(log_tail.lines) == REMEMBERED_LINES
     assert "DEBUG TensorRT error: an error" in logged
     assert not [line for line in logged if "chatter" in line]
 
@@ -308,7 +308,7 @@ def test_an_interruption_while_tensorrt_logs_is_not_lost(
 
 def test_nothing_runs_before_the_addresses_are_set(gpu: Gpu, path: Path, tensorrt: ModuleType) -> None:
     """The fake keeps to TensorRT's contract, or the tests on it would prove nothing."""
-    runtime = tensorrt.Runtime(make_logger(tensorrt, Memory()))
+    runtime = tensorrt.Runtime(make_logger(tensorrt, LogTail()))
     context = runtime.deserialize_cuda_engine(
         open_engine(write_engine(path, batch=None, profile=PROFILE)).plan
     ).create_execution_context()
