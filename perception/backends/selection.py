@@ -70,7 +70,7 @@ def select(settings: Settings, alive: Alive, export: Export | None) -> Chosen:
     wanted = Wanted(settings, find_model(settings.model.weights, ROOT, settings.engine_dir), alive, export)
     reasons: list[str] = []
     faults: list[BackendError] = []
-    for step in _steps(settings, wanted.files.weights):
+    for step in steps_of(settings, wanted.files.weights):
         try:
             backend, request = _open(step, wanted)
         except PassedOver as absent:
@@ -97,7 +97,8 @@ def select(settings: Settings, alive: Alive, export: Export | None) -> Chosen:
     raise BackendError(f"No backend can serve {settings.model.weights} ({'; '.join(reasons)})", cure)
 
 
-def _steps(settings: Settings, weights: tuple[Path, ...]) -> Iterator[Step]:
+def steps_of(settings: Settings, weights: tuple[Path, ...]) -> Iterator[Step]:
+    """Yield the steps that the settings allow, in order; weights: those that are there, the named ones first."""
     allowed = [step for step in STEPS if step.when(settings)]
     yield from (step for step in allowed if not step.weights)
     yield from (step for path in weights for step in allowed if step.weights == path.suffix)
