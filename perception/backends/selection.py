@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +72,7 @@ def select(settings: Settings, alive: Alive, export: Export | None) -> Chosen:
     faults: list[BackendError] = []
     for step in steps_of(settings, wanted.files.weights):
         try:
-            backend, request = _open(step, wanted)
+            return _open(step, wanted, reasons)
         except PassedOver as absent:
             if settings.engine.require:
                 raise BackendError(f"An engine is required: {absent}", "Run without --require-engine.") from None
@@ -85,12 +85,6 @@ def select(settings: Settings, alive: Alive, export: Export | None) -> Chosen:
             reasons.append(f"{step.name}: {fault.what}")
             faults.append(fault)
             wanted = replace(wanted, foreign=wanted.foreign or isinstance(fault, ForeignEngineError))
-        else:
-            with ExitStack() as opened:
-                opened.push(backend.__exit__)
-                _log_choice(backend.info, step.name, len(reasons), settings)
-                opened.pop_all()
-            return Chosen(backend, request, tuple(reasons))
     cure = "Allow the CPU with --allow-cpu, or bring what the steps above lack."
     if settings.allow_cpu:
         cure = faults[-1].cure if faults else ""
@@ -104,14 +98,15 @@ def steps_of(settings: Settings, weights: tuple[Path, ...]) -> Iterator[Step]:
     yield from (step for path in weights for step in allowed if step.weights == path.suffix)
 
 
-def _open(step: Step, wanted: Wanted) -> tuple[Backend, Request]:
-    """The backend of a step, closed again where the classes do not fit its model or a stop comes."""
+def _open(step: Step, wanted: Wanted, passed_over: Sequence[str]) -> Chosen:
+    """Return the choice of a step, its backend closed again where the classes do not fit its model or a stop comes."""
     with ExitStack() as opened:
         backend = step.open(wanted)
         opened.push(backend.__exit__)
         request = request_of(wanted.settings, backend.info.class_names)
+        _log_choice(backend.info, step.name, len(passed_over), wanted.settings)
         opened.pop_all()
-    return backend, request
+    return Chosen(backend, request, tuple(passed_over))
 
 
 def _log_choice(info: BackendInfo, step: str, passed_over: int, settings: Settings) -> None:
